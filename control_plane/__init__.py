@@ -1,0 +1,1 @@
+"""The control plane: catalog, customers, usage; and the stream that keeps sidecars current."""

@@ -1,0 +1,222 @@
+"""The tables of one environment. Instants are milliseconds since 1970 UTC; amounts integers."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_Id = String(128)
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+# One row: the revision that every change to a catalog or customer moves by one.
+environment = Table(
+    "environment",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
+# Bearer tokens, by SHA-256 digest only.
+access_token = Table(
+    "access_token",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("name", _Id, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("revoked_at_ms", BigInteger),
+)
+
+catalog = Table(
+    "catalog",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("current_version", BigInteger, nullable=False),
+)
+
+# Immutable: the document as it was applied.
+catalog_version = Table(
+    "catalog_version",
+    metadata,
+    Column("catalog_id", _Id, ForeignKey("catalog.id"), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("applied_at_ms", BigInteger, nullable=False),
+)
+
+# Immutable: which catalog version made which version of a plan; the content is in its document.
+plan_version = Table(
+    "plan_version",
+    metadata,
+    Column("catalog_id", _Id, primary_key=True),
+    Column("plan_id", _Id, primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("catalog_version", BigInteger, nullable=False),
+    ForeignKeyConstraint(
+        ["catalog_id", "catalog_version"],
+        ["catalog_version.catalog_id", "catalog_version.version"],
+    ),
+)
+
+customer = Table(
+    "customer",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(256), nullable=False),
+    Column("catalog_id", _Id, ForeignKey("catalog.id"), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("version", BigInteger, nullable=False, index=True),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
+resource = Table(
+    "resource",
+    metadata,
+    Column("customer_id", _Id, ForeignKey("customer.id"), primary_key=True),
+    Column("id", _Id, primary_key=True),
+)
+
+# The subscription of a customer (resource_id "") or resource; ended ones stay.
+subscription = Table(
+    "subscription",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("customer_id", _Id, ForeignKey("customer.id"), nullable=False, index=True),
+    Column("resource_id", _Id, nullable=False),
+    Column("plan_id", _Id, nullable=False, index=True),
+    Column("plan_version", BigInteger),
+    Column("status", String(16), nullable=False),
+    Column("anchor_ms", BigInteger, nullable=False),
+    Column("starts_at_ms", BigInteger, nullable=False),
+    Column("ends_at_ms", BigInteger),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
+subscription_add_on = Table(
+    "subscription_add_on",
+    metadata,
+    Column("subscription_id", _Id, ForeignKey("subscription.id"), primary_key=True),
+    Column("add_on_id", _Id, primary_key=True),
+    Column("quantity", BigInteger, nullable=False),
+)
+
+override = Table(
+    "override",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("customer_id", _Id, ForeignKey("customer.id"), nullable=False),
+    Column("resource_id", _Id, nullable=False),
+    Column("feature_id", _Id, nullable=False),
+    Column("entitlement", JSON, nullable=False),
+    Column("starts_at_ms", BigInteger),
+    Column("expires_at_ms", BigInteger),
+    UniqueConstraint("customer_id", "resource_id", "feature_id"),
+)
+
+# One row per start of a sidecar. `number` is the high-water mark: every record up to it is settled.
+# Two epochs with one predecessor are a copied data directory; the constraint refuses the second.
+usage_epoch = Table(
+    "usage_epoch",
+    metadata,
+    Column("sidecar_id", _Id, primary_key=True),
+    Column("epoch", _Id, primary_key=True),
+    Column("predecessor", _Id, nullable=False),
+    Column("boot_id", _Id, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("seen_at_ms", BigInteger, nullable=False),
+    UniqueConstraint("sidecar_id", "predecessor"),
+)
+
+usage_record = Table(
+    "usage_record",
+    metadata,
+    Column("sidecar_id", _Id, primary_key=True),
+    Column("epoch", _Id, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("received_at_ms", BigInteger, nullable=False),
+)
+
+usage_event = Table(
+    "usage_event",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("sidecar_id", _Id, nullable=False),
+    Column("epoch", _Id, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("customer_id", _Id, nullable=False),
+    Column("resource_id", _Id, nullable=False),
+    Column("feature_id", _Id, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("occurred_at_ms", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("dimensions", JSON(none_as_null=True)),
+    Column("idempotency_key", String(256)),
+    Column("catalog_version", BigInteger, nullable=False),
+    Column("snapshot_version", BigInteger, nullable=False),
+    Index(None, "customer_id", "feature_id", "resource_id", "occurred_at_ms"),
+    Index(None, "occurred_at_ms"),
+)
+
+# Usage that could not be applied, kept whole for a person to look at.
+usage_set_aside = Table(
+    "usage_set_aside",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("sidecar_id", _Id, nullable=False),
+    Column("epoch", _Id, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("received_at_ms", BigInteger, nullable=False),
+)
+
+# Idempotency keys of scope `fleet`, for 24 hours.
+usage_key = Table(
+    "usage_key",
+    metadata,
+    Column("customer_id", _Id, primary_key=True),
+    Column("idempotency_key", String(256), primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False, index=True),
+)
+
+# Units settled per window. A row is made, with all earlier events of its window, when usage first
+# reaches the window; from then on each settled event adds to it in the same transaction.
+usage_total = Table(
+    "usage_total",
+    metadata,
+    Column("customer_id", _Id, primary_key=True),
+    Column("resource_id", _Id, primary_key=True),
+    Column("feature_id", _Id, primary_key=True),
+    Column("window_key", _Id, primary_key=True),
+    Column("window_start_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("total", BigInteger, nullable=False),
+)

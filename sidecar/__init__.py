@@ -1,0 +1,1 @@
+"""The sidecar: answers entitlement questions beside an application and carries its usage up."""

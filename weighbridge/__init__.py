@@ -1,0 +1,1 @@
+"""Weighbridge: what an application installs. The client is `weighbridge.Client`."""

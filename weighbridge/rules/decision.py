@@ -1,0 +1,156 @@
+"""The decision: is this allowed, and why not. Pure functions that take `now`.
+
+A refusal is a value with a reason, never an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from weighbridge.rules.catalog import Entitlement, FeatureType, Limit, LimitKind, UpgradeOffer
+from weighbridge.rules.window import WindowBounds
+
+
+class Reason(Enum):
+    """Why a call is refused."""
+
+    CUSTOMER_UNKNOWN = "customer_unknown"
+    CUSTOMER_ARCHIVED = "customer_archived"
+    RESOURCE_UNKNOWN = "resource_unknown"
+    NO_ACTIVE_SUBSCRIPTION = "no_active_subscription"
+    TRIAL_ENDED = "trial_ended"
+    FEATURE_UNKNOWN = "feature_unknown"
+    FEATURE_NOT_IN_PLAN = "feature_not_in_plan"
+    VALUE_NOT_ALLOWED = "value_not_allowed"
+    LIMIT_REACHED = "limit_reached"
+    RATE_LIMITED = "rate_limited"
+    CREDITS_EXHAUSTED = "credits_exhausted"
+    SPEND_LIMIT_REACHED = "spend_limit_reached"
+    PARTNER_NOT_PERMITTED = "partner_not_permitted"
+    PARTNER_LIMIT_REACHED = "partner_limit_reached"
+    REVOKED = "revoked"
+    OUTAGE_POLICY = "outage_policy"
+
+
+class DecidedBy(Enum):
+    """What an answer rests on."""
+
+    LEASE = "lease"
+    CACHE = "cache"
+    CONTROL_PLANE = "control_plane"
+    OUTAGE_POLICY = "outage_policy"
+
+
+class UpgradeHint(NamedTuple):
+    """A plan or add-on (one of the two) under which the refused call would have passed."""
+
+    plan: str
+    add_on: str
+    name: str
+    offer: UpgradeOffer
+
+
+class LimitState(NamedTuple):
+    """A limit, the window it is in now, and what is used in that window."""
+
+    limit: Limit
+    bounds: WindowBounds
+    used: int
+
+
+class Verdict(NamedTuple):
+    """What the rules say of one call. Times are relative to the `now` they were given.
+
+    `state` is the limit that refused, else the one with the least left, as it was before the call.
+    """
+
+    allowed: bool
+    reason: Reason | None = None
+    state: LimitState | None = None
+    number: int | None = None
+    values: tuple[str, ...] = ()
+    overage: int = 0
+    retry_after_ms: int | None = None
+    allowed_amount: int | None = None
+
+
+ALLOWED = Verdict(allowed=True)
+
+
+def refused(reason: Reason) -> Verdict:
+    """Return a refusal that no limit explains."""
+    return Verdict(allowed=False, reason=reason)
+
+
+def decide_plain(
+    feature_type: FeatureType, entitlement: Entitlement, amount: int | None, value: str
+) -> Verdict:
+    """Decide a feature that is not counted: boolean, number (amount <= number) or enum."""
+    if feature_type is FeatureType.BOOLEAN:
+        return ALLOWED
+    if feature_type is FeatureType.NUMBER:
+        number = entitlement.number
+        if number is None or amount is None or amount <= number:
+            return Verdict(allowed=True, number=number)
+        return Verdict(allowed=False, reason=Reason.VALUE_NOT_ALLOWED, number=number)
+    values = entitlement.values
+    if value in values or (not value and values):
+        return Verdict(allowed=True, values=values)
+    return Verdict(allowed=False, reason=Reason.VALUE_NOT_ALLOWED, values=values)
+
+
+def decide_metered(states: Sequence[LimitState], amount: int, now_ms: int) -> Verdict:
+    """Decide an amount against every limit at once: all admit it, or none is charged.
+
+    Amount 0 always passes. Of several limits that refuse, the answer names the one that will
+    refuse longest, since waiting for the others would not help.
+    """
+    refusing: LimitState | None = None
+    tightest: LimitState | None = None
+    tightest_left = 0
+    overage = 0
+    for state in states:
+        limit = state.limit
+        if limit.limit is None:
+            continue
+        left = limit.limit - state.used
+        if amount > left:
+            if limit.kind is LimitKind.HARD:
+                # Amount 0 takes nothing, so a limit that was lowered below its usage admits it.
+                if amount and (refusing is None or _turns_later(state, refusing)):
+                    refusing = state
+            else:
+                overage = max(overage, min(amount, amount - left))
+        if tightest is None or left < tightest_left:
+            tightest, tightest_left = state, left
+    if refusing is not None:
+        return _limit_reached(states, refusing, amount, now_ms)
+    return Verdict(True, None, tightest, None, (), overage)  # noqa: FBT003 (hot path)
+
+
+def _limit_reached(
+    states: Sequence[LimitState], refusing: LimitState, amount: int, now_ms: int
+) -> Verdict:
+    would_pass = min(
+        max(state.limit.limit - state.used, 0)
+        for state in states
+        if state.limit.limit is not None and state.limit.kind is LimitKind.HARD
+    )
+    end_ms = refusing.bounds.end_ms
+    limit = refusing.limit.limit or 0
+    helps = end_ms is not None and amount <= limit
+    return Verdict(
+        allowed=False,
+        reason=Reason.LIMIT_REACHED,
+        state=refusing,
+        retry_after_ms=max(end_ms - now_ms, 0) if helps and end_ms is not None else None,
+        allowed_amount=would_pass or None,
+    )
+
+
+def _turns_later(state: LimitState, other: LimitState) -> bool:
+    if other.bounds.end_ms is None:
+        return False
+    return state.bounds.end_ms is None or state.bounds.end_ms > other.bounds.end_ms

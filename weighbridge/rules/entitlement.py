@@ -1,0 +1,249 @@
+"""What a customer is entitled to: plan version, then add-ons, then overrides.
+
+Rules of merging, per feature:
+
+- An add-on adds, `quantity` times: a boolean turns on, numbers and the limits with the same id are
+  summed, enum values are united. Unlimited stays unlimited. A limit the plan does not have is added
+  to a plan that has others; where the plan lacks the feature, the add-on brings it whole.
+- An override replaces: number, values, and of a metered feature the limits with the same id.
+  Limits with other ids stay. An override that is not enabled takes the feature away.
+- Where two overrides on a feature apply at once, the later one in the customer's list wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from weighbridge.rules.catalog import (
+    AddOn,
+    Catalog,
+    Customer,
+    CustomerStatus,
+    Entitlement,
+    FeatureType,
+    Limit,
+    Override,
+    PlanVersion,
+    SubscribedAddOn,
+    Subscription,
+)
+from weighbridge.rules.decision import (
+    LimitState,
+    Reason,
+    UpgradeHint,
+    decide_metered,
+    decide_plain,
+)
+from weighbridge.rules.window import window_bounds
+
+Entitlements = Mapping[str, Entitlement]
+
+
+class Grant(NamedTuple):
+    """What a customer or resource has until `changes_at_ms` (None: until the next version)."""
+
+    subscription: Subscription
+    plan: PlanVersion
+    entitlements: Entitlements
+    changes_at_ms: int | None
+
+
+class NoGrant(NamedTuple):
+    """Why a customer or resource has nothing, until `changes_at_ms`."""
+
+    reason: Reason
+    changes_at_ms: int | None
+
+
+class PlanCompiler:
+    """Compiles plan version and add-ons of one catalog version, once for all who share them."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._compiled: dict[tuple[str, int, tuple[SubscribedAddOn, ...]], Entitlements] = {}
+
+    def entitlements(self, plan: PlanVersion, add_ons: tuple[SubscribedAddOn, ...]) -> Entitlements:
+        """Return what the plan with the add-ons grants, by feature."""
+        key = (plan.plan, plan.version, add_ons)
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = with_add_ons(plan.entitlements, self._bought(plan, add_ons))
+            self._compiled[key] = compiled
+        return compiled
+
+    def _bought(
+        self, plan: PlanVersion, add_ons: Iterable[SubscribedAddOn]
+    ) -> list[tuple[AddOn, int]]:
+        found = [(self.catalog.add_ons.get(item.add_on), item.quantity) for item in add_ons]
+        return [(add_on, quantity) for add_on, quantity in found if add_on is not None]
+
+
+def grant_of(
+    compiler: PlanCompiler, customer: Customer, resource: str, at_ms: int
+) -> Grant | NoGrant:
+    """Work out what a customer ("" resource) or a resource has at an instant."""
+    changes_at_ms = _next_change_ms(customer, resource, at_ms)
+    if customer.status is CustomerStatus.REVOKED:
+        return NoGrant(Reason.REVOKED, changes_at_ms)
+    if customer.status is CustomerStatus.ARCHIVED:
+        return NoGrant(Reason.CUSTOMER_ARCHIVED, changes_at_ms)
+    if resource and resource not in customer.resources:
+        return NoGrant(Reason.RESOURCE_UNKNOWN, changes_at_ms)
+    subscription = _active_subscription(customer, resource, at_ms)
+    if subscription is None:
+        return NoGrant(Reason.NO_ACTIVE_SUBSCRIPTION, changes_at_ms)
+    plan = compiler.catalog.plan(subscription.plan, subscription.plan_version)
+    if plan is None:
+        return NoGrant(Reason.NO_ACTIVE_SUBSCRIPTION, changes_at_ms)
+    entitlements = compiler.entitlements(plan, subscription.add_ons)
+    overrides = [o for o in customer.overrides if o.resource == resource and o.is_active(at_ms)]
+    if overrides:
+        entitlements = with_overrides(entitlements, overrides)
+    return Grant(subscription, plan, entitlements, changes_at_ms)
+
+
+def _active_subscription(customer: Customer, resource: str, at_ms: int) -> Subscription | None:
+    for subscription in customer.subscriptions:
+        if subscription.resource == resource and subscription.is_active(at_ms):
+            return subscription
+    return None
+
+
+def _next_change_ms(customer: Customer, resource: str, at_ms: int) -> int | None:
+    """Return the next instant at which a start, an end or an expiry changes the answer."""
+    instants: list[int | None] = []
+    for subscription in customer.subscriptions:
+        if subscription.resource == resource:
+            instants += (subscription.starts_at_ms, subscription.ends_at_ms)
+    for override in customer.overrides:
+        if override.resource == resource:
+            instants += (override.starts_at_ms, override.expires_at_ms)
+    return min((i for i in instants if i is not None and i > at_ms), default=None)
+
+
+def with_add_ons(plan: Entitlements, add_ons: Iterable[tuple[AddOn, int]]) -> Entitlements:
+    """Add each add-on `quantity` times to what a plan grants."""
+    merged = dict(plan)
+    for add_on, quantity in add_ons:
+        for feature, added in add_on.entitlements.items():
+            base = merged.get(feature)
+            scaled = _times(added, quantity)
+            if base is None or not base.enabled:
+                merged[feature] = scaled
+            else:
+                merged[feature] = _sum(base, scaled)
+    return merged
+
+
+def with_overrides(base: Entitlements, overrides: Iterable[Override]) -> Entitlements:
+    """Replace what overrides name."""
+    merged = dict(base)
+    for override in overrides:
+        entitlement = override.entitlement
+        before = merged.get(entitlement.feature)
+        if entitlement.enabled and before is not None and entitlement.limits:
+            entitlement = replace(
+                entitlement, limits=_replace_limits(before.limits, entitlement.limits)
+            )
+        merged[entitlement.feature] = entitlement
+    return merged
+
+
+def _times(entitlement: Entitlement, quantity: int) -> Entitlement:
+    if quantity == 1:
+        return entitlement
+    number = None if entitlement.number is None else entitlement.number * quantity
+    limits = tuple(
+        limit if limit.limit is None else replace(limit, limit=limit.limit * quantity)
+        for limit in entitlement.limits
+    )
+    return replace(entitlement, number=number, limits=limits)
+
+
+def _sum(base: Entitlement, added: Entitlement) -> Entitlement:
+    number = base.number
+    if number is not None:
+        number = None if added.number is None else number + added.number
+    values = base.values + tuple(v for v in added.values if v not in base.values)
+    limits = _sum_limits(base.limits, added.limits) if base.limits else ()
+    return replace(base, number=number, values=values, limits=limits)
+
+
+def _sum_limits(base: Sequence[Limit], added: Sequence[Limit]) -> tuple[Limit, ...]:
+    additions = {limit.id: limit for limit in added}
+    summed = [_sum_limit(limit, additions.pop(limit.id, None)) for limit in base]
+    return (*summed, *additions.values())
+
+
+def _sum_limit(base: Limit, added: Limit | None) -> Limit:
+    if added is None or base.limit is None:
+        return base
+    return replace(base, limit=None if added.limit is None else base.limit + added.limit)
+
+
+def _replace_limits(base: Sequence[Limit], own: Sequence[Limit]) -> tuple[Limit, ...]:
+    replacing = {limit.id: limit for limit in own}
+    kept = [replacing.pop(limit.id, limit) for limit in base]
+    return (*kept, *replacing.values())
+
+
+class Question(NamedTuple):
+    """What a refused call wanted, to see who would have allowed it."""
+
+    feature: str
+    feature_type: FeatureType
+    amount: int | None
+    value: str
+    states: Sequence[LimitState]
+    now_ms: int
+
+
+def upgrade_hints(
+    compiler: PlanCompiler, grant: Grant, question: Question
+) -> tuple[UpgradeHint, ...]:
+    """List what would have allowed the call: first add-ons of the plan, then plans above it."""
+    hints: list[UpgradeHint] = []
+    catalog = compiler.catalog
+    for add_on in catalog.add_ons.values():
+        if add_on.suits(grant.plan.plan) and question.feature in add_on.entitlements:
+            merged = with_add_ons(grant.entitlements, [(add_on, 1)])
+            if _would_allow(merged, grant.subscription, question):
+                hints.append(UpgradeHint("", add_on.id, add_on.name, add_on.offer))
+    for plan in _plans_above(catalog, grant.plan):
+        entitlements = compiler.entitlements(plan, ())
+        if _would_allow(entitlements, grant.subscription, question):
+            hints.append(UpgradeHint(plan.plan, "", plan.name, plan.offer))
+    return tuple(hints)
+
+
+def _plans_above(catalog: Catalog, plan: PlanVersion) -> list[PlanVersion]:
+    """Follow `upgrades_to` from a plan, nearest first, each plan once."""
+    found: dict[str, PlanVersion] = {}
+    queue = list(plan.upgrades_to)
+    while queue:
+        name = queue.pop(0)
+        above = catalog.plan(name)
+        if above is not None and name not in found and name != plan.plan:
+            found[name] = above
+            queue.extend(above.upgrades_to)
+    return list(found.values())
+
+
+def _would_allow(entitlements: Entitlements, on: Subscription, question: Question) -> bool:
+    entitlement = entitlements.get(question.feature)
+    if entitlement is None or not entitlement.enabled:
+        return False
+    if question.feature_type is not FeatureType.METERED:
+        return decide_plain(
+            question.feature_type, entitlement, question.amount, question.value
+        ).allowed
+    # Usage of a window that was not counted so far is taken as 0; the upgrade starts it.
+    used = {(s.limit.window.key, s.bounds.start_ms): s.used for s in question.states}
+    states = []
+    for limit in entitlement.limits:
+        bounds = window_bounds(limit.window, question.now_ms, on.anchor_ms)
+        states.append(LimitState(limit, bounds, used.get((limit.window.key, bounds.start_ms), 0)))
+    amount = 1 if question.amount is None else question.amount
+    return decide_metered(states, amount, question.now_ms).allowed

@@ -1,0 +1,191 @@
+"""Windows: the spans of time after which usage starts from zero.
+
+An instant is an integer, milliseconds since 1970-01-01T00:00:00Z. Bounds are half open: usage at
+`end_ms` belongs to the next window. The time-zone object is handed in, never looked up here.
+
+Rules:
+
+- A calendar window turns at the local start of its hour, day, week (Monday, ISO 8601), month or
+  year. Where daylight saving skips that local time, it turns at the first instant after the gap.
+- An anniversary window turns when the local date and time of the anchor returns. A month that
+  lacks the anchor's day turns on its last day (31 January, 28 February, 31 March), counted from
+  the anchor each time, so that a short month does not move later ones.
+- A lifetime window begins at 0 and never ends.
+"""
+
+from __future__ import annotations
+
+import calendar
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import Enum
+from typing import NamedTuple
+
+HOUR_MS = 3_600_000
+
+
+class WindowKind(Enum):
+    """When usage starts from zero."""
+
+    CALENDAR = "calendar"
+    ANNIVERSARY = "anniversary"
+    LIFETIME = "lifetime"
+
+
+class Period(Enum):
+    """The length of a calendar or anniversary window."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    YEAR = "year"
+
+
+class WindowBounds(NamedTuple):
+    """One window: from `start_ms` until before `end_ms`; no end means it never turns."""
+
+    start_ms: int
+    end_ms: int | None
+
+    def contains(self, at_ms: int) -> bool:
+        """Whether the instant lies in the window."""
+        return self.start_ms <= at_ms and (self.end_ms is None or at_ms < self.end_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A kind of window. `zone` is the object for `time_zone`; both are unused for a lifetime."""
+
+    kind: WindowKind
+    period: Period | None = None
+    time_zone: str = "UTC"
+    zone: tzinfo = UTC
+
+    @property
+    def key(self) -> str:
+        """Name windows that turn together alike, for instance `calendar:month:UTC`."""
+        if self.period is None:
+            return self.kind.value
+        return f"{self.kind.value}:{self.period.value}:{self.time_zone}"
+
+
+LIFETIME_BOUNDS = WindowBounds(0, None)
+
+
+def window_bounds(window: Window, at_ms: int, anchor_ms: int) -> WindowBounds:
+    """Return the window that holds `at_ms`. Only anniversary windows use `anchor_ms`."""
+    if window.period is None:
+        return LIFETIME_BOUNDS
+    if window.kind is WindowKind.CALENDAR:
+        return _calendar_bounds(window.period, window.zone, at_ms)
+    return _anniversary_bounds(window.period, window.zone, at_ms, anchor_ms)
+
+
+def _calendar_bounds(period: Period, zone: tzinfo, at_ms: int) -> WindowBounds:
+    local = _to_local(at_ms, zone)
+    if period is Period.HOUR:
+        # The offset is applied by hand: a local hour that happens twice is two windows.
+        offset_ms = _offset_ms(local)
+        start_ms = (at_ms + offset_ms) // HOUR_MS * HOUR_MS - offset_ms
+        return WindowBounds(start_ms, start_ms + HOUR_MS)
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None, fold=0)
+    match period:
+        case Period.DAY:
+            start, end = midnight, midnight + timedelta(days=1)
+        case Period.WEEK:
+            start = midnight - timedelta(days=midnight.weekday())
+            end = start + timedelta(days=7)
+        case Period.MONTH:
+            start = midnight.replace(day=1)
+            end = _add_months(start, 1, start.day)
+        case _:
+            start = midnight.replace(month=1, day=1)
+            end = start.replace(year=start.year + 1)
+    return WindowBounds(_to_ms(start, zone), _to_ms(end, zone))
+
+
+def _anniversary_bounds(period: Period, zone: tzinfo, at_ms: int, anchor_ms: int) -> WindowBounds:
+    if period is Period.HOUR:
+        start_ms = anchor_ms + (at_ms - anchor_ms) // HOUR_MS * HOUR_MS
+        return WindowBounds(start_ms, start_ms + HOUR_MS)
+    anchor = _to_local(anchor_ms, zone).replace(tzinfo=None, fold=0)
+    index = _periods_between(period, anchor, _to_local(at_ms, zone).replace(tzinfo=None, fold=0))
+    # The estimate can be one off around a clipped day or a clock change: step to the right one.
+    while _turn_ms(period, anchor, index, zone) > at_ms:
+        index -= 1
+    while _turn_ms(period, anchor, index + 1, zone) <= at_ms:
+        index += 1
+    return WindowBounds(
+        _turn_ms(period, anchor, index, zone), _turn_ms(period, anchor, index + 1, zone)
+    )
+
+
+def _periods_between(period: Period, anchor: datetime, at: datetime) -> int:
+    match period:
+        case Period.MONTH:
+            return (at.year - anchor.year) * 12 + at.month - anchor.month
+        case Period.YEAR:
+            return at.year - anchor.year
+        case Period.WEEK:
+            return (at - anchor).days // 7
+        case _:
+            return (at - anchor).days
+
+
+def _turn_ms(period: Period, anchor: datetime, index: int, zone: tzinfo) -> int:
+    """Return when the `index`-th window after the anchor begins."""
+    match period:
+        case Period.MONTH:
+            turn = _add_months(anchor, index, anchor.day)
+        case Period.YEAR:
+            turn = _add_months(anchor, 12 * index, anchor.day)
+        case Period.WEEK:
+            turn = anchor + timedelta(days=7 * index)
+        case _:
+            turn = anchor + timedelta(days=index)
+    return _to_ms(turn, zone)
+
+
+def _add_months(moment: datetime, months: int, day: int) -> datetime:
+    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
+    last_day = calendar.monthrange(year, month + 1)[1]
+    return moment.replace(year=year, month=month + 1, day=min(day, last_day))
+
+
+def _to_local(at_ms: int, zone: tzinfo) -> datetime:
+    seconds, milliseconds = divmod(at_ms, 1000)
+    return datetime.fromtimestamp(seconds, zone).replace(microsecond=milliseconds * 1000)
+
+
+def _to_ms(local: datetime, zone: tzinfo) -> int:
+    """Return the instant of a local time; of one that a clock change skips, the gap's end."""
+    aware = local.replace(tzinfo=zone)
+    at_ms = _instant_ms(aware)
+    if _to_local(at_ms, zone).replace(tzinfo=None) == local:
+        return at_ms
+    before = aware.utcoffset() or timedelta()
+    after = aware.replace(fold=1).utcoffset() or timedelta()
+    # fold=0 reads a skipped time with the offset before the gap, so it lands that far past the
+    # gap's start; take the part back that lies beyond the gap's end.
+    return _gap_end_ms(at_ms - abs(before - after) // timedelta(milliseconds=1), at_ms, zone)
+
+
+def _gap_end_ms(low_ms: int, high_ms: int, zone: tzinfo) -> int:
+    """Return the first instant in (low, high] with the offset that holds at `high_ms`."""
+    wanted = _offset_ms(_to_local(high_ms, zone))
+    while high_ms - low_ms > 1:
+        middle_ms = (low_ms + high_ms) // 2
+        if _offset_ms(_to_local(middle_ms, zone)) == wanted:
+            high_ms = middle_ms
+        else:
+            low_ms = middle_ms
+    return high_ms
+
+
+def _instant_ms(aware: datetime) -> int:
+    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def _offset_ms(aware: datetime) -> int:
+    return (aware.utcoffset() or timedelta()) // timedelta(milliseconds=1)

@@ -1,0 +1,1 @@
+"""What both processes need to run: clock, logs, probes, status codes, loopback tokens."""

@@ -1,0 +1,1 @@
+"""The wire contract, generated from proto/weighbridge/v1 (`make generate`)."""
