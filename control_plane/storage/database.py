@@ -54,8 +54,8 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Begin a writing transaction in the calling thread."""
-        with self.engine.connect() as connection:
-            connection = connection.execution_options(weighbridge_writes=True)
+        with self.engine.connect() as plain:
+            connection = plain.execution_options(weighbridge_writes=True)
             with connection.begin():
                 yield connection
 

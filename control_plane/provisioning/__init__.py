@@ -1,0 +1,1 @@
+"""Changes to catalogs and customers, each in a transaction that somebody else began."""

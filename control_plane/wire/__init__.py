@@ -1,0 +1,1 @@
+"""Converters between the control plane's values and the wire contract."""

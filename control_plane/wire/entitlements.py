@@ -1,0 +1,81 @@
+"""Entitlements, limits and windows ⇄ protobuf."""
+
+from __future__ import annotations
+
+from control_plane.provisioning.time_zones import require_time_zone
+from control_plane.provisioning.wanted import WantedEntitlement, WantedLimit
+from control_plane.wire.enums import LIMIT_KINDS, PERIODS, WINDOW_KINDS, enum_from_proto
+from weighbridge.rules.catalog import Entitlement, Limit
+from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.window import Window, WindowKind
+from weighbridge.v1 import types_pb2
+
+
+def window_to_proto(window: Window) -> types_pb2.Window:
+    if window.period is None:
+        return types_pb2.Window(kind=WINDOW_KINDS[window.kind])
+    return types_pb2.Window(
+        kind=WINDOW_KINDS[window.kind],
+        period=PERIODS[window.period],
+        time_zone=window.time_zone,
+    )
+
+
+def window_from_proto(field: str, window: types_pb2.Window) -> Window:
+    """Return the window with its time-zone object. Raises InvalidArgumentError."""
+    kind = enum_from_proto(f"{field}.kind", WINDOW_KINDS, window.kind)
+    if kind is WindowKind.LIFETIME:
+        if window.period:
+            raise InvalidArgumentError(f"{field}.period", "a lifetime window has none; leave it")
+        return Window(kind)
+    period = enum_from_proto(f"{field}.period", PERIODS, window.period)
+    time_zone = window.time_zone or "UTC"
+    zone = require_time_zone(f"{field}.time_zone", time_zone)
+    return Window(kind, period, time_zone, zone)
+
+
+def limit_to_proto(limit: Limit) -> types_pb2.Limit:
+    return types_pb2.Limit(
+        id=limit.id,
+        kind=LIMIT_KINDS[limit.kind],
+        limit=limit.limit,
+        window=window_to_proto(limit.window),
+    )
+
+
+def entitlement_to_proto(entitlement: Entitlement) -> types_pb2.Entitlement:
+    return types_pb2.Entitlement(
+        feature=entitlement.feature,
+        enabled=entitlement.enabled,
+        number=entitlement.number,
+        values=entitlement.values,
+        limits=[limit_to_proto(limit) for limit in entitlement.limits],
+    )
+
+
+def wanted_limit_from_proto(field: str, limit: types_pb2.Limit) -> WantedLimit:
+    """Return a limit whose kind and window may be left out. Raises InvalidArgumentError."""
+    return WantedLimit(
+        id=limit.id,
+        limit=limit.limit if limit.HasField("limit") else None,
+        kind=enum_from_proto(f"{field}.kind", LIMIT_KINDS, limit.kind) if limit.kind else None,
+        window=window_from_proto(f"{field}.window", limit.window)
+        if limit.HasField("window")
+        else None,
+    )
+
+
+def wanted_entitlement_from_proto(
+    field: str, entitlement: types_pb2.Entitlement
+) -> WantedEntitlement:
+    """Return what a caller wants of a feature. Raises InvalidArgumentError."""
+    return WantedEntitlement(
+        feature=entitlement.feature,
+        enabled=entitlement.enabled,
+        number=entitlement.number if entitlement.HasField("number") else None,
+        values=tuple(entitlement.values),
+        limits=tuple(
+            wanted_limit_from_proto(f"{field}.limits[{index}]", limit)
+            for index, limit in enumerate(entitlement.limits)
+        ),
+    )

@@ -1,0 +1,75 @@
+"""Enums: one table for each, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+from weighbridge.rules.catalog import (
+    CustomerStatus,
+    FeatureType,
+    LimitKind,
+    OutageKind,
+    SubscriptionStatus,
+)
+from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.window import Period, WindowKind
+from weighbridge.v1 import types_pb2
+
+ValueT = TypeVar("ValueT")
+NumberT = TypeVar("NumberT", bound=int)
+
+FEATURE_TYPES: Final[Mapping[FeatureType, types_pb2.FeatureType.ValueType]] = {
+    FeatureType.BOOLEAN: types_pb2.FEATURE_TYPE_BOOLEAN,
+    FeatureType.NUMBER: types_pb2.FEATURE_TYPE_NUMBER,
+    FeatureType.ENUM: types_pb2.FEATURE_TYPE_ENUM,
+    FeatureType.METERED: types_pb2.FEATURE_TYPE_METERED,
+}
+
+LIMIT_KINDS: Final[Mapping[LimitKind, types_pb2.LimitKind.ValueType]] = {
+    LimitKind.HARD: types_pb2.LIMIT_KIND_HARD,
+    LimitKind.SOFT: types_pb2.LIMIT_KIND_SOFT,
+}
+
+WINDOW_KINDS: Final[Mapping[WindowKind, types_pb2.WindowKind.ValueType]] = {
+    WindowKind.CALENDAR: types_pb2.WINDOW_KIND_CALENDAR,
+    WindowKind.ANNIVERSARY: types_pb2.WINDOW_KIND_ANNIVERSARY,
+    WindowKind.LIFETIME: types_pb2.WINDOW_KIND_LIFETIME,
+}
+
+PERIODS: Final[Mapping[Period, types_pb2.WindowPeriod.ValueType]] = {
+    Period.HOUR: types_pb2.WINDOW_PERIOD_HOUR,
+    Period.DAY: types_pb2.WINDOW_PERIOD_DAY,
+    Period.WEEK: types_pb2.WINDOW_PERIOD_WEEK,
+    Period.MONTH: types_pb2.WINDOW_PERIOD_MONTH,
+    Period.YEAR: types_pb2.WINDOW_PERIOD_YEAR,
+}
+
+OUTAGE_KINDS: Final[Mapping[OutageKind, types_pb2.OutagePolicyKind.ValueType]] = {
+    OutageKind.DENY: types_pb2.OUTAGE_POLICY_KIND_DENY,
+    OutageKind.ALLOW: types_pb2.OUTAGE_POLICY_KIND_ALLOW,
+    OutageKind.LAST_KNOWN: types_pb2.OUTAGE_POLICY_KIND_LAST_KNOWN,
+    OutageKind.SAFE_CAPACITY: types_pb2.OUTAGE_POLICY_KIND_SAFE_CAPACITY,
+}
+
+CUSTOMER_STATUSES: Final[Mapping[CustomerStatus, types_pb2.CustomerStatus.ValueType]] = {
+    CustomerStatus.ACTIVE: types_pb2.CUSTOMER_STATUS_ACTIVE,
+    CustomerStatus.ARCHIVED: types_pb2.CUSTOMER_STATUS_ARCHIVED,
+    CustomerStatus.REVOKED: types_pb2.CUSTOMER_STATUS_REVOKED,
+}
+
+SUBSCRIPTION_STATUSES: Final[
+    Mapping[SubscriptionStatus, types_pb2.SubscriptionStatus.ValueType]
+] = {
+    SubscriptionStatus.ACTIVE: types_pb2.SUBSCRIPTION_STATUS_ACTIVE,
+    SubscriptionStatus.CANCELED: types_pb2.SUBSCRIPTION_STATUS_CANCELED,
+}
+
+
+def enum_from_proto(field: str, table: Mapping[ValueT, NumberT], number: NumberT) -> ValueT:
+    """Return the value of a number on the wire, or raise InvalidArgumentError naming the field."""
+    for value, known in table.items():
+        if known == number:
+            return value
+    problem = f"{int(number)} is not a known value" if number else "is not set"
+    raise InvalidArgumentError(field, problem)

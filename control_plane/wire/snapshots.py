@@ -1,0 +1,120 @@
+"""Catalogs and customers, as sidecars get them."""
+
+from __future__ import annotations
+
+from control_plane.wire.entitlements import entitlement_to_proto
+from control_plane.wire.enums import (
+    CUSTOMER_STATUSES,
+    FEATURE_TYPES,
+    OUTAGE_KINDS,
+    SUBSCRIPTION_STATUSES,
+)
+from weighbridge.rules.catalog import (
+    AddOn,
+    Catalog,
+    Customer,
+    Feature,
+    Override,
+    PlanVersion,
+    SubscribedAddOn,
+    Subscription,
+    UpgradeOffer,
+)
+from weighbridge.v1 import sync_service_pb2, types_pb2
+
+
+def feature_to_proto(feature: Feature) -> sync_service_pb2.Feature:
+    return sync_service_pb2.Feature(
+        id=feature.id,
+        name=feature.name,
+        type=FEATURE_TYPES[feature.type],
+        unit=feature.unit,
+        values=feature.values,
+        outage_policy=OUTAGE_KINDS[feature.outage.kind],
+        safe_capacity=feature.outage.capacity,
+    )
+
+
+def upgrade_offer_to_proto(offer: UpgradeOffer) -> types_pb2.UpgradeOffer:
+    return types_pb2.UpgradeOffer(message=offer.message, url=offer.url)
+
+
+def plan_version_to_proto(plan: PlanVersion) -> sync_service_pb2.PlanVersion:
+    return sync_service_pb2.PlanVersion(
+        plan=plan.plan,
+        version=plan.version,
+        name=plan.name,
+        entitlements=[entitlement_to_proto(granted) for granted in plan.entitlements.values()],
+        upgrades_to=plan.upgrades_to,
+        offer=upgrade_offer_to_proto(plan.offer),
+    )
+
+
+def add_on_to_proto(add_on: AddOn) -> sync_service_pb2.AddOn:
+    return sync_service_pb2.AddOn(
+        id=add_on.id,
+        name=add_on.name,
+        entitlements=[entitlement_to_proto(granted) for granted in add_on.entitlements.values()],
+        plans=add_on.plans,
+        offer=upgrade_offer_to_proto(add_on.offer),
+    )
+
+
+def catalog_to_proto(catalog: Catalog) -> sync_service_pb2.CatalogSnapshot:
+    return sync_service_pb2.CatalogSnapshot(
+        catalog=catalog.id,
+        version=catalog.version,
+        features=[feature_to_proto(feature) for feature in catalog.features.values()],
+        plans=[
+            plan_version_to_proto(plan)
+            for versions in catalog.plans.values()
+            for plan in versions.values()
+        ],
+        add_ons=[add_on_to_proto(add_on) for add_on in catalog.add_ons.values()],
+    )
+
+
+def subscribed_add_on_to_proto(add_on: SubscribedAddOn) -> sync_service_pb2.SubscribedAddOn:
+    return sync_service_pb2.SubscribedAddOn(add_on=add_on.add_on, quantity=add_on.quantity)
+
+
+def subscribed_add_on_from_proto(add_on: sync_service_pb2.SubscribedAddOn) -> SubscribedAddOn:
+    return SubscribedAddOn(add_on.add_on, add_on.quantity)
+
+
+def subscription_to_proto(subscription: Subscription) -> sync_service_pb2.Subscription:
+    return sync_service_pb2.Subscription(
+        id=subscription.id,
+        resource=subscription.resource,
+        plan=subscription.plan,
+        plan_version=subscription.plan_version,
+        add_ons=[subscribed_add_on_to_proto(add_on) for add_on in subscription.add_ons],
+        status=SUBSCRIPTION_STATUSES[subscription.status],
+        anchor_unix_ms=subscription.anchor_ms,
+        starts_at_unix_ms=subscription.starts_at_ms,
+        ends_at_unix_ms=subscription.ends_at_ms,
+    )
+
+
+def override_to_proto(override: Override) -> sync_service_pb2.Override:
+    return sync_service_pb2.Override(
+        id=override.id,
+        resource=override.resource,
+        entitlement=entitlement_to_proto(override.entitlement),
+        starts_at_unix_ms=override.starts_at_ms,
+        expires_at_unix_ms=override.expires_at_ms,
+    )
+
+
+def customer_to_proto(customer: Customer) -> sync_service_pb2.CustomerSnapshot:
+    """Return the customer's snapshot; totals are added by whoever sends it."""
+    return sync_service_pb2.CustomerSnapshot(
+        customer=customer.id,
+        version=customer.version,
+        status=CUSTOMER_STATUSES[customer.status],
+        catalog=customer.catalog,
+        catalog_version_min=customer.catalog_version_min,
+        resources=customer.resources,
+        subscriptions=[subscription_to_proto(s) for s in customer.subscriptions],
+        overrides=[override_to_proto(o) for o in customer.overrides],
+    )

@@ -1,0 +1,94 @@
+"""Hypothesis strategies for catalogs and customers."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from zoneinfo import ZoneInfo
+
+from hypothesis import strategies as st
+
+from weighbridge.rules.catalog import (
+    Catalog,
+    Customer,
+    CustomerStatus,
+    Entitlement,
+    Limit,
+    LimitKind,
+    Override,
+    PlanVersion,
+    SubscribedAddOn,
+    Subscription,
+    SubscriptionStatus,
+)
+from weighbridge.rules.window import Period, Window, WindowKind
+
+ids = st.from_regex(r"[A-Za-z0-9._:@/-]{1,24}", fullmatch=True)
+amounts = st.integers(0, 10**15)
+instants = st.integers(0, 10**13)
+zones = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"]).map(
+    lambda name: (name, UTC if name == "UTC" else ZoneInfo(name))
+)
+windows = st.one_of(
+    st.just(Window(WindowKind.LIFETIME)),
+    st.builds(
+        lambda kind, period, zone: Window(kind, period, *zone),
+        st.sampled_from([WindowKind.CALENDAR, WindowKind.ANNIVERSARY]),
+        st.sampled_from(Period),
+        zones,
+    ),
+)
+limits = st.builds(Limit, ids, st.sampled_from(LimitKind), st.none() | amounts, windows)
+entitlements = st.builds(
+    Entitlement,
+    ids,
+    st.booleans(),
+    st.none() | amounts,
+    st.lists(ids, max_size=3).map(tuple),
+    st.lists(limits, max_size=3).map(tuple),
+)
+plan_versions = st.builds(
+    PlanVersion,
+    plan=ids,
+    version=st.integers(1, 9),
+    name=st.text(max_size=10),
+    entitlements=st.lists(entitlements, max_size=3).map(lambda es: {e.feature: e for e in es}),
+)
+catalogs = st.builds(
+    Catalog,
+    id=ids,
+    version=st.integers(1, 99),
+    features=st.just({}),
+    plans=st.lists(plan_versions, max_size=3).map(lambda ps: {p.plan: {p.version: p} for p in ps}),
+)
+subscribed_add_ons = st.builds(SubscribedAddOn, ids, st.integers(1, 10**6))
+subscriptions = st.builds(
+    Subscription,
+    id=ids,
+    resource=st.just("") | ids,
+    plan=ids,
+    plan_version=st.none() | st.integers(1, 9),
+    add_ons=st.lists(subscribed_add_ons, max_size=2).map(tuple),
+    status=st.sampled_from(SubscriptionStatus),
+    anchor_ms=instants,
+    starts_at_ms=instants,
+    ends_at_ms=st.none() | instants,
+)
+overrides = st.builds(
+    Override,
+    id=ids,
+    resource=st.just("") | ids,
+    entitlement=entitlements,
+    starts_at_ms=st.none() | instants,
+    expires_at_ms=st.none() | instants,
+)
+customers = st.builds(
+    Customer,
+    id=ids,
+    version=st.integers(1, 10**9),
+    status=st.sampled_from(CustomerStatus),
+    catalog=ids,
+    catalog_version_min=st.integers(0, 99),
+    resources=st.lists(ids, max_size=3).map(tuple),
+    subscriptions=st.lists(subscriptions, max_size=2).map(tuple),
+    overrides=st.lists(overrides, max_size=2).map(tuple),
+)
