@@ -30,12 +30,14 @@ metadata = MetaData(
 _Id = String(128)
 _Serial = BigInteger().with_variant(Integer, "sqlite")
 
-# One row: the revision that every change to a catalog or customer moves by one.
+# One row: the revision that every change to a catalog or customer moves by one, and the one that
+# every transaction that settles usage moves by one.
 environment = Table(
     "environment",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("revision", BigInteger, nullable=False),
+    Column("usage_revision", BigInteger, nullable=False, server_default="0"),
     Column("created_at_ms", BigInteger, nullable=False),
 )
 
@@ -208,7 +210,8 @@ usage_key = Table(
     Column("expires_at_ms", BigInteger, nullable=False, index=True),
 )
 
-# Units settled per window. A row is made, with all earlier events of its window, when usage first
+# Units settled per window, with the usage revision that last changed them: what a sidecar that
+# comes back has missed. A row is made, with all earlier events of its window, when usage first
 # reaches the window; from then on each settled event adds to it in the same transaction.
 usage_total = Table(
     "usage_total",
@@ -219,4 +222,5 @@ usage_total = Table(
     Column("window_key", _Id, primary_key=True),
     Column("window_start_ms", BigInteger, primary_key=True, autoincrement=False),
     Column("total", BigInteger, nullable=False),
+    Column("usage_revision", BigInteger, nullable=False, server_default="0", index=True),
 )

@@ -249,6 +249,7 @@ class Hello(_message.Message):
     HELD_REVISION_FIELD_NUMBER: _builtins.int
     CATALOGS_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
+    HELD_USAGE_REVISION_FIELD_NUMBER: _builtins.int
     sidecar_id: _builtins.str
     """Random, made with the sidecar's data directory."""
     epoch: _builtins.str
@@ -261,6 +262,8 @@ class Hello(_message.Message):
     mode: Global___SubscriptionMode.ValueType
     held_revision: _builtins.int
     """Mode ALL: every customer change up to this revision is held."""
+    held_usage_revision: _builtins.int
+    """Every change of totals up to this usage revision is held."""
     @_builtins.property
     def customers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldVersion]:
         """Customers subscribed to, where the mode is not ALL, with the versions held (0: none)."""
@@ -284,10 +287,11 @@ class Hello(_message.Message):
         held_revision: _builtins.int = ...,
         catalogs: _abc.Iterable[Global___HeldVersion] | None = ...,
         acknowledged: _abc.Iterable[Global___RecordMark] | None = ...,
+        held_usage_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "epoch", b"epoch", "held_revision", b"held_revision", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "sidecar_id", b"sidecar_id", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "sidecar_id", b"sidecar_id", "software_version", b"software_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -898,14 +902,19 @@ Global___CustomerUnknown: _TypeAlias = CustomerUnknown  # noqa: Y015
 
 @_typing.final
 class CustomerTotals(_message.Message):
-    """The part of a customer snapshot that usage changes: a delta to it."""
+    """The part of a customer snapshot that usage changes: a delta to it. It names all current windows
+    of each feature it names.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CUSTOMER_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     INCLUDED_FIELD_NUMBER: _builtins.int
+    USAGE_REVISION_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
+    usage_revision: _builtins.int
+    """Changes of totals up to this usage revision have been sent, this message included."""
     @_builtins.property
     def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___WindowTotal]: ...
     @_builtins.property
@@ -918,10 +927,11 @@ class CustomerTotals(_message.Message):
         customer: _builtins.str = ...,
         totals: _abc.Iterable[Global___WindowTotal] | None = ...,
         included: _abc.Iterable[Global___RecordMark] | None = ...,
+        usage_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "included", b"included", "totals", b"totals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "included", b"included", "totals", b"totals", "usage_revision", b"usage_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -934,15 +944,19 @@ class InitialSnapshotComplete(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REVISION_FIELD_NUMBER: _builtins.int
+    USAGE_REVISION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
+    usage_revision: _builtins.int
+    """Totals that changed while the sidecar was away have been sent up to this usage revision."""
     def __init__(
         self,
         *,
         revision: _builtins.int = ...,
+        usage_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "usage_revision", b"usage_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
