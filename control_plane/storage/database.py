@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
+from control_plane.storage.migrations import migrate
 from weighbridge.rules.errors import UnavailableError
 
 T = TypeVar("T")
@@ -64,6 +65,13 @@ class Database:
         """Begin a transaction that only reads, in the calling thread."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest revision, all of it or nothing.
+
+        Raises FailedPreconditionError where the schema is newer than this software.
+        """
+        self._in_transaction(self.writing, migrate)
 
     def close(self) -> None:
         """Wait for running transactions and close every connection."""

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -90,7 +91,7 @@ customer = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("name", String(256), nullable=False),
-    Column("catalog_id", _Id, ForeignKey("catalog.id"), nullable=False),
+    Column("catalog_id", _Id, ForeignKey("catalog.id"), nullable=False, index=True),
     Column("status", String(16), nullable=False),
     Column("version", BigInteger, nullable=False, index=True),
     Column("created_at_ms", BigInteger, nullable=False),
@@ -117,13 +118,22 @@ subscription = Table(
     Column("starts_at_ms", BigInteger, nullable=False),
     Column("ends_at_ms", BigInteger),
     Column("created_at_ms", BigInteger, nullable=False),
+    # At most one that grants anything, whoever writes.
+    Index(
+        "uq_subscription_active",
+        "customer_id",
+        "resource_id",
+        unique=True,
+        sqlite_where=text("status = 'active'"),
+        postgresql_where=text("status = 'active'"),
+    ),
 )
 
 subscription_add_on = Table(
     "subscription_add_on",
     metadata,
     Column("subscription_id", _Id, ForeignKey("subscription.id"), primary_key=True),
-    Column("add_on_id", _Id, primary_key=True),
+    Column("add_on_id", _Id, primary_key=True, index=True),
     Column("quantity", BigInteger, nullable=False),
 )
 

@@ -1,0 +1,33 @@
+"""What Alembic runs: migrates the connection handed in, or an empty database when developing."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import Connection, create_engine
+
+from control_plane.storage.tables import metadata
+
+
+def run(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        # SQLite alters a table by copying it.
+        render_as_batch=True,
+        compare_type=True,
+        compare_server_default=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+handed_in: Connection | None = context.config.attributes.get("connection")
+if handed_in is not None:
+    run(handed_in)
+else:
+    url = context.config.get_main_option("sqlalchemy.url")
+    if url is None:
+        message = "alembic.ini names no sqlalchemy.url"
+        raise RuntimeError(message)
+    with create_engine(url).connect() as connection:
+        run(connection)
