@@ -1,0 +1,168 @@
+"""A batch: calls decided together, whose usage goes into one journal record.
+
+`Batch.decide` counts usage at once, so that later calls of the batch see it; `commit` keeps it once
+the record is on disk, `rollback` undoes it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sidecar.core.book import Units
+from sidecar.core.gate import Decided, Gate, Moment, NotLoaded
+from sidecar.core.keys import KeyedAnswer, require_same_payload
+from sidecar.core.request import (
+    REPORT_AHEAD_MS_MAX,
+    REPORT_LATE_MS_MAX,
+    Kind,
+    Request,
+    UsageEntry,
+)
+from sidecar.core.usage import Position
+from weighbridge.rules.decision import Reason, Verdict
+from weighbridge.rules.errors import InvalidArgumentError
+
+
+class Replay(NamedTuple):
+    """The call was answered before; the answer is in the journal."""
+
+    request: Request
+    answer: KeyedAnswer
+
+
+class SameAs(NamedTuple):
+    """The call repeats one of this batch; `number` counts the keyed entries of the batch."""
+
+    request: Request
+    number: int
+
+
+Outcome = Decided | NotLoaded | Replay | SameAs
+
+
+class Batch:
+    """Calls decided together, whose usage goes into one journal record."""
+
+    def __init__(self, gate: Gate, position: Position, moment: Moment) -> None:
+        self._gate = gate
+        self._position = position
+        self._moment = moment
+        self._is_outage = gate.is_outage(moment)
+        self._staged: list[tuple[Request, Units]] = []
+        self._keys: dict[tuple[str, str], tuple[bytes, int]] = {}
+        self._summed: dict[tuple[str, str, str, Kind], int] = {}
+        self.entries: list[UsageEntry] = []
+
+    def decide(self, request: Request) -> Outcome:
+        """Decide one call, and stage its usage where it is to be recorded.
+
+        Raises a WeighbridgeError for a broken call, which has then staged nothing.
+        """
+        if request.kind is Kind.CHECK:
+            return X = b""
+        if request.key:
+            digest = request.payload_digest()
+            repeated = self._find_repeated(request, digest)
+            if repeated is not None:
+                return repeated
+        decided = self._gate.decide(request, self._moment)
+        if request.kind is Kind.REPORT:
+            decided = self._admit_report(request, decided)
+        else:
+            self._count(decided)
+        if isinstance(decided, NotLoaded) or not decided.verdict.allowed:
+            return decided
+        if request.key:
+            self._gate.keys.require_room(len(self._keys), self._moment.now_ms)
+        self._stage(request, digest, decided)
+        return decided._replace(is_recorded=True)
+
+    def commit(self) -> None:
+        """Keep what was staged: its record is on disk."""
+        used_at_ms = self._moment.now_ms
+        for (customer, key), (digest, index) in self._keys.items():
+            answer = KeyedAnswer(digest, self._position, index)
+            self._gate.keys.add(customer, key, answer, used_at_ms)
+        for customer in {request.customer for request, _ in self._staged}:
+            self._gate.on_changed(customer)
+
+    def rollback(self) -> None:
+        """Undo what was staged: its record could not be written."""
+        for request, units in reversed(self._staged):
+            key = (request.resource, request.feature)
+            self._gate.book.take_back(request.customer, key, units)
+            if self._is_outage:
+                self._gate.spending.add((request.customer, *key), -units.amount)
+
+    def _find_repeated(self, request: Request, digest: bytes) -> Replay | SameAs | None:
+        staged = self._keys.get((request.customer, request.key))
+        if staged is not None:
+            require_same_payload(request.key, staged[0], digest)
+            return SameAs(request, staged[1])
+        found = self._gate.keys.find(request.customer, request.key, digest)
+        return None if found is None else Replay(request, found)
+
+    def _count(self, decided: Decided | NotLoaded) -> Decided | NotLoaded:
+        if isinstance(decided, Decided):
+            self._gate.count(decided)
+        return decided
+
+    def _admit_report(self, request: Request, decided: Decided | NotLoaded) -> Decided:
+        """Usage that happened is recorded whatever the limits say; past a hard one it is overage."""
+        at_ms, now_ms = request.occurred_at_ms, self._moment.now_ms
+        if at_ms is not None and not (
+            now_ms - REPORT_LATE_MS_MAX <= at_ms <= now_ms + REPORT_AHEAD_MS_MAX
+        ):
+            raise InvalidArgumentError(
+                "occurred_at_unix_ms", f"{at_ms} is not within 35 days back and 5 minutes ahead"
+            )
+        assert isinstance(decided, Decided), "a report never waits for a customer"
+        verdict = decided.verdict
+        if verdict.allowed:
+            return decided
+        overage = 0
+        if verdict.reason is Reason.LIMIT_REACHED:
+            overage = request.units - (verdict.allowed_amount or 0)
+        return decided._replace(verdict=Verdict(allowed=True, overage=overage))
+
+    def _stage(self, request: Request, digest: bytes, decided: Decided) -> None:
+        at_ms = request.occurred_at_ms
+        units = Units(self._moment.now_ms if at_ms is None else at_ms, request.units)
+        key = (request.resource, request.feature)
+        self._gate.book.record(request.customer, key, self._position, units)
+        if self._is_outage:
+            self._gate.spending.add((request.customer, *key), units.amount)
+        self._staged.append((request, units))
+        entry = UsageEntry(
+            request.customer,
+            request.resource,
+            request.feature,
+            units.amount,
+            units.at_ms,
+            request.kind,
+            1,
+            request.key,
+            request.scope,
+            digest,
+            request.dimensions,
+            decided.catalog_version,
+            decided.snapshot_version,
+        )
+        if request.key:
+            self._keys[request.customer, request.key] = (digest, len(self._keys))
+        elif not request.dimensions and at_ms is None:
+            self._add_summed(entry)
+            return
+        self.entries.append(entry)
+
+    def _add_summed(self, entry: UsageEntry) -> None:
+        group = (entry.customer, entry.resource, entry.feature, entry.kind)
+        index = self._summed.get(group)
+        if index is None:
+            self._summed[group] = len(self.entries)
+            self.entries.append(entry)
+            return
+        before = self.entries[index]
+        self.entries[index] = before._replace(
+            amount=before.amount + entry.amount, calls=before.calls + 1
+        )

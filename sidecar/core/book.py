@@ -1,0 +1,150 @@
+"""The book of all usage this sidecar knows, by customer, resource and feature.
+
+It is kept apart from the snapshots: usage can be reported for a customer that is not loaded, and a
+snapshot can come for one whose usage is not included in it yet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sidecar.core.usage import FeatureUsage, Included, Position, PushedTotal
+
+FeatureKey = tuple[str, str]
+"""Resource and feature."""
+
+
+class Uncounted(NamedTuple):
+    """Own usage of a feature in which nothing counts here so far."""
+
+    position: Position
+    customer: str
+    key: FeatureKey
+    at_ms: int
+    amount: int
+
+
+class Units(NamedTuple):
+    """An amount and the instant it was used at."""
+
+    at_ms: int
+    amount: int
+
+
+class UsageBook:
+    """Usage per customer. A `FeatureUsage` is made when a limit is first looked at."""
+
+    def __init__(self) -> None:
+        self._customers: dict[str, dict[FeatureKey, FeatureUsage]] = {}
+        # Totals as pushed, until somebody asks for the feature: small, where a FeatureUsage is not.
+        self._unread: dict[str, dict[FeatureKey, Sequence[PushedTotal]]] = {}
+        self._uncounted: deque[Uncounted] = deque()
+        self._uncounted_by_customer: dict[str, int] = {}
+
+    def find(self, customer: str, key: FeatureKey) -> FeatureUsage | None:
+        """Return the usage of a feature that something counts in, if there is."""
+        features = self._customers.get(customer)
+        return None if features is None else features.get(key)
+
+    def open(self, customer: str, key: FeatureKey) -> FeatureUsage:
+        """Return the usage of a feature, made with all that is known of it."""
+        features = self._customers.setdefault(customer, {})
+        usage = features.get(key)
+        if usage is None:
+            usage = features[key] = FeatureUsage()
+            unread = self._unread.get(customer, {}).pop(key, None)
+            if unread is not None:
+                usage.push(unread, {}, is_whole=True)
+            self._move_uncounted(customer, key, usage)
+        return usage
+
+    def close(self, customer: str, key: FeatureKey) -> None:
+        """Stop counting a feature that has no limits any more; keep its own usage for later."""
+        usage = self._customers.get(customer, {}).pop(key, None)
+        if usage is not None:
+            for own in usage.own_usage:
+                self._keep(Uncounted(own.position, customer, key, own.at_ms, own.amount))
+
+    def record(self, customer: str, key: FeatureKey, position: Position, units: Units) -> None:
+        """Add own usage, counted where something counts and kept for later where nothing does."""
+        usage = self.find(customer, key)
+        if usage is not None:
+            usage.record(position, units.at_ms, units.amount)
+            return
+        self._keep(Uncounted(position, customer, key, units.at_ms, units.amount))
+
+    def take_back(self, customer: str, key: FeatureKey, units: Units) -> None:
+        """Undo the newest `record`; to be called in reverse order."""
+        usage = self.find(customer, key)
+        if usage is not None and usage.has_own:
+            usage.take_back(units.at_ms, units.amount)
+        else:
+            self._count_down(self._uncounted.pop().customer)
+
+    def push(
+        self,
+        customer: str,
+        totals: Mapping[FeatureKey, Sequence[PushedTotal]],
+        included: Included,
+        *,
+        is_whole: bool,
+    ) -> None:
+        """Take in totals: of every feature where they are the whole, else of those named."""
+        features = self._customers.get(customer, {})
+        unread = {} if is_whole else self._unread.get(customer, {})
+        for key, pushed in totals.items():
+            if key not in features:
+                unread[key] = tuple(pushed)
+        if unread:
+            self._unread[customer] = unread
+        else:
+            self._unread.pop(customer, None)
+        for key, usage in features.items():
+            if is_whole or key in totals:
+                usage.push(totals.get(key, ()), included, is_whole=is_whole)
+
+    def settled(self, included: Included) -> None:
+        """Forget uncounted usage that the control plane has settled: totals to come include it."""
+        uncounted = self._uncounted
+        while uncounted:
+            position = uncounted[0].position
+            if position.number > included.get(position.epoch_index, 0):
+                return
+            self._count_down(uncounted.popleft().customer)
+
+    def has_own(self, customer: str) -> bool:
+        """Whether the customer has usage here that the control plane has not included so far."""
+        if customer in self._uncounted_by_customer:
+            return True
+        return any(usage.has_own for usage in self._customers.get(customer, {}).values())
+
+    def forget(self, customer: str) -> None:
+        """Drop what is known of a customer who has no own usage here."""
+        self._customers.pop(customer, None)
+        self._unread.pop(customer, None)
+
+    def _move_uncounted(self, customer: str, key: FeatureKey, usage: FeatureUsage) -> None:
+        if customer not in self._uncounted_by_customer:
+            return
+        kept: deque[Uncounted] = deque()
+        for item in self._uncounted:
+            if item.customer == customer and item.key == key:
+                usage.record(item.position, item.at_ms, item.amount)
+                self._count_down(customer)
+            else:
+                kept.append(item)
+        self._uncounted = kept
+
+    def _keep(self, item: Uncounted) -> None:
+        self._uncounted.append(item)
+        count = self._uncounted_by_customer.get(item.customer, 0)
+        self._uncounted_by_customer[item.customer] = count + 1
+
+    def _count_down(self, customer: str) -> None:
+        left = self._uncounted_by_customer[customer] - 1
+        if left:
+            self._uncounted_by_customer[customer] = left
+        else:
+            del self._uncounted_by_customer[customer]

@@ -1,0 +1,257 @@
+"""The gate: everything decisions depend on, and the decision of one call."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from sidecar.core.book import UsageBook
+from sidecar.core.keys import KeyTable
+from sidecar.core.link import Link
+from sidecar.core.outage import OutageSpending, apply_outage_policy
+from sidecar.core.request import Kind, Request
+from sidecar.core.snapshots import CustomerState, SnapshotCache
+from weighbridge.rules.catalog import Entitlement, Feature, FeatureType
+from weighbridge.rules.decision import (
+    ALLOWED,
+    DecidedBy,
+    LimitState,
+    Reason,
+    UpgradeHint,
+    Verdict,
+    decide_metered,
+    decide_plain,
+    refused,
+)
+from weighbridge.rules.entitlement import (
+    Grant,
+    NoGrant,
+    PlanCompiler,
+    Question,
+    upgrade_hints,
+)
+from weighbridge.rules.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+)
+from weighbridge.rules.units import COUNTER_MAX
+
+_HINTED = frozenset({Reason.FEATURE_NOT_IN_PLAN, Reason.VALUE_NOT_ALLOWED, Reason.LIMIT_REACHED})
+
+
+class Moment(NamedTuple):
+    """Now: on the control plane's clock, and on this machine's CLOCK_BOOTTIME."""
+
+    now_ms: int
+    boot_ms: int
+
+
+class Decided(NamedTuple):
+    """An answer. `is_recorded`: its usage is staged in the batch's record."""
+
+    request: Request
+    verdict: Verdict
+    decided_by: DecidedBy
+    feature: Feature | None
+    hints: tuple[UpgradeHint, ...]
+    catalog_version: int
+    snapshot_version: int
+    snapshot_age_ms: int | None
+    now_ms: int
+    is_recorded: bool = False
+
+
+class NotLoaded(NamedTuple):
+    """The customer has to be loaded before this can be answered."""
+
+    customer: str
+
+
+class _Subject(NamedTuple):
+    """Who asks for what, resolved."""
+
+    request: Request
+    state: CustomerState
+    compiler: PlanCompiler
+    grant: Grant
+    feature: Feature
+    moment: Moment
+
+
+class _Judged(NamedTuple):
+    verdict: Verdict
+    decided_by: DecidedBy
+    states: Sequence[LimitState] = ()
+
+
+class Gate:
+    """Everything decisions depend on. Owned by one thread."""
+
+    def __init__(
+        self,
+        cache: SnapshotCache,
+        book: UsageBook,
+        keys: KeyTable,
+        link: Link,
+        *,
+        admit_unloaded: bool,
+    ) -> None:
+        self.cache = cache
+        self.book = book
+        self.keys = keys
+        self.link = link
+        self.spending = OutageSpending()
+        # Decisions by feature ("" where unknown), reason and what decided: read by the metrics.
+        self.decisions: Tally[tuple[str, Reason | None, DecidedBy]] = Tally()
+        # Told of each customer whose answers may have changed, and of one whose totals are wanted.
+        self.on_changed: Callable[[str], None] = _ignore
+        self.on_refresh_wanted: Callable[[str], None] = _ignore
+        self._admit_unloaded = admit_unloaded
+
+    def is_outage(self, moment: Moment) -> bool:
+        """Whether outage policies decide now."""
+        if self.link.is_outage(moment.boot_ms):
+            return True
+        self.spending.end()
+        return False
+
+    def count(self, decided: Decided) -> None:
+        """Count a decision that was given as an answer."""
+        feature = decided.feature.id if decided.feature else ""
+        self.decisions[feature, decided.verdict.reason, decided.decided_by] += 1
+
+    def resolve(
+        self, customer: str, resource: str, moment: Moment
+    ) -> tuple[CustomerState, PlanCompiler, Grant | NoGrant] | Reason | NotLoaded:
+        """Find a customer and what it has now; or why there is nothing to find."""
+        state = self.cache.find(customer)
+        if state is None:
+            if self.cache.is_absent(customer):
+                return Reason.CUSTOMER_UNKNOWN
+            if not self.cache.may_hold(customer):
+                raise FailedPreconditionError(
+                    f"customer: this sidecar holds a fixed list of customers, without {customer!r}"
+                )
+            return NotLoaded(customer)
+        compiler = self.cache.compiler(state.customer.catalog)
+        if compiler is None:
+            # Only a tombstone can be held without its catalog.
+            return Reason.REVOKED
+        return state, compiler, state.grant(compiler, resource, moment.now_ms)
+
+    def decide(self, request: Request, moment: Moment) -> Decided | NotLoaded:
+        """Decide one call. Changes nothing."""
+        if request.kind is Kind.REPORT and self.cache.find(request.customer) is None:
+            return self._without_snapshot(request, moment, ALLOWED, DecidedBy.CACHE)
+        resolved = self.resolve(request.customer, request.resource, moment)
+        if isinstance(resolved, NotLoaded):
+            return self._unloaded(request, moment, resolved)
+        if isinstance(resolved, Reason):
+            return self._plain_refusal(request, moment, resolved)
+        state, compiler, grant = resolved
+        feature = compiler.catalog.features.get(request.feature)
+        if isinstance(grant, NoGrant):
+            return self._plain_refusal(request, moment, grant.reason, state, feature)
+        if feature is None:
+            return self._plain_refusal(request, moment, Reason.FEATURE_UNKNOWN, state)
+        subject = _Subject(request, state, compiler, grant, feature, moment)
+        judged = self._judge_feature(subject)
+        hints: tuple[UpgradeHint, ...] = ()
+        if judged.verdict.reason in _HINTED:
+            question = Question(
+                feature.id,
+                feature.type,
+                request.amount,
+                request.value,
+                judged.states,
+                moment.now_ms,
+            )
+            hints = upgrade_hints(compiler, grant, question)
+        return Decided(
+            request,
+            judged.verdict,
+            judged.decided_by,
+            feature,
+            hints,
+            compiler.catalog.version,
+            state.customer.version,
+            self.link.snapshot_age_ms(moment.boot_ms),
+            moment.now_ms,
+        )
+
+    def _judge_feature(self, subject: _Subject) -> _Judged:
+        request, feature = subject.request, subject.feature
+        if request.kind is not Kind.CHECK and feature.type is not FeatureType.METERED:
+            raise InvalidArgumentError(
+                "feature",
+                f"{feature.id!r} is a {feature.type.value} feature; usage is recorded on metered "
+                "features, this one is asked for with Check",
+            )
+        entitlement = subject.grant.entitlements.get(feature.id)
+        if entitlement is None or not entitlement.enabled:
+            return _Judged(refused(Reason.FEATURE_NOT_IN_PLAN), DecidedBy.CACHE)
+        if feature.type is not FeatureType.METERED:
+            verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
+            return _Judged(verdict, DecidedBy.CACHE)
+        return self._judge_metered(subject, entitlement)
+
+    def _judge_metered(self, subject: _Subject, entitlement: Entitlement) -> _Judged:
+        request, moment = subject.request, subject.moment
+        amount = request.units
+        states: Sequence[LimitState] = ()
+        key = (request.resource, request.feature)
+        if entitlement.limits:
+            usage = self.book.open(request.customer, key)
+            states, has_new = usage.states(
+                entitlement, subject.grant.subscription.anchor_ms, moment.now_ms
+            )
+            if has_new:
+                self.on_refresh_wanted(request.customer)
+        elif self.book.find(request.customer, key) is not None:
+            self.book.close(request.customer, key)
+        verdict = decide_metered(states, amount, moment.now_ms)
+        decided_by = DecidedBy.CACHE
+        if self.is_outage(moment):
+            spent = self.spending.spent((request.customer, request.resource, request.feature))
+            verdict = apply_outage_policy(subject.feature.outage, verdict, states, amount, spent)
+            decided_by = DecidedBy.OUTAGE_POLICY
+        if verdict.allowed and any(s.used + amount > COUNTER_MAX for s in states):
+            raise InvalidArgumentError("amount", f"{amount} would pass the counter's {COUNTER_MAX}")
+        return _Judged(verdict, decided_by, states)
+
+    def _unloaded(
+        self, request: Request, moment: Moment, missing: NotLoaded
+    ) -> Decided | NotLoaded:
+        if not self.is_outage(moment):
+            return missing
+        verdict = ALLOWED if self._admit_unloaded else refused(Reason.OUTAGE_POLICY)
+        return self._without_snapshot(request, moment, verdict, DecidedBy.OUTAGE_POLICY)
+
+    def _without_snapshot(
+        self, request: Request, moment: Moment, verdict: Verdict, decided_by: DecidedBy
+    ) -> Decided:
+        age_ms = self.link.snapshot_age_ms(moment.boot_ms)
+        return Decided(request, verdict, decided_by, None, (), 0, 0, age_ms, moment.now_ms)
+
+    def _plain_refusal(
+        self,
+        request: Request,
+        moment: Moment,
+        reason: Reason,
+        state: CustomerState | None = None,
+        feature: Feature | None = None,
+    ) -> Decided:
+        base = self._without_snapshot(request, moment, refused(reason), DecidedBy.CACHE)
+        if state is None:
+            return base
+        compiler = self.cache.compiler(state.customer.catalog)
+        return base._replace(
+            feature=feature,
+            catalog_version=compiler.catalog.version if compiler else 0,
+            snapshot_version=state.customer.version,
+        )
+
+
+def _ignore(_customer: str) -> None:
+    return

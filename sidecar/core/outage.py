@@ -1,0 +1,69 @@
+"""Outage policy: what is answered for metered usage while the control plane is away.
+
+Why a policy and not always the last totals: they grow old, since other sidecars' usage is not seen.
+In every policy, a customer whose limit was already reached when the outage began stays refused, and
+what the snapshot alone decides (booleans, numbers, enums) is answered as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weighbridge.rules.catalog import LimitKind, OutageKind, OutagePolicy
+from weighbridge.rules.decision import ALLOWED, LimitState, Reason, Verdict, refused
+
+UsageKey = tuple[str, str, str]
+"""Customer, resource and feature."""
+
+
+class OutageSpending:
+    """What was admitted since the outage began."""
+
+    def __init__(self) -> None:
+        self._spent: dict[UsageKey, int] = {}
+
+    def spent(self, key: UsageKey) -> int:
+        """Return the units admitted during this outage."""
+        return self._spent.get(key, 0)
+
+    def add(self, key: UsageKey, amount: int) -> None:
+        """Count units admitted under a policy; a negative amount takes them back."""
+        self._spent[key] = self._spent.get(key, 0) + amount
+
+    def end(self) -> None:
+        """Forget what was admitted: the control plane is back."""
+        if self._spent:
+            self._spent.clear()
+
+
+def apply_outage_policy(
+    policy: OutagePolicy,
+    verdict: Verdict,
+    states: Sequence[LimitState],
+    amount: int,
+    spent: int,
+) -> Verdict:
+    """Return what the policy makes of the verdict that the last totals give."""
+    match policy.kind:
+        case OutageKind.LAST_KNOWN:
+            return verdict
+        case OutageKind.DENY:
+            return refused(Reason.OUTAGE_POLICY) if verdict.allowed and amount else verdict
+        case OutageKind.ALLOW:
+            if verdict.allowed or _was_reached_before(states, spent):
+                return verdict
+            return ALLOWED
+        case OutageKind.SAFE_CAPACITY:
+            if verdict.allowed and amount and spent + amount > policy.capacity:
+                left = policy.capacity - spent
+                return refused(Reason.OUTAGE_POLICY)._replace(allowed_amount=left or None)
+            return verdict
+
+
+def _was_reached_before(states: Sequence[LimitState], spent: int) -> bool:
+    return any(
+        state.limit.kind is LimitKind.HARD
+        and state.limit.limit is not None
+        and state.used - spent >= state.limit.limit
+        for state in states
+    )

@@ -1,0 +1,82 @@
+"""What an application asks, as plain values: checked, and nothing of protobuf left."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from hashlib import blake2b
+from typing import NamedTuple
+
+DIGEST_SIZE = 16
+REPORT_LATE_MS_MAX = 35 * 24 * 3_600_000
+"""How far back reported usage may lie: 35 days."""
+REPORT_AHEAD_MS_MAX = 5 * 60_000
+"""How far ahead of the control plane's clock reported usage may lie: 5 minutes."""
+
+
+class Kind(IntEnum):
+    """What is asked."""
+
+    CHECK = 0
+    CONSUME = 1
+    REPORT = 2
+
+
+class KeyScope(IntEnum):
+    """How far an idempotency key reaches."""
+
+    SIDECAR = 1
+    FLEET = 2
+
+
+class Request(NamedTuple):
+    """One question or one report. `amount` None: not given. `occurred_at_ms` None: now."""
+
+    kind: Kind
+    customer: str
+    resource: str
+    feature: str
+    amount: int | None = None
+    value: str = ""
+    key: str = ""
+    scope: KeyScope = KeyScope.SIDECAR
+    dimensions: tuple[tuple[str, str], ...] = ()
+    occurred_at_ms: int | None = None
+
+    @property
+    def units(self) -> int:
+        """The amount to meter: 1 where none was given."""
+        return 1 if self.amount is None else self.amount
+
+    def payload_digest(self) -> bytes:
+        """Digest of all that a retry with the same idempotency key must repeat."""
+        parts = (
+            str(int(self.kind)),
+            self.customer,
+            self.resource,
+            self.feature,
+            str(self.units),
+            str(int(self.scope)),
+            "" if self.occurred_at_ms is None else str(self.occurred_at_ms),
+            *(text for pair in self.dimensions for text in pair),
+        )
+        # Lengths in front keep two different payloads from reading the same.
+        text = "".join(f"{len(part)}:{part}" for part in parts)
+        return blake2b(text.encode(), digest_size=DIGEST_SIZE).digest()
+
+
+class UsageEntry(NamedTuple):
+    """Usage to carry upstream: one call, or several that nothing tells apart, summed."""
+
+    customer: str
+    resource: str
+    feature: str
+    amount: int
+    occurred_at_ms: int
+    kind: Kind
+    calls: int
+    key: str
+    scope: KeyScope
+    payload_digest: bytes
+    dimensions: tuple[tuple[str, str], ...]
+    catalog_version: int
+    snapshot_version: int

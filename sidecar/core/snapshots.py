@@ -1,0 +1,158 @@
+"""The catalogs and customers this sidecar holds. Immutable versions; only a higher one replaces."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from weighbridge.rules.catalog import Catalog, Customer, CustomerStatus
+from weighbridge.rules.entitlement import Grant, NoGrant, PlanCompiler, grant_of
+from weighbridge.rules.errors import FailedPreconditionError
+
+ABSENT_MAX = 10_000
+"""How many customers are remembered not to exist."""
+
+
+class Mode(Enum):
+    """Which customers are held."""
+
+    ALL = "all"
+    LISTED = "listed"
+    ON_DEMAND = "on_demand"
+
+
+class CustomerState:
+    """A customer, and what each resource has until something changes it."""
+
+    __slots__ = ("_compiler", "_grants", "customer")
+
+    def __init__(self, customer: Customer) -> None:
+        self.customer = customer
+        self._compiler: PlanCompiler | None = None
+        self._grants: dict[str, Grant | NoGrant] = {}
+
+    def grant(self, compiler: PlanCompiler, resource: str, now_ms: int) -> Grant | NoGrant:
+        """Return what the customer ("" resource) or the resource has now."""
+        if compiler is not self._compiler:
+            self._grants.clear()
+            self._compiler = compiler
+        grant = self._grants.get(resource)
+        if grant is None or (grant.changes_at_ms is not None and now_ms >= grant.changes_at_ms):
+            grant = grant_of(compiler, self.customer, resource, now_ms)
+            if grant.changes_at_ms is not None or isinstance(grant, Grant):
+                self._grants[resource] = grant
+        return grant
+
+
+class SnapshotCache:
+    """The catalogs, and as many customers as the mode and the bound allow."""
+
+    def __init__(self, mode: Mode, customers_max: int, listed: frozenset[str]) -> None:
+        self.mode = mode
+        self.listed = listed
+        # Mode ALL or LISTED: whether all that was subscribed to is here.
+        self.is_complete = False
+        self._customers_max = customers_max
+        self._compilers: dict[str, PlanCompiler] = {}
+        self._customers: OrderedDict[str, CustomerState] = OrderedDict()
+        self._absent: OrderedDict[str, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._customers)
+
+    def may_hold(self, customer: str) -> bool:
+        """Whether the mode allows the customer to be held."""
+        return self.mode is not Mode.LISTED or customer in self.listed
+
+    def compiler(self, catalog: str) -> PlanCompiler | None:
+        """Return the compiler of the catalog version held."""
+        return self._compilers.get(catalog)
+
+    def catalogs(self) -> Iterator[Catalog]:
+        """Iterate over the catalog versions held."""
+        return (compiler.catalog for compiler in self._compilers.values())
+
+    def customers(self) -> Iterator[Customer]:
+        """Iterate over the customers held, tombstones included."""
+        return (state.customer for state in self._customers.values())
+
+    def find(self, customer: str) -> CustomerState | None:
+        """Return the customer, if held; in mode ON_DEMAND it becomes the newest."""
+        state = self._customers.get(customer)
+        if state is not None and self.mode is Mode.ON_DEMAND:
+            self._customers.move_to_end(customer)
+        return state
+
+    def is_absent(self, customer: str) -> bool:
+        """Whether the control plane said that there is no such customer."""
+        return customer in self._absent
+
+    def apply_catalog(self, catalog: Catalog) -> bool:
+        """Hold a catalog version; False where it is not newer than the one held.
+
+        What customers have is worked out anew when it is next asked for, so this costs the same
+        for any number of them.
+        """
+        held = self._compilers.get(catalog.id)
+        if held is not None and catalog.version <= held.catalog.version:
+            return False
+        self._compilers[catalog.id] = PlanCompiler(catalog)
+        return True
+
+    def apply_customer(self, customer: Customer) -> bool:
+        """Hold a customer; False where it is not newer than what is held.
+
+        Raises FailedPreconditionError where its catalog is not here in the version it needs.
+        """
+        if customer.status is not CustomerStatus.REVOKED:
+            self._require_catalog(customer)
+        if customer.version <= self.held_version(customer.id):
+            return False
+        self._absent.pop(customer.id, None)
+        self._customers[customer.id] = CustomerState(customer)
+        return True
+
+    def apply_absent(self, customer: str, version: int) -> bool:
+        """Remember that there is no such customer; False where something newer is held."""
+        if version < self.held_version(customer):
+            return False
+        self._customers.pop(customer, None)
+        self._absent[customer] = version
+        if len(self._absent) > ABSENT_MAX:
+            self._absent.popitem(last=False)
+        return True
+
+    def held_version(self, customer: str) -> int:
+        """Return the version held of a customer; 0 for none."""
+        state = self._customers.get(customer)
+        if state is not None:
+            return state.customer.version
+        return self._absent.get(customer, 0)
+
+    def evict(self, is_pinned: Callable[[str], bool]) -> list[str]:
+        """Drop the customers longest unasked for, down to the bound; return their ids."""
+        if self.mode is not Mode.ON_DEMAND:
+            return []
+        surplus = len(self._customers) - self._customers_max
+        if surplus <= 0:
+            return []
+        evicted: list[str] = []
+        for customer in self._customers:
+            if len(evicted) == surplus:
+                break
+            if not is_pinned(customer):
+                evicted.append(customer)
+        for customer in evicted:
+            del self._customers[customer]
+        return evicted
+
+    def _require_catalog(self, customer: Customer) -> None:
+        compiler = self._compilers.get(customer.catalog)
+        if compiler is None:
+            raise FailedPreconditionError(f"catalog {customer.catalog!r} is not held")
+        if compiler.catalog.version < customer.catalog_version_min:
+            raise FailedPreconditionError(
+                f"catalog {customer.catalog!r} is held at version {compiler.catalog.version}; "
+                f"the customer needs {customer.catalog_version_min}"
+            )
