@@ -6,7 +6,8 @@ An instant is an integer, milliseconds since 1970-01-01T00:00:00Z. Bounds are ha
 Rules:
 
 - A calendar window turns at the local start of its hour, day, week (Monday, ISO 8601), month or
-  year. Where daylight saving skips that local time, it turns at the first instant after the gap.
+  year. Where a clock change skips that local time, it turns at the first instant after the gap;
+  where one brings it twice, at the first. An hour also turns at a change by less than an hour.
 - An anniversary window turns when the local date and time of the anchor returns. A month that
   lacks the anchor's day turns on its last day (31 January, 28 February, 31 March), counted from
   the anchor each time, so that a short month does not move later ones.
@@ -83,26 +84,51 @@ def window_bounds(window: Window, at_ms: int, anchor_ms: int) -> WindowBounds:
 
 
 def _calendar_bounds(period: Period, zone: tzinfo, at_ms: int) -> WindowBounds:
-    local = _to_local(at_ms, zone)
     if period is Period.HOUR:
-        # The offset is applied by hand: a local hour that happens twice is two windows.
-        offset_ms = _offset_ms(local)
-        start_ms = (at_ms + offset_ms) // HOUR_MS * HOUR_MS - offset_ms
-        return WindowBounds(start_ms, start_ms + HOUR_MS)
+        return _calendar_hour(zone, at_ms)
+    start = _calendar_start(period, _to_local(at_ms, zone))
+    end = _calendar_end(period, start)
+    if _to_ms(end, zone) <= at_ms:
+        # The clocks went back across midnight: this window had already turned.
+        start, end = end, _calendar_end(period, end)
+    return WindowBounds(_to_ms(start, zone), _to_ms(end, zone))
+
+
+def _calendar_hour(zone: tzinfo, at_ms: int) -> WindowBounds:
+    # The offset is applied by hand: a local hour that happens twice is two windows.
+    offset_ms = _offset_ms(at_ms, zone)
+    start_ms = (at_ms + offset_ms) // HOUR_MS * HOUR_MS - offset_ms
+    end_ms = start_ms + HOUR_MS
+    if _offset_ms(start_ms, zone) != offset_ms:
+        start_ms = _clock_change_ms(start_ms, at_ms, zone)
+    if _offset_ms(end_ms - 1, zone) != offset_ms:
+        end_ms = _clock_change_ms(at_ms, end_ms - 1, zone)
+    return WindowBounds(start_ms, end_ms)
+
+
+def _calendar_start(period: Period, local: datetime) -> datetime:
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None, fold=0)
     match period:
-        case Period.DAY:
-            start, end = midnight, midnight + timedelta(days=1)
         case Period.WEEK:
-            start = midnight - timedelta(days=midnight.weekday())
-            end = start + timedelta(days=7)
+            return midnight - timedelta(days=midnight.weekday())
         case Period.MONTH:
-            start = midnight.replace(day=1)
-            end = _add_months(start, 1, start.day)
+            return midnight.replace(day=1)
+        case Period.YEAR:
+            return midnight.replace(month=1, day=1)
         case _:
-            start = midnight.replace(month=1, day=1)
-            end = start.replace(year=start.year + 1)
-    return WindowBounds(_to_ms(start, zone), _to_ms(end, zone))
+            return midnight
+
+
+def _calendar_end(period: Period, start: datetime) -> datetime:
+    match period:
+        case Period.WEEK:
+            return start + timedelta(days=7)
+        case Period.MONTH:
+            return _add_months(start, 1, start.day)
+        case Period.YEAR:
+            return start.replace(year=start.year + 1)
+        case _:
+            return start + timedelta(days=1)
 
 
 def _anniversary_bounds(period: Period, zone: tzinfo, at_ms: int, anchor_ms: int) -> WindowBounds:
@@ -168,15 +194,15 @@ def _to_ms(local: datetime, zone: tzinfo) -> int:
     after = aware.replace(fold=1).utcoffset() or timedelta()
     # fold=0 reads a skipped time with the offset before the gap, so it lands that far past the
     # gap's start; take the part back that lies beyond the gap's end.
-    return _gap_end_ms(at_ms - abs(before - after) // timedelta(milliseconds=1), at_ms, zone)
+    return _clock_change_ms(at_ms - abs(before - after) // timedelta(milliseconds=1), at_ms, zone)
 
 
-def _gap_end_ms(low_ms: int, high_ms: int, zone: tzinfo) -> int:
+def _clock_change_ms(low_ms: int, high_ms: int, zone: tzinfo) -> int:
     """Return the first instant in (low, high] with the offset that holds at `high_ms`."""
-    wanted = _offset_ms(_to_local(high_ms, zone))
+    wanted = _offset_ms(high_ms, zone)
     while high_ms - low_ms > 1:
         middle_ms = (low_ms + high_ms) // 2
-        if _offset_ms(_to_local(middle_ms, zone)) == wanted:
+        if _offset_ms(middle_ms, zone) == wanted:
             high_ms = middle_ms
         else:
             low_ms = middle_ms
@@ -187,5 +213,5 @@ def _instant_ms(aware: datetime) -> int:
     return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
-def _offset_ms(aware: datetime) -> int:
-    return (aware.utcoffset() or timedelta()) // timedelta(milliseconds=1)
+def _offset_ms(at_ms: int, zone: tzinfo) -> int:
+    return (_to_local(at_ms, zone).utcoffset() or timedelta()) // timedelta(milliseconds=1)
