@@ -59,7 +59,8 @@ class Batch:
         Raises a WeighbridgeError for a broken call, which has then staged nothing.
         """
         if request.kind is Kind.CHECK:
-            return X = b""
+            return self._count(self._gate.decide(request, self._moment))
+        digest = b""
         if request.key:
             digest = request.payload_digest()
             repeated = self._find_repeated(request, digest)
@@ -108,7 +109,7 @@ class Batch:
         return decided
 
     def _admit_report(self, request: Request, decided: Decided | NotLoaded) -> Decided:
-        """Usage that happened is recorded whatever the limits say; past a hard one it is overage."""
+        """Admit usage that happened, whatever the limits say; past a hard one it is overage."""
         at_ms, now_ms = request.occurred_at_ms, self._moment.now_ms
         if at_ms is not None and not (
             now_ms - REPORT_LATE_MS_MAX <= at_ms <= now_ms + REPORT_AHEAD_MS_MAX

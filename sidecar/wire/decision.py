@@ -1,0 +1,174 @@
+"""Decisions and receipts: from values to protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sidecar.core.gate import Decided
+from sidecar.core.request import Kind
+from weighbridge.rules.catalog import FeatureType, LimitKind
+from weighbridge.rules.decision import DecidedBy, LimitState, Reason, UpgradeHint
+from weighbridge.rules.window import Period, Window, WindowKind
+from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
+from weighbridge.v1 import types_pb2 as pb
+
+REASONS: Final[Mapping[Reason, pb.Reason]] = {
+    reason: pb.Reason.Value(f"REASON_{reason.name}") for reason in Reason
+}
+_DECIDED_BY: Final[Mapping[DecidedBy, pb.DecidedBy]] = {
+    by: pb.DecidedBy.Value(f"DECIDED_BY_{by.name}") for by in DecidedBy
+}
+_FEATURE_TYPES: Final[Mapping[FeatureType, pb.FeatureType]] = {
+    kind: pb.FeatureType.Value(f"FEATURE_TYPE_{kind.name}") for kind in FeatureType
+}
+_LIMIT_KINDS: Final[Mapping[LimitKind, pb.LimitKind]] = {
+    kind: pb.LimitKind.Value(f"LIMIT_KIND_{kind.name}") for kind in LimitKind
+}
+_WINDOW_KINDS: Final[Mapping[WindowKind, pb.WindowKind]] = {
+    kind: pb.WindowKind.Value(f"WINDOW_KIND_{kind.name}") for kind in WindowKind
+}
+_PERIODS: Final[Mapping[Period, pb.WindowPeriod]] = {
+    period: pb.WindowPeriod.Value(f"WINDOW_PERIOD_{period.name}") for period in Period
+}
+
+
+def fill_decision(message: pb.Decision, decided: Decided) -> None:
+    """Write a decision into a message, field by field: this is the hot path."""
+    request, verdict = decided.request, decided.verdict
+    message.feature = request.feature
+    message.decided_by = _DECIDED_BY[decided.decided_by]
+    message.catalog_version = decided.catalog_version
+    message.snapshot_version = decided.snapshot_version
+    if decided.snapshot_age_ms is not None:
+        message.snapshot_age_ms = decided.snapshot_age_ms
+    if verdict.allowed:
+        message.allowed = True
+        if decided.feature is not None and decided.feature.type is FeatureType.METERED:
+            message.included_amount = request.units - verdict.overage
+            message.overage_amount = verdict.overage
+    else:
+        _fill_refusal(message, decided)
+    if verdict.state is not None:
+        recorded = request.units if decided.is_recorded else 0
+        _fill_limit(message, verdict.state, recorded, decided.now_ms)
+    elif verdict.number is not None:
+        message.limit = verdict.number
+    if verdict.values:
+        message.values.extend(verdict.values)
+
+
+def receipt_to_proto(decided: Decided, epoch: str, number: int) -> sidecar_pb.Receipt:
+    """Say where usage was recorded and as what."""
+    units, overage = decided.request.units, decided.verdict.overage
+    return sidecar_pb.Receipt(
+        epoch=epoch,
+        record_number=number,
+        amount=units,
+        included_amount=units - overage,
+        overage_amount=overage,
+    )
+
+
+def answer_to_bytes(decided: Decided, epoch: str, number: int) -> bytes:
+    """Serialize the response to a Check, Consume or Report."""
+    if decided.request.kind is Kind.CHECK:
+        check = sidecar_pb.CheckResponse()
+        fill_decision(check.decision, decided)
+        return check.SerializeToString()
+    if decided.request.kind is Kind.REPORT:
+        return sidecar_pb.ReportResponse(
+            receipt=receipt_to_proto(decided, epoch, number)
+        ).SerializeToString()
+    consume = sidecar_pb.ConsumeResponse()
+    fill_decision(consume.decision, decided)
+    if decided.is_recorded:
+        consume.receipt.CopyFrom(receipt_to_proto(decided, epoch, number))
+    return consume.SerializeToString()
+
+
+def batch_answer_to_bytes(decisions: list[Decided]) -> bytes:
+    """Serialize the response to a BatchCheck."""
+    response = sidecar_pb.BatchCheckResponse()
+    for decided in decisions:
+        fill_decision(response.decisions.add(), decided)
+    return response.SerializeToString()
+
+
+def replayed_answer(kind: Kind, answer: bytes) -> bytes:
+    """Mark the first answer to an idempotency key as given again."""
+    response: sidecar_pb.ConsumeResponse | sidecar_pb.ReportResponse
+    if kind is Kind.REPORT:
+        response = sidecar_pb.ReportResponse.FromString(answer)
+    else:
+        response = sidecar_pb.ConsumeResponse.FromString(answer)
+    response.replayed = True
+    return response.SerializeToString()
+
+
+def limit_usage_to_proto(state: LimitState) -> pb.LimitUsage:
+    """Return the state of a limit."""
+    limit = state.limit
+    message = pb.LimitUsage(
+        limit=pb.Limit(
+            id=limit.id,
+            kind=_LIMIT_KINDS[limit.kind],
+            limit=limit.limit,
+            window=window_to_proto(limit.window),
+        ),
+        used=state.used,
+        window_start_unix_ms=state.bounds.start_ms,
+        window_end_unix_ms=state.bounds.end_ms,
+    )
+    if limit.limit is not None:
+        message.remaining = max(limit.limit - state.used, 0)
+    return message
+
+
+def window_to_proto(window: Window) -> pb.Window:
+    """Return the window."""
+    if window.period is None:
+        return pb.Window(kind=_WINDOW_KINDS[window.kind])
+    return pb.Window(
+        kind=_WINDOW_KINDS[window.kind],
+        period=_PERIODS[window.period],
+        time_zone=window.time_zone,
+    )
+
+
+def feature_type_to_proto(feature_type: FeatureType) -> pb.FeatureType:
+    """Return the feature type."""
+    return _FEATURE_TYPES[feature_type]
+
+
+def _fill_refusal(message: pb.Decision, decided: Decided) -> None:
+    verdict = decided.verdict
+    if verdict.reason is not None:
+        message.reason = REASONS[verdict.reason]
+    if verdict.retry_after_ms is not None:
+        message.retry_after_ms = verdict.retry_after_ms
+    if verdict.allowed_amount is not None:
+        message.allowed_amount = verdict.allowed_amount
+    for hint in decided.hints:
+        message.upgrade_hints.append(_hint_to_proto(hint))
+
+
+def _fill_limit(message: pb.Decision, state: LimitState, recorded: int, now_ms: int) -> None:
+    limit, bounds, used = state
+    used += recorded
+    message.limit_id = limit.id
+    message.used = used
+    if limit.limit is not None:
+        message.limit = limit.limit
+        message.remaining = max(limit.limit - used, 0)
+    message.window_start_unix_ms = bounds.start_ms
+    if bounds.end_ms is not None:
+        message.window_end_unix_ms = bounds.end_ms
+        message.resets_in_ms = max(bounds.end_ms - now_ms, 0)
+
+
+def _hint_to_proto(hint: UpgradeHint) -> pb.UpgradeHint:
+    offer = pb.UpgradeOffer(message=hint.offer.message, url=hint.offer.url)
+    if hint.plan:
+        return pb.UpgradeHint(plan=hint.plan, name=hint.name, offer=offer)
+    return pb.UpgradeHint(add_on=hint.add_on, name=hint.name, offer=offer)

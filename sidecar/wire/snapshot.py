@@ -1,0 +1,237 @@
+"""Catalogs, customers and totals, as the control plane sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from sidecar.core.book import FeatureKey
+from sidecar.core.usage import PushedTotal
+from weighbridge.rules.catalog import (
+    AddOn,
+    Catalog,
+    Customer,
+    CustomerStatus,
+    Entitlement,
+    Feature,
+    FeatureType,
+    Limit,
+    LimitKind,
+    OutageKind,
+    OutagePolicy,
+    Override,
+    PlanVersion,
+    SubscribedAddOn,
+    Subscription,
+    SubscriptionStatus,
+    UpgradeOffer,
+)
+from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.window import Period, Window, WindowKind
+from weighbridge.v1 import sync_service_pb2 as sync_pb
+from weighbridge.v1 import types_pb2 as pb
+
+T = TypeVar("T")
+
+FEATURE_TYPES: Final[Mapping[int, FeatureType]] = {
+    pb.FEATURE_TYPE_BOOLEAN: FeatureType.BOOLEAN,
+    pb.FEATURE_TYPE_NUMBER: FeatureType.NUMBER,
+    pb.FEATURE_TYPE_ENUM: FeatureType.ENUM,
+    pb.FEATURE_TYPE_METERED: FeatureType.METERED,
+}
+LIMIT_KINDS: Final[Mapping[int, LimitKind]] = {
+    pb.LIMIT_KIND_HARD: LimitKind.HARD,
+    pb.LIMIT_KIND_SOFT: LimitKind.SOFT,
+}
+WINDOW_KINDS: Final[Mapping[int, WindowKind]] = {
+    pb.WINDOW_KIND_CALENDAR: WindowKind.CALENDAR,
+    pb.WINDOW_KIND_ANNIVERSARY: WindowKind.ANNIVERSARY,
+    pb.WINDOW_KIND_LIFETIME: WindowKind.LIFETIME,
+}
+PERIODS: Final[Mapping[int, Period]] = {
+    pb.WINDOW_PERIOD_HOUR: Period.HOUR,
+    pb.WINDOW_PERIOD_DAY: Period.DAY,
+    pb.WINDOW_PERIOD_WEEK: Period.WEEK,
+    pb.WINDOW_PERIOD_MONTH: Period.MONTH,
+    pb.WINDOW_PERIOD_YEAR: Period.YEAR,
+}
+_OUTAGE_KINDS: Final[Mapping[int, OutageKind]] = {
+    pb.OUTAGE_POLICY_KIND_DENY: OutageKind.DENY,
+    pb.OUTAGE_POLICY_KIND_ALLOW: OutageKind.ALLOW,
+    pb.OUTAGE_POLICY_KIND_LAST_KNOWN: OutageKind.LAST_KNOWN,
+    pb.OUTAGE_POLICY_KIND_SAFE_CAPACITY: OutageKind.SAFE_CAPACITY,
+}
+_CUSTOMER_STATUSES: Final[Mapping[int, CustomerStatus]] = {
+    pb.CUSTOMER_STATUS_ACTIVE: CustomerStatus.ACTIVE,
+    pb.CUSTOMER_STATUS_ARCHIVED: CustomerStatus.ARCHIVED,
+    pb.CUSTOMER_STATUS_REVOKED: CustomerStatus.REVOKED,
+}
+_SUBSCRIPTION_STATUSES: Final[Mapping[int, SubscriptionStatus]] = {
+    pb.SUBSCRIPTION_STATUS_ACTIVE: SubscriptionStatus.ACTIVE,
+    pb.SUBSCRIPTION_STATUS_CANCELED: SubscriptionStatus.CANCELED,
+}
+
+
+class SnapshotReader:
+    """Reads snapshots. What many of them repeat (windows, add-on lists) is made once and shared.
+
+    Everything raises InvalidArgumentError naming the field where a message cannot be understood,
+    such as one from a newer control plane.
+    """
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[int, int, str], Window] = {}
+        self._shared: dict[tuple[SubscribedAddOn, ...], tuple[SubscribedAddOn, ...]] = {}
+        self._names: dict[str, str] = {}
+
+    def catalog_from_proto(self, message: sync_pb.CatalogSnapshot) -> Catalog:
+        """Return the catalog version."""
+        plans: dict[str, dict[int, PlanVersion]] = {}
+        for plan in message.plans:
+            plans.setdefault(plan.plan, {})[plan.version] = self._plan_from_proto(plan)
+        return Catalog(
+            id=message.catalog,
+            version=message.version,
+            features={feature.id: feature_from_proto(feature) for feature in message.features},
+            plans=plans,
+            add_ons={add_on.id: self._add_on_from_proto(add_on) for add_on in message.add_ons},
+        )
+
+    def customer_from_proto(self, message: sync_pb.CustomerSnapshot) -> Customer:
+        """Return the customer, without totals."""
+        return Customer(
+            id=message.customer,
+            version=message.version,
+            status=_known(_CUSTOMER_STATUSES, message.status, "status"),
+            catalog=self._name(message.catalog),
+            catalog_version_min=message.catalog_version_min,
+            resources=tuple(message.resources),
+            subscriptions=tuple(self._subscription_from_proto(s) for s in message.subscriptions),
+            overrides=tuple(self._override_from_proto(o) for o in message.overrides),
+        )
+
+    def totals_from_proto(
+        self, totals: Iterable[sync_pb.WindowTotal]
+    ) -> dict[FeatureKey, list[PushedTotal]]:
+        """Return totals by resource and feature."""
+        read: dict[FeatureKey, list[PushedTotal]] = {}
+        for total in totals:
+            window_key = self._window_from_proto(total.window).key
+            pushed = PushedTotal(window_key, total.window_start_unix_ms, total.total)
+            read.setdefault((total.resource, self._name(total.feature)), []).append(pushed)
+        return read
+
+    def _plan_from_proto(self, message: sync_pb.PlanVersion) -> PlanVersion:
+        return PlanVersion(
+            plan=message.plan,
+            version=message.version,
+            name=message.name,
+            entitlements=self._entitlements_from_proto(message.entitlements),
+            upgrades_to=tuple(message.upgrades_to),
+            offer=_offer_from_proto(message.offer),
+        )
+
+    def _add_on_from_proto(self, message: sync_pb.AddOn) -> AddOn:
+        return AddOn(
+            id=message.id,
+            name=message.name,
+            entitlements=self._entitlements_from_proto(message.entitlements),
+            plans=tuple(message.plans),
+            offer=_offer_from_proto(message.offer),
+        )
+
+    def _entitlements_from_proto(
+        self, messages: Iterable[pb.Entitlement]
+    ) -> dict[str, Entitlement]:
+        return {message.feature: self._entitlement_from_proto(message) for message in messages}
+
+    def _entitlement_from_proto(self, message: pb.Entitlement) -> Entitlement:
+        return Entitlement(
+            feature=self._name(message.feature),
+            enabled=message.enabled,
+            number=message.number if message.HasField("number") else None,
+            values=tuple(message.values),
+            limits=tuple(self._limit_from_proto(limit) for limit in message.limits),
+        )
+
+    def _limit_from_proto(self, message: pb.Limit) -> Limit:
+        return Limit(
+            id=message.id,
+            kind=_known(LIMIT_KINDS, message.kind, "limits.kind"),
+            limit=message.limit if message.HasField("limit") else None,
+            window=self._window_from_proto(message.window),
+        )
+
+    def _window_from_proto(self, message: pb.Window) -> Window:
+        key = (message.kind, message.period, message.time_zone)
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = _make_window(message)
+        return window
+
+    def _subscription_from_proto(self, message: sync_pb.Subscription) -> Subscription:
+        add_ons = tuple(SubscribedAddOn(a.add_on, a.quantity) for a in message.add_ons)
+        return Subscription(
+            id=message.id,
+            resource=message.resource,
+            plan=self._name(message.plan),
+            plan_version=message.plan_version if message.HasField("plan_version") else None,
+            add_ons=self._shared.setdefault(add_ons, add_ons),
+            status=_known(_SUBSCRIPTION_STATUSES, message.status, "subscriptions.status"),
+            anchor_ms=message.anchor_unix_ms,
+            starts_at_ms=message.starts_at_unix_ms,
+            ends_at_ms=message.ends_at_unix_ms if message.HasField("ends_at_unix_ms") else None,
+        )
+
+    def _override_from_proto(self, message: sync_pb.Override) -> Override:
+        starts = message.starts_at_unix_ms if message.HasField("starts_at_unix_ms") else None
+        expires = message.expires_at_unix_ms if message.HasField("expires_at_unix_ms") else None
+        return Override(
+            id=message.id,
+            resource=message.resource,
+            entitlement=self._entitlement_from_proto(message.entitlement),
+            starts_at_ms=starts,
+            expires_at_ms=expires,
+        )
+
+    def _name(self, text: str) -> str:
+        return self._names.setdefault(text, text)
+
+
+def feature_from_proto(message: sync_pb.Feature) -> Feature:
+    """Return the feature."""
+    return Feature(
+        id=message.id,
+        type=_known(FEATURE_TYPES, message.type, "features.type"),
+        name=message.name,
+        unit=message.unit,
+        values=tuple(message.values),
+        outage=OutagePolicy(
+            _known(_OUTAGE_KINDS, message.outage_policy, "features.outage_policy"),
+            message.safe_capacity,
+        ),
+    )
+
+
+def _make_window(message: pb.Window) -> Window:
+    kind = _known(WINDOW_KINDS, message.kind, "window.kind")
+    if kind is WindowKind.LIFETIME:
+        return Window(kind)
+    name = message.time_zone or "UTC"
+    try:
+        zone = ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise InvalidArgumentError("window.time_zone", f"{name!r} is not known here") from error
+    return Window(kind, _known(PERIODS, message.period, "window.period"), name, zone)
+
+
+def _offer_from_proto(message: pb.UpgradeOffer) -> UpgradeOffer:
+    return UpgradeOffer(message.message, message.url)
+
+
+def _known(table: Mapping[int, T], value: int, field: str) -> T:
+    found = table.get(value)
+    if found is None:
+        raise InvalidArgumentError(field, f"{value} is not known to this sidecar")
+    return found
