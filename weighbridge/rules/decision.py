@@ -119,7 +119,7 @@ def decide_metered(states: Sequence[LimitState], amount: int, now_ms: int) -> Ve
         if amount > left:
             if limit.kind is LimitKind.HARD:
                 # Amount 0 takes nothing, so a limit that was lowered below its usage admits it.
-                if amount and (refusing is None or _turns_later(state, refusing)):
+                if amount and (refusing is None or _refuses_longer(state, refusing, amount)):
                     refusing = state
             else:
                 overage = max(overage, min(amount, amount - left))
@@ -138,19 +138,25 @@ def _limit_reached(
         for state in states
         if state.limit.limit is not None and state.limit.kind is LimitKind.HARD
     )
-    end_ms = refusing.bounds.end_ms
-    limit = refusing.limit.limit or 0
-    helps = end_ms is not None and amount <= limit
+    until_ms = _refuses_until_ms(refusing, amount)
     return Verdict(
         allowed=False,
         reason=Reason.LIMIT_REACHED,
         state=refusing,
-        retry_after_ms=max(end_ms - now_ms, 0) if helps and end_ms is not None else None,
+        retry_after_ms=None if until_ms is None else max(until_ms - now_ms, 0),
         allowed_amount=would_pass or None,
     )
 
 
-def _turns_later(state: LimitState, other: LimitState) -> bool:
-    if other.bounds.end_ms is None:
+def _refuses_longer(state: LimitState, other: LimitState, amount: int) -> bool:
+    other_until_ms = _refuses_until_ms(other, amount)
+    if other_until_ms is None:
         return False
-    return state.bounds.end_ms is None or state.bounds.end_ms > other.bounds.end_ms
+    until_ms = _refuses_until_ms(state, amount)
+    return until_ms is None or until_ms > other_until_ms
+
+
+def _refuses_until_ms(state: LimitState, amount: int) -> int | None:
+    """Return when the limit could admit the amount; None: in no window."""
+    limit = state.limit.limit
+    return None if limit is not None and amount > limit else state.bounds.end_ms
