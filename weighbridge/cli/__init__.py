@@ -1,0 +1,1 @@
+"""The `weighbridge` command: the only part that sees both processes."""

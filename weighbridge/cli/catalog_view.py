@@ -1,0 +1,126 @@
+"""Catalogs and what changes in them, as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from weighbridge.cli.customer_view import grant_text
+from weighbridge.cli.instants import format_instant
+from weighbridge.cli.json_shapes import enum_label
+from weighbridge.cli.output import facts, listing, number
+from weighbridge.v1 import admin_service_pb2, types_pb2
+from weighbridge.v1.admin_service_pb2 import (
+    CatalogChange,
+    CatalogSummary,
+    DiffCatalogResponse,
+    GetCatalogResponse,
+)
+from weighbridge.v1.sync_service_pb2 import Feature, PlanVersion
+
+_MARK: Final = {
+    admin_service_pb2.CHANGE_KIND_ADDED: Text("+", style="bold green"),
+    admin_service_pb2.CHANGE_KIND_REMOVED: Text("-", style="bold red"),
+    admin_service_pb2.CHANGE_KIND_CHANGED: Text("~", style="bold yellow"),
+}
+
+
+def diff_view(diff: DiffCatalogResponse) -> Group:
+    """Return what would change, and who is affected."""
+    if not diff.changes:
+        unchanged = f"{diff.catalog}: nothing changes (version {diff.current_version})"
+        return Group(Text(unchanged, style="green"))
+    base = f"against version {diff.current_version}" if diff.current_version else "new"
+    columns = ("", "path", "before", "after", "customers")
+    return Group(
+        listing(
+            columns, [_change_row(change) for change in diff.changes], f"{diff.catalog}, {base}"
+        ),
+        affected_text(diff),
+    )
+
+
+def affected_text(diff: DiffCatalogResponse) -> Text:
+    """Return how many customers a change touches, and some of them."""
+    count = diff.customers_affected
+    text = Text(f"{len(diff.changes):,} changes; customers affected: {count:,}")
+    if count:
+        sample = ", ".join(diff.customers_affected_sample)
+        more = ", ..." if count > len(diff.customers_affected_sample) else ""
+        text.append(f" ({sample}{more})", style="yellow")
+    return text
+
+
+def _change_row(change: CatalogChange) -> Sequence[str | Text]:
+    return (
+        _MARK.get(change.kind, Text("?")),
+        change.path,
+        change.before,
+        change.after,
+        number(change.customers_affected),
+    )
+
+
+def catalogs_table(summaries: Iterable[CatalogSummary]) -> Table:
+    """Return a line per catalog."""
+    columns = ("catalog", "version", "features", "plans", "add-ons", "customers", "applied")
+    return listing(columns, [_summary_row(summary) for summary in summaries])
+
+
+def _summary_row(summary: CatalogSummary) -> Sequence[str | Text]:
+    return (
+        summary.catalog,
+        number(summary.version),
+        number(summary.features),
+        number(summary.plans),
+        number(summary.add_ons),
+        number(summary.customers),
+        format_instant(summary.applied_at_unix_ms),
+    )
+
+
+def catalog_view(response: GetCatalogResponse) -> Group:
+    """Return one catalog: its features, and what plans and add-ons grant on them."""
+    summary, snapshot = response.summary, response.snapshot
+    parts: list[RenderableType] = [
+        facts(
+            [
+                ("catalog", summary.catalog),
+                ("version", str(summary.version)),
+                ("applied", format_instant(summary.applied_at_unix_ms)),
+                ("customers", f"{summary.customers:,}"),
+            ]
+        ),
+        listing(
+            ("feature", "type", "unit", "values", "in an outage"),
+            [_feature_row(feature) for feature in snapshot.features],
+            "Features",
+        ),
+    ]
+    parts += [_plan_table(plan) for plan in snapshot.plans]
+    for add_on in snapshot.add_ons:
+        rows = [(each.feature, grant_text(each)) for each in add_on.entitlements]
+        plans = f" (for {', '.join(add_on.plans)})" if add_on.plans else ""
+        parts.append(listing(("feature", "adds"), rows, f"Add-on {add_on.id}{plans}"))
+    return Group(*parts)
+
+
+def _feature_row(feature: Feature) -> Sequence[str | Text]:
+    kind = (enum_label(types_pb2.FeatureType.DESCRIPTOR, feature.type) or "").lower()
+    outage = (
+        enum_label(types_pb2.OutagePolicyKind.DESCRIPTOR, feature.outage_policy) or ""
+    ).lower()
+    if feature.outage_policy == types_pb2.OUTAGE_POLICY_KIND_SAFE_CAPACITY:
+        outage = f"{outage} {feature.safe_capacity:,}"
+    return feature.id, kind, feature.unit, ", ".join(feature.values), outage
+
+
+def _plan_table(plan: PlanVersion) -> Table:
+    upgrades = f", upgrades to {', '.join(plan.upgrades_to)}" if plan.upgrades_to else ""
+    rows = [(each.feature, grant_text(each)) for each in plan.entitlements]
+    title = f"Plan {plan.plan} (version {plan.version}{upgrades})"
+    return listing(("feature", "grants"), rows, title)

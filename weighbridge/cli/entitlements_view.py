@@ -1,0 +1,95 @@
+"""All entitlements of a customer as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from rich.console import Group
+from rich.text import Text
+
+from weighbridge.cli.instants import format_duration, format_instant
+from weighbridge.cli.json_shapes import enum_label
+from weighbridge.cli.output import facts, listing
+from weighbridge.v1 import types_pb2
+
+_NEAR_SHARE: Final = 0.8
+_COLUMNS: Final = ("feature", "grants", "used", "limit", "left", "resets")
+
+
+def entitlements_view(entitlements: types_pb2.CustomerEntitlements) -> Group:
+    """Return who it is, the plan, and a line per limit."""
+    reason = enum_label(types_pb2.Reason.DESCRIPTOR, entitlements.reason)
+    head = facts(
+        [
+            ("customer", entitlements.customer),
+            ("resource", entitlements.resource),
+            ("catalog", _versioned(entitlements.catalog, entitlements.catalog_version)),
+            ("plan", _versioned(entitlements.plan, entitlements.plan_version)),
+            ("refused", Text(reason, style="bold red") if reason else ""),
+            ("snapshot", _age(entitlements)),
+        ]
+    )
+    rows = [row for feature in entitlements.features for row in _rows(feature)]
+    return Group(head, listing(_COLUMNS, rows)) if rows else Group(head)
+
+
+def _versioned(name: str, version: int) -> str:
+    return f"{name} (version {version})" if name else ""
+
+
+def _age(entitlements: types_pb2.CustomerEntitlements) -> str:
+    if not entitlements.HasField("snapshot_age_ms"):
+        return ""
+    return f"{format_duration(entitlements.snapshot_age_ms)} old"
+
+
+def _rows(feature: types_pb2.FeatureEntitlement) -> Iterator[tuple[str | Text, ...]]:
+    if not feature.limits:
+        yield feature.feature, _grant(feature), "", "", "", ""
+    for usage in feature.limits:
+        yield _limit_row(feature, usage)
+
+
+def _grant(feature: types_pb2.FeatureEntitlement) -> Text:
+    if not feature.enabled:
+        return Text("no", style="dim")
+    if feature.HasField("number"):
+        return Text(f"{feature.number:,} {feature.unit}".strip())
+    if feature.type == types_pb2.FEATURE_TYPE_ENUM:
+        return Text(", ".join(feature.values))
+    if feature.type == types_pb2.FEATURE_TYPE_METERED:
+        return Text(f"unlimited {feature.unit}".strip())
+    return Text("yes", style="green")
+
+
+def _limit_row(
+    feature: types_pb2.FeatureEntitlement, usage: types_pb2.LimitUsage
+) -> tuple[str | Text, ...]:
+    limit = usage.limit
+    kind = enum_label(types_pb2.LimitKind.DESCRIPTOR, limit.kind) or ""
+    unlimited = not limit.HasField("limit")
+    return (
+        feature.feature,
+        f"{limit.id} ({kind.lower()}, {window_text(limit.window)})",
+        Text(f"{usage.used:,}", style=_style(usage), justify="right"),
+        Text("unlimited" if unlimited else f"{limit.limit:,}", justify="right"),
+        Text(f"{usage.remaining:,}" if usage.HasField("remaining") else "", justify="right"),
+        format_instant(usage.window_end_unix_ms)
+        if usage.HasField("window_end_unix_ms")
+        else "never",
+    )
+
+
+def _style(usage: types_pb2.LimitUsage) -> str:
+    if not usage.limit.HasField("limit") or usage.used < usage.limit.limit * _NEAR_SHARE:
+        return ""
+    return "red" if usage.used >= usage.limit.limit else "yellow"
+
+
+def window_text(window: types_pb2.Window) -> str:
+    """Return a window as `calendar month`, with the zone where it is not UTC."""
+    kind = enum_label(types_pb2.WindowKind.DESCRIPTOR, window.kind) or ""
+    period = enum_label(types_pb2.WindowPeriod.DESCRIPTOR, window.period) or ""
+    zone = "" if window.time_zone in {"", "UTC"} else window.time_zone
+    return " ".join(part for part in (kind.lower(), period.lower(), zone) if part)
