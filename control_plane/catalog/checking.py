@@ -1,0 +1,230 @@
+"""What no single value shows: ids that must exist, grants that must fit, cycles, add-on limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from control_plane.catalog.compiling import (
+    TIME_ZONES,
+    Entitlements,
+    limit_id,
+    resolve_plans,
+    suited_plans,
+    window_of,
+)
+from control_plane.catalog.document import (
+    AddOnGrant,
+    AddOnLimitDocument,
+    AddOnLimitsDocument,
+    CatalogDocument,
+    EnumFeature,
+    FeatureDocument,
+    Grant,
+    LimitDocument,
+    LimitsDocument,
+)
+from control_plane.catalog.problem import Path, listed, quoted
+from weighbridge.rules.catalog import Limit
+
+Finding = tuple[Path, str]
+
+ENTITLEMENTS_MAX: Final = 20_000
+"""Limits and other grants of all plans and add-ons, inheritance resolved: a snapshot's size."""
+
+_PLAN_FORMS: Final = {
+    "boolean": "true or false",
+    "number": "an integer, unlimited or false",
+    "enum": "a list of its values, or false",
+    "metered": "limits, unlimited or false",
+}
+_ADD_ON_FORMS: Final = {
+    "boolean": "true",
+    "number": "an integer or unlimited",
+    "enum": "a list of its values",
+    "metered": "limits or unlimited",
+}
+
+
+def references(document: CatalogDocument) -> Iterator[Finding]:
+    """Find ids that do not exist or are there twice, and grants that do not fit their feature."""
+    for id_, feature in document.features.items():
+        if isinstance(feature, EnumFeature):
+            yield from _repeated(("features", id_, "values"), feature.values)
+    for id_, plan in document.plans.items():
+        path: Path = ("plans", id_)
+        if plan.extends is not None and plan.extends not in document.plans:
+            yield (*path, "extends"), _unknown("plan", plan.extends, document.plans)
+        yield from _plan_list((*path, "upgrades_to"), plan.upgrades_to, document)
+        for position, above in enumerate(plan.upgrades_to):
+            if above == id_:
+                yield (*path, "upgrades_to", position), "is the plan itself; leave it out"
+        yield from _grants(path, plan.features, document)
+    for id_, add_on in document.add_ons.items():
+        path = ("add_ons", id_)
+        yield from _plan_list((*path, "plans"), add_on.plans or [], document)
+        yield from _grants(path, add_on.features, document)
+    yield from _cycles(document)
+
+
+def add_on_limits(document: CatalogDocument) -> Iterator[Finding]:
+    """Find add-on limits that some plan has nothing to add to. References are sound here."""
+    resolved = resolve_plans(document)
+    size = sum(_size(entitlements) for entitlements in resolved.values())
+    if size > ENTITLEMENTS_MAX:
+        text = f"grant {size} limits and values, inherited ones included; at most"
+        yield ("plans",), f"{text} {ENTITLEMENTS_MAX}"
+    for id_, add_on in document.add_ons.items():
+        for feature, grant in add_on.features.items():
+            if isinstance(grant, AddOnLimitsDocument):
+                for position, limit in enumerate(grant.limits):
+                    path = ("add_ons", id_, "features", feature, "limits", position)
+                    suited = suited_plans(add_on, document)
+                    yield from _added_limit(path, limit, {p: resolved[p] for p in suited})
+
+
+def _size(entitlements: Entitlements) -> int:
+    return sum(max(1, len(each.limits), len(each.values)) for each in entitlements.values())
+
+
+def _grants(
+    owner: Path, grants: Mapping[str, Grant] | Mapping[str, AddOnGrant], document: CatalogDocument
+) -> Iterator[Finding]:
+    for id_, grant in grants.items():
+        path = (*owner, "features", id_)
+        feature = document.features.get(id_)
+        if feature is None:
+            yield path, _unknown("feature", id_, document.features)
+        else:
+            yield from _grant(path, id_, feature, grant)
+
+
+def _grant(
+    path: Path, id_: str, feature: FeatureDocument, grant: Grant | AddOnGrant
+) -> Iterator[Finding]:
+    is_plan = path[0] == "plans"
+    if grant is False:
+        if not is_plan:
+            yield path, "is false, but an add-on takes nothing away; leave the feature out"
+        return
+    if not _fits(feature, grant):
+        forms = (_PLAN_FORMS if is_plan else _ADD_ON_FORMS)[feature.type]
+        said = f"{id_} is {_article(feature.type)} feature"
+        if isinstance(grant, LimitsDocument | AddOnLimitsDocument):
+            yield (*path, "limits"), f"{said} and takes no limits; write {forms}"
+        else:
+            yield path, f"{said}; write {forms}"
+    elif isinstance(feature, EnumFeature) and isinstance(grant, list):
+        yield from _values(path, id_, feature, grant)
+    elif isinstance(grant, LimitsDocument | AddOnLimitsDocument):
+        yield from _limits((*path, "limits"), grant.limits)
+
+
+def _fits(feature: FeatureDocument, grant: Grant | AddOnGrant) -> bool:
+    match feature.type:
+        case "boolean":
+            return isinstance(grant, bool)
+        case "number":
+            return grant == "unlimited" or (isinstance(grant, int) and not isinstance(grant, bool))
+        case "enum":
+            return isinstance(grant, list)
+        case "metered":
+            return grant == "unlimited" or isinstance(grant, LimitsDocument | AddOnLimitsDocument)
+
+
+def _values(
+    path: Path, id_: str, feature: EnumFeature, granted: Sequence[str]
+) -> Iterator[Finding]:
+    yield from _repeated(path, granted)
+    for position, value in enumerate(granted):
+        if value not in feature.values:
+            text = f"{quoted(value)} is not a value of {id_}"
+            yield (*path, position), f"{text}; its values: {listed(feature.values)}"
+
+
+def _limits(path: Path, limits: Sequence[LimitDocument | AddOnLimitDocument]) -> Iterator[Finding]:
+    first_with: dict[str, int] = {}
+    for position, limit in enumerate(limits):
+        id_ = limit.id if isinstance(limit, AddOnLimitDocument) else limit_id(limit)
+        first = first_with.setdefault(id_, position)
+        if first != position:
+            text = f"limits[{first}] has the id {quoted(id_)} too; give each limit an id of its own"
+            yield (*path, position, *(("id",) if limit.id else ())), text
+        time_zone = getattr(limit.window, "time_zone", "UTC")
+        if time_zone not in TIME_ZONES:
+            text = f"{quoted(time_zone)} is not a time zone; write an IANA name such as"
+            yield (*path, position, "window", "time_zone"), f"{text} Europe/Berlin"
+
+
+def _plan_list(path: Path, plans: Sequence[str], document: CatalogDocument) -> Iterator[Finding]:
+    yield from _repeated(path, plans)
+    for position, plan in enumerate(plans):
+        if plan not in document.plans:
+            yield (*path, position), _unknown("plan", plan, document.plans)
+
+
+def _repeated(path: Path, words: Sequence[str]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for position, word in enumerate(words):
+        if word in seen:
+            yield (*path, position), f"{quoted(word)} is there twice; keep one"
+        seen.add(word)
+
+
+def _cycles(document: CatalogDocument) -> Iterator[Finding]:
+    """Find each cycle of `extends` once."""
+    sound: set[str] = set()
+    for id_ in document.plans:
+        line: list[str] = []
+        plan: str | None = id_
+        while plan in document.plans and plan not in sound and plan not in line:
+            line.append(plan)
+            plan = document.plans[plan].extends
+        if plan in line:
+            cycle = [*line[line.index(plan) :], plan]
+            shown = " -> ".join(cycle if len(cycle) <= 10 else [*cycle[:9], "...", plan])  # noqa: PLR2004
+            yield ("plans", plan, "extends"), f"plans inherit in a cycle: {shown}"
+        sound.update(line)
+
+
+def _added_limit(
+    path: Path, limit: AddOnLimitDocument, plans: Mapping[str, Entitlements]
+) -> Iterator[Finding]:
+    feature = str(path[3])
+    has_limit_to_add_to = False
+    for plan, entitlements in plans.items():
+        entitlement = entitlements.get(feature)
+        if entitlement is None:
+            if limit.window is None:
+                text = f"plan {quoted(plan)} has no {feature} whose limit this could add to"
+                yield (*path, "id"), f"{text}; give it a window, or name the plans it suits"
+            continue
+        of_plan = next((each for each in entitlement.limits if each.id == limit.id), None)
+        if of_plan is not None:
+            has_limit_to_add_to = True
+            yield from _agreement(path, limit, plan, of_plan)
+        elif entitlement.limits:
+            text = f"plan {quoted(plan)} has no limit {quoted(limit.id)} on {feature}"
+            yield (*path, "id"), f"{text}; it has: {listed([e.id for e in entitlement.limits])}"
+    if not has_limit_to_add_to and limit.window is None:
+        text = f"no plan that it suits has a limit {quoted(limit.id)} on {feature} to add to"
+        yield (*path, "id"), text
+
+
+def _agreement(
+    path: Path, limit: AddOnLimitDocument, plan: str, of_plan: Limit
+) -> Iterator[Finding]:
+    """Find what an add-on says otherwise than the plan whose limit it adds to."""
+    own = f"of plan {quoted(plan)}; leave it out, or use another id"
+    if limit.kind not in (None, of_plan.kind.value):
+        yield (*path, "kind"), f"is not {of_plan.kind.value}, the kind {own}"
+    if limit.window is not None and window_of(limit.window).key != of_plan.window.key:
+        yield (*path, "window"), f"is not {of_plan.window.key}, the window {own}"
+
+
+def _unknown(what: str, id_: str, known: Mapping[str, object]) -> str:
+    return f"there is no {what} {quoted(id_)}; known: {listed(list(known))}"
+
+
+def _article(word: str) -> str:
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"

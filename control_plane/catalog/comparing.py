@@ -1,0 +1,255 @@
+"""What differs between two versions of a catalog, and whose entitlements that touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias, Union
+
+from weighbridge.rules.catalog import (
+    AddOn,
+    Catalog,
+    Entitlement,
+    Feature,
+    FeatureType,
+    Limit,
+    OutageKind,
+    PlanVersion,
+    UpgradeOffer,
+)
+
+# A catalog as nested names, the leaves as texts.
+Tree: TypeAlias = Union[str, "Mapping[str, Tree]"]
+
+TEXT_LENGTH_MAX: Final = 200
+
+# What people read and no decision rests on.
+_DISPLAY_ONLY: Final = frozenset({"name", "offer", "upgrades_to"})
+
+
+class ChangeKind(Enum):
+    """How a part of a catalog differs."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogChange:
+    """One difference. `before` is empty where added, `after` where removed.
+
+    `plans` and `add_ons` are those whose entitlements it changes: customers on them are affected.
+    Names, offers and upgrade paths change no entitlement.
+    """
+
+    path: str
+    kind: ChangeKind
+    before: str
+    after: str
+    plans: frozenset[str] = frozenset()
+    add_ons: frozenset[str] = frozenset()
+
+
+class _Difference(NamedTuple):
+    path: tuple[str, ...]
+    kind: ChangeKind
+    before: str
+    after: str
+
+
+def diff_catalogs(before: Catalog | None, after: Catalog) -> tuple[CatalogChange, ...]:
+    """Compare two versions of a catalog, plans as resolved; of each plan its newest version.
+
+    What is new or gone is one change, not one for each of its parts. A description and the order
+    of keys are no part of a catalog.
+    """
+    catalogs = (after,) if before is None else (before, after)
+    old: Tree = {} if before is None else _catalog_tree(before)
+    return tuple(
+        _change(difference, catalogs) for difference in _differences((), old, _catalog_tree(after))
+    )
+
+
+def next_plan_versions(
+    before: Catalog | None, after: Catalog, highest: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, int]:
+    """Return the version of each plan of `after`: moved by one where its content changed.
+
+    `highest` holds the highest number that each plan ever had, for plans that were removed and
+    come back. Content is all that a plan resolves to: entitlements, upgrades, name, offer.
+    """
+    old = {} if before is None else _plan_trees(before)
+    numbers = {}
+    for id_, tree in _plan_trees(after).items():
+        current = None if before is None else before.plan(id_)
+        if current is not None and old[id_] == tree:
+            numbers[id_] = current.version
+        else:
+            floor = 0 if current is None else current.version
+            numbers[id_] = max(floor, highest.get(id_, 0)) + 1
+    return numbers
+
+
+def _change(difference: _Difference, catalogs: tuple[Catalog, ...]) -> CatalogChange:
+    plans: set[str] = set()
+    add_ons: set[str] = set()
+    section, id_, *rest = difference.path
+    if rest and rest[0] in _DISPLAY_ONLY:
+        pass
+    elif section == "plans":
+        plans.add(id_)
+    elif section == "add_ons":
+        add_ons.add(id_)
+    else:
+        for catalog in catalogs:
+            plans |= {plan.plan for plan in _plans(catalog) if id_ in plan.entitlements}
+            add_ons |= {a.id for a in catalog.add_ons.values() if id_ in a.entitlements}
+    return CatalogChange(
+        path=".".join(difference.path),
+        kind=difference.kind,
+        before=difference.before,
+        after=difference.after,
+        plans=frozenset(plans),
+        add_ons=frozenset(add_ons),
+    )
+
+
+def _differences(path: tuple[str, ...], before: Tree, after: Tree) -> Iterator[_Difference]:
+    if isinstance(before, str) or isinstance(after, str):
+        if before != after:
+            yield _Difference(path, ChangeKind.CHANGED, _text(before), _text(after))
+        return
+    for key in {**before, **after}:
+        here = (*path, key)
+        if key not in before:
+            yield from _whole(here, ChangeKind.ADDED, after[key])
+        elif key not in after:
+            yield from _whole(here, ChangeKind.REMOVED, before[key])
+        else:
+            yield from _differences(here, before[key], after[key])
+
+
+def _whole(path: tuple[str, ...], kind: ChangeKind, tree: Tree) -> Iterator[_Difference]:
+    if len(path) == 1 and not isinstance(tree, str):
+        # A section is no thing of its own; what it holds is.
+        for key, part in tree.items():
+            yield from _whole((*path, key), kind, part)
+    elif kind is ChangeKind.ADDED:
+        yield _Difference(path, kind, "", _text(tree))
+    else:
+        yield _Difference(path, kind, _text(tree), "")
+
+
+def _text(tree: Tree) -> str:
+    text = _flow(tree).removeprefix("{").removesuffix("}") if isinstance(tree, Mapping) else tree
+    return text if len(text) <= TEXT_LENGTH_MAX else text[:TEXT_LENGTH_MAX] + "..."
+
+
+def _flow(tree: Tree) -> str:
+    if isinstance(tree, str):
+        return tree
+    return "{" + ", ".join(f"{key}: {_flow(part)}" for key, part in tree.items()) + "}"
+
+
+def _plans(catalog: Catalog) -> Iterator[PlanVersion]:
+    for id_ in catalog.plans:
+        plan = catalog.plan(id_)
+        if plan is not None:
+            yield plan
+
+
+def _plan_trees(catalog: Catalog) -> dict[str, Tree]:
+    return {plan.plan: _plan_tree(plan, catalog) for plan in _plans(catalog)}
+
+
+def _catalog_tree(catalog: Catalog) -> Tree:
+    return {
+        "features": {id_: _feature_tree(each) for id_, each in catalog.features.items()},
+        "plans": _plan_trees(catalog),
+        "add_ons": {id_: _add_on_tree(each, catalog) for id_, each in catalog.add_ons.items()},
+    }
+
+
+def _feature_tree(feature: Feature) -> Tree:
+    outage = feature.outage.kind.value
+    if feature.outage.kind is OutageKind.SAFE_CAPACITY:
+        outage += f" {feature.outage.capacity}"
+    return _without_empty(
+        {
+            "type": feature.type.value,
+            "name": feature.name,
+            "unit": feature.unit,
+            "values": _set_text(feature.values),
+            "outage": outage if feature.type is FeatureType.METERED else "",
+        }
+    )
+
+
+def _plan_tree(plan: PlanVersion, catalog: Catalog) -> Tree:
+    display = _without_empty(
+        {
+            "name": plan.name,
+            "upgrades_to": ", ".join(plan.upgrades_to),
+            "offer": _offer_tree(plan.offer),
+        }
+    )
+    return {"features": _entitlement_trees(plan.entitlements, catalog), **display}
+
+
+def _add_on_tree(add_on: AddOn, catalog: Catalog) -> Tree:
+    return _without_empty(
+        {
+            "name": add_on.name,
+            "plans": _set_text(add_on.plans),
+            "features": _entitlement_trees(add_on.entitlements, catalog),
+            "offer": _offer_tree(add_on.offer),
+        }
+    )
+
+
+def _offer_tree(offer: UpgradeOffer) -> Tree:
+    return _without_empty({"message": offer.message, "url": offer.url})
+
+
+def _entitlement_trees(entitlements: Mapping[str, Entitlement], catalog: Catalog) -> Tree:
+    return {
+        id_: _entitlement_tree(catalog.features[id_].type, each)
+        for id_, each in entitlements.items()
+    }
+
+
+def _entitlement_tree(feature_type: FeatureType, entitlement: Entitlement) -> Tree:
+    match feature_type:
+        case FeatureType.BOOLEAN:
+            return "true"
+        case FeatureType.NUMBER:
+            return _number_text(entitlement.number)
+        case FeatureType.ENUM:
+            return _set_text(entitlement.values)
+        case FeatureType.METERED if not entitlement.limits:
+            return "unlimited"
+        case FeatureType.METERED:
+            return {"limits": {limit.id: _limit_tree(limit) for limit in entitlement.limits}}
+
+
+def _limit_tree(limit: Limit) -> Tree:
+    return {
+        "limit": _number_text(limit.limit),
+        "kind": limit.kind.value,
+        "window": limit.window.key,
+    }
+
+
+def _number_text(number: int | None) -> str:
+    return "unlimited" if number is None else str(number)
+
+
+def _set_text(words: Iterable[str]) -> str:
+    return ", ".join(sorted(words))
+
+
+def _without_empty(tree: Mapping[str, Tree]) -> dict[str, Tree]:
+    return {key: part for key, part in tree.items() if part}

@@ -1,0 +1,250 @@
+"""A validated document to an immutable catalog: inheritance resolved, defaults filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC
+from importlib.resources import files
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from control_plane.catalog.document import (
+    AddOnDocument,
+    AddOnGrant,
+    AddOnLimitDocument,
+    AnniversaryWindow,
+    CalendarWindow,
+    CatalogDocument,
+    EnumFeature,
+    FeatureDocument,
+    Grant,
+    LimitDocument,
+    LimitsDocument,
+    MeteredFeature,
+    NumberFeature,
+    OfferDocument,
+    OutageDocument,
+    SafeCapacityDocument,
+    WindowDocument,
+)
+from weighbridge.rules.catalog import (
+    AddOn,
+    Catalog,
+    Entitlement,
+    Feature,
+    FeatureType,
+    Limit,
+    LimitKind,
+    OutageKind,
+    OutagePolicy,
+    PlanVersion,
+    UpgradeOffer,
+)
+from weighbridge.rules.window import Period, Window, WindowKind
+
+Entitlements = Mapping[str, Entitlement]
+
+# From the package and not from the machine, so that a document is valid everywhere or nowhere.
+TIME_ZONES: Final = frozenset(files("tzdata").joinpath("zones").read_text("ascii").split())
+
+
+def compile_catalog(
+    document: CatalogDocument, version: int, plan_versions: Mapping[str, int] | None = None
+) -> Catalog:
+    """Compile a document of `load_document` as that version of its catalog.
+
+    Each plan is there in one version: its number in `plan_versions`, else 1.
+    """
+    numbers = plan_versions or {}
+    features = {id_: _feature(id_, written) for id_, written in document.features.items()}
+    resolved = resolve_plans(document)
+    plans = {
+        id_: PlanVersion(
+            plan=id_,
+            version=numbers.get(id_, 1),
+            name=written.name or id_,
+            entitlements=resolved[id_],
+            upgrades_to=tuple(written.upgrades_to),
+            offer=_offer(written.offer),
+        )
+        for id_, written in document.plans.items()
+    }
+    return Catalog(
+        id=document.catalog,
+        version=version,
+        features=features,
+        plans={id_: {plan.version: plan} for id_, plan in plans.items()},
+        add_ons={
+            id_: _add_on(id_, written, document, resolved)
+            for id_, written in document.add_ons.items()
+        },
+    )
+
+
+def resolve_plans(document: CatalogDocument) -> dict[str, Entitlements]:
+    """Return what each plan grants, with what it inherits. `extends` has no cycle here.
+
+    What a plan takes away is left out. Entitlements stand in the order of the features, and so do
+    an enum's values, so that documents that mean the same compile to the same.
+    """
+    resolved: dict[str, Entitlements] = {}
+    for id_ in document.plans:
+        line = [id_]
+        while (parent := document.plans[line[-1]].extends) is not None and parent not in resolved:
+            line.append(parent)
+        for plan in reversed(line):
+            above = document.plans[plan].extends
+            resolved[plan] = _inherit({} if above is None else resolved[above], document, plan)
+    return resolved
+
+
+def _inherit(above: Entitlements, document: CatalogDocument, plan: str) -> Entitlements:
+    own = document.plans[plan].features
+    granted: dict[str, Entitlement] = {}
+    for id_, feature in document.features.items():
+        is_own = id_ in own
+        entitlement = _entitlement(id_, feature, own[id_]) if is_own else above.get(id_)
+        if entitlement is not None:
+            granted[id_] = entitlement
+    return granted
+
+
+def _entitlement(id_: str, feature: FeatureDocument, grant: Grant) -> Entitlement | None:
+    """Return what a plan grants; None where it takes the feature away."""
+    if grant is False:
+        return None
+    if isinstance(grant, LimitsDocument):
+        return Entitlement(id_, limits=tuple(_limit(written) for written in grant.limits))
+    return _plain_entitlement(id_, feature, grant)
+
+
+def _plain_entitlement(
+    id_: str, feature: FeatureDocument, grant: int | str | list[str]
+) -> Entitlement:
+    """Return what grants that are no limits mean: a switch, number, values or `unlimited`."""
+    if isinstance(feature, EnumFeature):
+        granted = grant if isinstance(grant, list) else ()
+        return Entitlement(id_, values=tuple(each for each in feature.values if each in granted))
+    if isinstance(grant, int) and not isinstance(grant, bool):
+        return Entitlement(id_, number=grant)
+    return Entitlement(id_)
+
+
+def _limit(written: LimitDocument) -> Limit:
+    return Limit(
+        id=limit_id(written),
+        kind=LimitKind(written.kind),
+        limit=_number(written.limit),
+        window=window_of(written.window),
+    )
+
+
+def limit_id(written: LimitDocument) -> str:
+    """Return a limit's id: its own, else the name of its period."""
+    if written.id is not None:
+        return written.id
+    if isinstance(written.window, CalendarWindow):
+        return written.window.calendar
+    if isinstance(written.window, AnniversaryWindow):
+        return written.window.anniversary
+    return written.window
+
+
+def window_of(written: WindowDocument) -> Window:
+    """Return a window with its time-zone object. The time zone is one of `TIME_ZONES`."""
+    if isinstance(written, CalendarWindow):
+        return _window(WindowKind.CALENDAR, written.calendar, written.time_zone)
+    if isinstance(written, AnniversaryWindow):
+        return _window(WindowKind.ANNIVERSARY, written.anniversary, written.time_zone)
+    if written == "lifetime":
+        return Window(WindowKind.LIFETIME)
+    return _window(WindowKind.CALENDAR, written, "UTC")
+
+
+def _window(kind: WindowKind, period: str, time_zone: str) -> Window:
+    zone = UTC if time_zone == "UTC" else ZoneInfo(time_zone)
+    return Window(kind, Period(period), time_zone, zone)
+
+
+def _add_on(
+    id_: str,
+    written: AddOnDocument,
+    document: CatalogDocument,
+    resolved: Mapping[str, Entitlements],
+) -> AddOn:
+    suited = suited_plans(written, document)
+    entitlements = {}
+    for feature_id, feature in document.features.items():
+        if feature_id in written.features:
+            plans = [resolved[plan].get(feature_id) for plan in suited]
+            entitlements[feature_id] = _addition(
+                feature_id,
+                feature,
+                written.features[feature_id],
+                [limit for plan in plans if plan is not None for limit in plan.limits],
+            )
+    return AddOn(
+        id=id_,
+        name=written.name or id_,
+        entitlements=entitlements,
+        plans=tuple(written.plans or ()),
+        offer=_offer(written.offer),
+    )
+
+
+def suited_plans(add_on: AddOnDocument, document: CatalogDocument) -> list[str]:
+    """List the plans that an add-on can be added to."""
+    return list(document.plans) if add_on.plans is None else add_on.plans
+
+
+def _addition(
+    id_: str, feature: FeatureDocument, grant: AddOnGrant, limits_of_plans: list[Limit]
+) -> Entitlement:
+    """Return what an add-on adds, given the limits that its plans have on the feature."""
+    by_id: dict[str, Limit] = {}
+    for limit in limits_of_plans:
+        by_id.setdefault(limit.id, limit)
+    if isinstance(feature, MeteredFeature) and grant == "unlimited":
+        # Lifts each limit there is: sums go limit by limit, and no limit would add nothing.
+        lifted = (Limit(each.id, each.kind, None, each.window) for each in by_id.values())
+        return Entitlement(id_, limits=tuple(lifted))
+    if isinstance(grant, bool | int | str | list):
+        return _plain_entitlement(id_, feature, grant)
+    return Entitlement(
+        id_, limits=tuple(_added_limit(limit, by_id.get(limit.id)) for limit in grant.limits)
+    )
+
+
+def _added_limit(written: AddOnLimitDocument, of_plan: Limit | None) -> Limit:
+    """Return a limit to add: kind and window are its own, else those of the plan's limit."""
+    if of_plan is not None:
+        kind, window = of_plan.kind, of_plan.window
+    else:
+        assert written.window is not None
+        kind, window = LimitKind(written.kind or "hard"), window_of(written.window)
+    return Limit(written.id, kind, _number(written.limit), window)
+
+
+def _number(written: int | str) -> int | None:
+    return written if isinstance(written, int) else None
+
+
+def _feature(id_: str, written: FeatureDocument) -> Feature:
+    return Feature(
+        id=id_,
+        type=FeatureType(written.type),
+        name=written.name or id_,
+        unit=(written.unit or "") if isinstance(written, NumberFeature | MeteredFeature) else "",
+        values=tuple(written.values) if isinstance(written, EnumFeature) else (),
+        outage=_outage(written.outage) if isinstance(written, MeteredFeature) else OutagePolicy(),
+    )
+
+
+def _outage(written: OutageDocument) -> OutagePolicy:
+    if isinstance(written, SafeCapacityDocument):
+        return OutagePolicy(OutageKind.SAFE_CAPACITY, written.safe_capacity)
+    return OutagePolicy(OutageKind(written))
+
+
+def _offer(written: OfferDocument) -> UpgradeOffer:
+    return UpgradeOffer(written.message, written.url or "")

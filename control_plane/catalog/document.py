@@ -1,0 +1,295 @@
+"""The catalog document as written: one model per mapping. `docs/catalog.md` explains every key.
+
+Unknown keys are refused, and nothing is coerced: "5" is no number, 1 is no boolean.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic.json_schema import SkipJsonSchema
+
+from weighbridge.rules.units import AMOUNT_MAX, ID_RULE
+
+FEATURES_MAX: Final = 1_000
+PLANS_MAX: Final = 200
+ADD_ONS_MAX: Final = 200
+LIMITS_MAX: Final = 16
+VALUES_MAX: Final = 256
+ADD_ON_AMOUNT_MAX: Final = 10**12
+"""Bought a million times, it still leaves a sum that a counter holds."""
+
+ID_PATTERN: Final = r"^[A-Za-z0-9._:@/-]{1,128}$"
+URL_PATTERN: Final = r"^https?://[^\s]+$"
+RULE_OF_PATTERN: Final = {
+    ID_PATTERN: f"is not an id; an id is {ID_RULE}",
+    URL_PATTERN: "is not an address; it begins with https:// or http://",
+}
+
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+Amount = Annotated[int, Field(ge=0, le=AMOUNT_MAX)]
+AddedAmount = Annotated[int, Field(ge=0, le=ADD_ON_AMOUNT_MAX)]
+Unlimited = Literal["unlimited"]
+PeriodName = Literal["hour", "day", "week", "month", "year"]
+WindowName = Literal["hour", "day", "week", "month", "year", "lifetime"]
+KindName = Literal["hard", "soft"]
+# Left out. A key without a value is refused before the models see it.
+Absent = SkipJsonSchema[None]
+
+# Tags name the alternatives of a value. They have a blank, so that no key equals one.
+LIMIT_WORD: Final = "limit word"
+GRANT_WORD: Final = "grant word"
+OUTAGE_WORD: Final = "outage word"
+WINDOW_WORD: Final = "window word"
+FEATURE_TYPES: Final = ("boolean", "number", "enum", "metered")
+
+
+def _limit_tag(value: Any) -> str:
+    return LIMIT_WORD if isinstance(value, str) else "limit amount"
+
+
+def _grant_tag(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "grant switch"
+    tags = {int: "grant number", str: GRANT_WORD, list: "grant values", dict: "grant limits"}
+    return tags.get(type(value))
+
+
+def _outage_tag(value: Any) -> str:
+    return "outage mapping" if isinstance(value, dict) else OUTAGE_WORD
+
+
+def _window_tag(value: Any) -> str:
+    if not isinstance(value, dict):
+        return WINDOW_WORD
+    return "window anniversary" if "anniversary" in value else "window calendar"
+
+
+def _feature_tag(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, dict) else None
+    return f"feature {kind}" if kind in FEATURE_TYPES else "feature metered"
+
+
+class DocumentModel(BaseModel):
+    """A mapping of the document."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class SafeCapacityDocument(DocumentModel):
+    """An outage policy with a bound of its own."""
+
+    safe_capacity: Amount = Field(
+        description="Units admitted per customer and feature during one outage."
+    )
+
+
+OutageDocument = Annotated[
+    Annotated[Literal["deny", "allow", "last_known"], Tag(OUTAGE_WORD)]
+    | Annotated[SafeCapacityDocument, Tag("outage mapping")],
+    Discriminator(_outage_tag),
+]
+
+
+class BooleanFeature(DocumentModel):
+    """A feature that a plan has or has not."""
+
+    type: Literal["boolean"] = Field(description="Has it or has it not.")
+    name: Name | Absent = Field(None, description="What people read; else the id.")
+
+
+class NumberFeature(DocumentModel):
+    """A number that a plan sets and nobody counts."""
+
+    type: Literal["number"] = Field(description="A number that a plan sets; not counted.")
+    name: Name | Absent = Field(None, description="What people read; else the id.")
+    unit: Name | Absent = Field(None, description="What the number counts.")
+
+
+class EnumFeature(DocumentModel):
+    """A feature of which a plan grants some of the listed values."""
+
+    type: Literal["enum"] = Field(description="Some of the values listed.")
+    name: Name | Absent = Field(None, description="What people read; else the id.")
+    values: Annotated[list[Id], Field(min_length=1, max_length=VALUES_MAX)] = Field(
+        description="All values there are."
+    )
+
+
+class MeteredFeature(DocumentModel):
+    """A feature whose usage is counted."""
+
+    type: Literal["metered"] = Field(description="Usage is counted against limits.")
+    name: Name | Absent = Field(None, description="What people read; else the id.")
+    unit: Name | Absent = Field(None, description="What one unit of usage is.")
+    outage: OutageDocument = Field(
+        "last_known", description="What is answered while the control plane is away."
+    )
+
+
+FeatureDocument = Annotated[
+    Annotated[BooleanFeature, Tag("feature boolean")]
+    | Annotated[NumberFeature, Tag("feature number")]
+    | Annotated[EnumFeature, Tag("feature enum")]
+    | Annotated[MeteredFeature, Tag("feature metered")],
+    Discriminator(_feature_tag),
+]
+
+
+class CalendarWindow(DocumentModel):
+    """A window that turns with the calendar."""
+
+    calendar: PeriodName = Field(description="Turns at the local start of each.")
+    time_zone: str = Field("UTC", description="IANA name; where the calendar hangs.")
+
+
+class AnniversaryWindow(DocumentModel):
+    """A window that turns when the subscription's anchor returns."""
+
+    anniversary: PeriodName = Field(description="Turns each such time after the anchor.")
+    time_zone: str = Field("UTC", description="IANA name; whose local time returns.")
+
+
+WindowDocument = Annotated[
+    Annotated[WindowName, Tag(WINDOW_WORD)]
+    | Annotated[CalendarWindow, Tag("window calendar")]
+    | Annotated[AnniversaryWindow, Tag("window anniversary")],
+    Discriminator(_window_tag),
+]
+
+
+class LimitDocument(DocumentModel):
+    """A limit of a plan."""
+
+    id: Id | Absent = Field(None, description="Unique within the feature; else the period's name.")
+    limit: Annotated[
+        Annotated[Amount, Tag("limit amount")] | Annotated[Unlimited, Tag(LIMIT_WORD)],
+        Discriminator(_limit_tag),
+    ] = Field(description="Units in each window, or `unlimited`.")
+    kind: KindName = Field("hard", description="hard refuses past it; soft counts overage.")
+    window: WindowDocument = Field(description="When usage starts from zero.")
+
+
+class AddOnLimitDocument(DocumentModel):
+    """What an add-on adds to a plan's limit."""
+
+    id: Id = Field(description="Which limit of the plan it adds to.")
+    limit: Annotated[
+        Annotated[AddedAmount, Tag("limit amount")] | Annotated[Unlimited, Tag(LIMIT_WORD)],
+        Discriminator(_limit_tag),
+    ] = Field(description="Units added to each window, or `unlimited`.")
+    kind: KindName | Absent = Field(None, description="Else the plan's.")
+    window: WindowDocument | Absent = Field(
+        None, description="Else the plan's; needed where a plan lacks the feature."
+    )
+
+
+class LimitsDocument(DocumentModel):
+    """What a plan grants on a metered feature."""
+
+    limits: Annotated[list[LimitDocument], Field(min_length=1, max_length=LIMITS_MAX)] = Field(
+        description="All of them hold at once."
+    )
+
+
+class AddOnLimitsDocument(DocumentModel):
+    """What an add-on adds to a metered feature."""
+
+    limits: Annotated[list[AddOnLimitDocument], Field(min_length=1, max_length=LIMITS_MAX)] = Field(
+        description="Added limit by limit."
+    )
+
+
+GrantedValues = Annotated[list[Id], Field(min_length=1, max_length=VALUES_MAX)]
+
+Grant = Annotated[
+    Annotated[bool, Tag("grant switch")]
+    | Annotated[Amount, Tag("grant number")]
+    | Annotated[Unlimited, Tag(GRANT_WORD)]
+    | Annotated[GrantedValues, Tag("grant values")]
+    | Annotated[LimitsDocument, Tag("grant limits")],
+    Discriminator(_grant_tag),
+]
+
+AddOnGrant = Annotated[
+    Annotated[bool, Tag("grant switch")]
+    | Annotated[AddedAmount, Tag("grant number")]
+    | Annotated[Unlimited, Tag(GRANT_WORD)]
+    | Annotated[GrantedValues, Tag("grant values")]
+    | Annotated[AddOnLimitsDocument, Tag("grant limits")],
+    Discriminator(_grant_tag),
+]
+
+
+class OfferDocument(DocumentModel):
+    """What to show someone whom this plan or add-on would help."""
+
+    message: Annotated[str, StringConstraints(max_length=500)] = Field(
+        "", description="A sentence for the end user."
+    )
+    url: Annotated[str, StringConstraints(max_length=2048, pattern=URL_PATTERN)] | Absent = Field(
+        None, description="Where it is bought."
+    )
+
+
+class PlanDocument(DocumentModel):
+    """A plan."""
+
+    name: Name | Absent = Field(None, description="What people read; else the id.")
+    extends: Id | Absent = Field(None, description="The plan whose grants it starts from.")
+    features: Annotated[dict[Id, Grant], Field(max_length=FEATURES_MAX)] = Field(
+        default_factory=dict, description="What it grants, by feature."
+    )
+    upgrades_to: Annotated[list[Id], Field(max_length=PLANS_MAX)] = Field(
+        default_factory=list, description="Plans to offer when this one refuses, nearest first."
+    )
+    offer: OfferDocument = Field(
+        default_factory=lambda: OfferDocument(message="", url=None),
+        description="What to show someone whom this plan would help.",
+    )
+
+
+class AddOnDocument(DocumentModel):
+    """An add-on."""
+
+    name: Name | Absent = Field(None, description="What people read; else the id.")
+    plans: Annotated[list[Id], Field(min_length=1, max_length=PLANS_MAX)] | Absent = Field(
+        None, description="Plans it can be added to; else all."
+    )
+    features: Annotated[dict[Id, AddOnGrant], Field(min_length=1, max_length=FEATURES_MAX)] = Field(
+        description="What it adds, by feature."
+    )
+    offer: OfferDocument = Field(
+        default_factory=lambda: OfferDocument(message="", url=None),
+        description="What to show someone whom this add-on would help.",
+    )
+
+
+class CatalogDocument(DocumentModel):
+    """A catalog: what is sold, by plan and add-on."""
+
+    catalog: Id = Field(description="The catalog's id.")
+    description: Annotated[str, StringConstraints(max_length=2000)] = Field(
+        "", description="For people; changes nothing."
+    )
+    features: Annotated[dict[Id, FeatureDocument], Field(min_length=1, max_length=FEATURES_MAX)] = (
+        Field(description="Everything that plans can grant, by id.")
+    )
+    plans: Annotated[dict[Id, PlanDocument], Field(min_length=1, max_length=PLANS_MAX)] = Field(
+        description="What a customer can be on, by id."
+    )
+    add_ons: Annotated[dict[Id, AddOnDocument], Field(max_length=ADD_ONS_MAX)] = Field(
+        default_factory=dict, description="What can be bought on top of a plan, by id."
+    )
+
+
+def catalog_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a catalog document, for editors."""
+    schema = CatalogDocument.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "Weighbridge catalog",
+    }

@@ -1,0 +1,31 @@
+"""A catalog document from its text: read, shaped, checked; or one clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from control_plane.catalog.checking import Finding, add_on_limits, references
+from control_plane.catalog.document import CatalogDocument
+from control_plane.catalog.problem import Problem, line_of, raise_first
+from control_plane.catalog.shape import document_from_source
+from control_plane.catalog.yaml_source import read_yaml
+
+# In this order: each rests on the one before.
+_CHECKS: tuple[Callable[[CatalogDocument], Iterable[Finding]], ...] = (references, add_on_limits)
+
+
+def load_document(text: str, source_name: str) -> CatalogDocument:
+    """Load a document that can be compiled.
+
+    Raises InvalidArgumentError, its field the path, its problem beginning with `source_name:line`.
+    Of several mistakes the first by line is told; YAML comes before keys and types, those before
+    what refers to what.
+    """
+    source = read_yaml(text, source_name)
+    document = document_from_source(source, source_name)
+    for check in _CHECKS:
+        problems = (
+            Problem(line_of(path, source.lines), path, found) for path, found in check(document)
+        )
+        raise_first(problems, source_name)
+    return document
