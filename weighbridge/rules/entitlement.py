@@ -3,10 +3,12 @@
 Rules of merging, per feature:
 
 - An add-on adds, `quantity` times: a boolean turns on, numbers and the limits with the same id are
-  summed, enum values are united. Unlimited stays unlimited. A limit the plan does not have is added
-  to a plan that has others; where the plan lacks the feature, the add-on brings it whole.
+  summed (to COUNTER_MAX at most), enum values are united. Unlimited on either side is unlimited. A
+  limit the plan does not have is added to a plan that has others; where the plan lacks the feature,
+  the add-on brings it whole.
 - An override replaces: number, values, and of a metered feature the limits with the same id.
-  Limits with other ids stay. An override that is not enabled takes the feature away.
+  Limits with other ids stay; an override without limits is unlimited. One that is not enabled
+  takes the feature away, from add-ons and later plans too.
 - Where two overrides on a feature apply at once, the later one in the customer's list wins.
 """
 
@@ -36,18 +38,23 @@ from weighbridge.rules.decision import (
     decide_metered,
     decide_plain,
 )
+from weighbridge.rules.units import COUNTER_MAX
 from weighbridge.rules.window import window_bounds
 
 Entitlements = Mapping[str, Entitlement]
 
 
 class Grant(NamedTuple):
-    """What a customer or resource has until `changes_at_ms` (None: until the next version)."""
+    """What a customer or resource has until `changes_at_ms` (None: until the next version).
+
+    `overrides` are those that `entitlements` include.
+    """
 
     subscription: Subscription
     plan: PlanVersion
     entitlements: Entitlements
     changes_at_ms: int | None
+    overrides: tuple[Override, ...] = ()
 
 
 class NoGrant(NamedTuple):
@@ -98,10 +105,12 @@ def grant_of(
     if plan is None:
         return NoGrant(Reason.NO_ACTIVE_SUBSCRIPTION, changes_at_ms)
     entitlements = compiler.entitlements(plan, subscription.add_ons)
-    overrides = [o for o in customer.overrides if o.resource == resource and o.is_active(at_ms)]
+    overrides = tuple(
+        o for o in customer.overrides if o.resource == resource and o.is_active(at_ms)
+    )
     if overrides:
         entitlements = with_overrides(entitlements, overrides)
-    return Grant(subscription, plan, entitlements, changes_at_ms)
+    return Grant(subscription, plan, entitlements, changes_at_ms, overrides)
 
 
 def _active_subscription(customer: Customer, resource: str, at_ms: int) -> Subscription | None:
@@ -154,9 +163,9 @@ def with_overrides(base: Entitlements, overrides: Iterable[Override]) -> Entitle
 def _times(entitlement: Entitlement, quantity: int) -> Entitlement:
     if quantity == 1:
         return entitlement
-    number = None if entitlement.number is None else entitlement.number * quantity
+    number = None if entitlement.number is None else _held(entitlement.number * quantity)
     limits = tuple(
-        limit if limit.limit is None else replace(limit, limit=limit.limit * quantity)
+        limit if limit.limit is None else replace(limit, limit=_held(limit.limit * quantity))
         for limit in entitlement.limits
     )
     return replace(entitlement, number=number, limits=limits)
@@ -165,9 +174,10 @@ def _times(entitlement: Entitlement, quantity: int) -> Entitlement:
 def _sum(base: Entitlement, added: Entitlement) -> Entitlement:
     number = base.number
     if number is not None:
-        number = None if added.number is None else number + added.number
+        number = None if added.number is None else _held(number + added.number)
     values = base.values + tuple(v for v in added.values if v not in base.values)
-    limits = _sum_limits(base.limits, added.limits) if base.limits else ()
+    # Without limits is unlimited, on either side.
+    limits = _sum_limits(base.limits, added.limits) if base.limits and added.limits else ()
     return replace(base, number=number, values=values, limits=limits)
 
 
@@ -180,7 +190,12 @@ def _sum_limits(base: Sequence[Limit], added: Sequence[Limit]) -> tuple[Limit, .
 def _sum_limit(base: Limit, added: Limit | None) -> Limit:
     if added is None or base.limit is None:
         return base
-    return replace(base, limit=None if added.limit is None else base.limit + added.limit)
+    return replace(base, limit=None if added.limit is None else _held(base.limit + added.limit))
+
+
+def _held(number: int) -> int:
+    """Keep a number within what counters and the wire hold."""
+    return min(number, COUNTER_MAX)
 
 
 def _replace_limits(base: Sequence[Limit], own: Sequence[Limit]) -> tuple[Limit, ...]:
@@ -203,17 +218,21 @@ class Question(NamedTuple):
 def upgrade_hints(
     compiler: PlanCompiler, grant: Grant, question: Question
 ) -> tuple[UpgradeHint, ...]:
-    """List what would have allowed the call: first add-ons of the plan, then plans above it."""
+    """List what would have allowed the call: first add-ons of the plan, then plans above it.
+
+    Overrides outlast an upgrade, so what they replace stays replaced.
+    """
     hints: list[UpgradeHint] = []
     catalog = compiler.catalog
+    own = compiler.entitlements(grant.plan, grant.subscription.add_ons)
     for add_on in catalog.add_ons.values():
         if add_on.suits(grant.plan.plan) and question.feature in add_on.entitlements:
-            merged = with_add_ons(grant.entitlements, [(add_on, 1)])
-            if _would_allow(merged, grant.subscription, question):
+            upgraded = with_overrides(with_add_ons(own, [(add_on, 1)]), grant.overrides)
+            if _would_allow(upgraded, grant.subscription, question):
                 hints.append(UpgradeHint("", add_on.id, add_on.name, add_on.offer))
     for plan in _plans_above(catalog, grant.plan):
-        entitlements = compiler.entitlements(plan, ())
-        if _would_allow(entitlements, grant.subscription, question):
+        upgraded = with_overrides(compiler.entitlements(plan, ()), grant.overrides)
+        if _would_allow(upgraded, grant.subscription, question):
             hints.append(UpgradeHint(plan.plan, "", plan.name, plan.offer))
     return tuple(hints)
 
