@@ -107,6 +107,7 @@ class Gate:
         # Told of each customer whose answers may have changed, and of one whose totals are wanted.
         self.on_changed: Callable[[str], None] = _ignore
         self.on_refresh_wanted: Callable[[str], None] = _ignore
+        self.on_catalog_changed: Callable[[str], None] = _ignore
         self._admit_unloaded = admit_unloaded
 
     def is_outage(self, moment: Moment) -> bool:

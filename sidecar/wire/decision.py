@@ -13,22 +13,22 @@ from weighbridge.rules.window import Period, Window, WindowKind
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 from weighbridge.v1 import types_pb2 as pb
 
-REASONS: Final[Mapping[Reason, pb.Reason]] = {
+REASONS: Final[Mapping[Reason, pb.Reason.ValueType]] = {
     reason: pb.Reason.Value(f"REASON_{reason.name}") for reason in Reason
 }
-_DECIDED_BY: Final[Mapping[DecidedBy, pb.DecidedBy]] = {
+_DECIDED_BY: Final[Mapping[DecidedBy, pb.DecidedBy.ValueType]] = {
     by: pb.DecidedBy.Value(f"DECIDED_BY_{by.name}") for by in DecidedBy
 }
-_FEATURE_TYPES: Final[Mapping[FeatureType, pb.FeatureType]] = {
+_FEATURE_TYPES: Final[Mapping[FeatureType, pb.FeatureType.ValueType]] = {
     kind: pb.FeatureType.Value(f"FEATURE_TYPE_{kind.name}") for kind in FeatureType
 }
-_LIMIT_KINDS: Final[Mapping[LimitKind, pb.LimitKind]] = {
+_LIMIT_KINDS: Final[Mapping[LimitKind, pb.LimitKind.ValueType]] = {
     kind: pb.LimitKind.Value(f"LIMIT_KIND_{kind.name}") for kind in LimitKind
 }
-_WINDOW_KINDS: Final[Mapping[WindowKind, pb.WindowKind]] = {
+_WINDOW_KINDS: Final[Mapping[WindowKind, pb.WindowKind.ValueType]] = {
     kind: pb.WindowKind.Value(f"WINDOW_KIND_{kind.name}") for kind in WindowKind
 }
-_PERIODS: Final[Mapping[Period, pb.WindowPeriod]] = {
+_PERIODS: Final[Mapping[Period, pb.WindowPeriod.ValueType]] = {
     period: pb.WindowPeriod.Value(f"WINDOW_PERIOD_{period.name}") for period in Period
 }
 
@@ -136,7 +136,7 @@ def window_to_proto(window: Window) -> pb.Window:
     )
 
 
-def feature_type_to_proto(feature_type: FeatureType) -> pb.FeatureType:
+def feature_type_to_proto(feature_type: FeatureType) -> pb.FeatureType.ValueType:
     """Return the feature type."""
     return _FEATURE_TYPES[feature_type]
 

@@ -11,11 +11,11 @@ from weighbridge.v1 import journal_pb2 as journal_pb
 from weighbridge.v1 import sync_service_pb2 as sync_pb
 from weighbridge.v1 import types_pb2 as pb
 
-_KINDS: Final[Mapping[Kind, sync_pb.UsageKind]] = {
+_KINDS: Final[Mapping[Kind, sync_pb.UsageKind.ValueType]] = {
     Kind.CONSUME: sync_pb.USAGE_KIND_CONSUME,
     Kind.REPORT: sync_pb.USAGE_KIND_REPORT,
 }
-_SCOPES: Final[Mapping[KeyScope, pb.IdempotencyScope]] = {
+_SCOPES: Final[Mapping[KeyScope, pb.IdempotencyScope.ValueType]] = {
     KeyScope.SIDECAR: pb.IDEMPOTENCY_SCOPE_SIDECAR,
     KeyScope.FLEET: pb.IDEMPOTENCY_SCOPE_FLEET,
 }

@@ -462,16 +462,26 @@ class Heartbeat(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    USAGE_REVISION_FIELD_NUMBER: _builtins.int
     control_plane_now_unix_ms: _builtins.int
     """Set by the control plane."""
+    revision: _builtins.int
+    """Set by the control plane: every change up to this revision that the sidecar subscribed to was
+    sent before this message. 0: says nothing.
+    """
+    usage_revision: _builtins.int
+    """The same for changes of totals."""
     def __init__(
         self,
         *,
         control_plane_now_unix_ms: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        usage_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "revision", b"revision", "usage_revision", b"usage_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

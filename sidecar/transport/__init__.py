@@ -1,0 +1,1 @@
+"""The seam that transports share, and the reference transport on grpc.aio."""

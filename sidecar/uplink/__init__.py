@@ -1,0 +1,1 @@
+"""The stream to the control plane: snapshots come down, usage goes up."""
