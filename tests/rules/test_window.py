@@ -220,6 +220,15 @@ def test_an_hour_ends_where_the_clocks_change_by_half_of_one() -> None:
     assert calendar(Period.HOUR, change, zone) == (change, change + HOUR_MS // 2)
 
 
+def test_an_hour_ends_where_the_clocks_change_within_it() -> None:
+    zone = "America/St_Johns"
+    midnight = ms("2010-11-07T00:00", zone)
+    change = midnight + 60_000
+
+    assert calendar(Period.HOUR, midnight, zone) == (midnight, change)
+    assert calendar(Period.HOUR, change, zone) == (change, midnight + HOUR_MS)
+
+
 def test_an_hour_of_a_zone_with_an_odd_offset_turns_at_its_local_hour() -> None:
     zone = "Asia/Kathmandu"
     bounds = calendar(Period.HOUR, ms("2024-05-01T10:20", zone), zone)
@@ -293,6 +302,14 @@ def test_an_anniversary_keeps_local_time_across_summer_time() -> None:
     )
 
     assert local(bounds.start_ms, zone) == "2024-03-31T08:00:00+02:00"
+
+
+def test_an_anniversary_that_comes_twice_in_a_day_turns_at_the_first() -> None:
+    zone = "Europe/Berlin"
+    again = ms("2024-10-27T02:10", zone, fold=1)
+    bounds = anniversary(Period.DAY, again, ms("2024-10-01T02:30", zone), zone)
+
+    assert local(bounds.start_ms, zone) == "2024-10-27T02:30:00+02:00"
 
 
 def test_an_anniversary_in_a_gap_turns_at_its_end() -> None:

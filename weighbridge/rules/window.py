@@ -7,7 +7,7 @@ Rules:
 
 - A calendar window turns at the local start of its hour, day, week (Monday, ISO 8601), month or
   year. Where a clock change skips that local time, it turns at the first instant after the gap;
-  where one brings it twice, at the first. An hour also turns at a change by less than an hour.
+  where one brings it twice, at the first. An hour also turns where a change falls within it.
 - An anniversary window turns when the local date and time of the anchor returns. A month that
   lacks the anchor's day turns on its last day (31 January, 28 February, 31 March), counted from
   the anchor each time, so that a short month does not move later ones.
