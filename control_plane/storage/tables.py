@@ -127,6 +127,13 @@ subscription = Table(
         sqlite_where=text("status = 'active'"),
         postgresql_where=text("status = 'active'"),
     ),
+    Index(
+        "ix_subscription_plan_version",
+        "plan_id",
+        "plan_version",
+        sqlite_where=text("plan_version IS NOT NULL"),
+        postgresql_where=text("plan_version IS NOT NULL"),
+    ),
 )
 
 subscription_add_on = Table(

@@ -166,6 +166,13 @@ def _create_subscriptions() -> None:
         sqlite_where=sa.text("status = 'active'"),
         postgresql_where=sa.text("status = 'active'"),
     )
+    op.create_index(
+        "ix_subscription_plan_version",
+        "subscription",
+        ["plan_id", "plan_version"],
+        sqlite_where=sa.text("plan_version IS NOT NULL"),
+        postgresql_where=sa.text("plan_version IS NOT NULL"),
+    )
     op.create_table(
         "subscription_add_on",
         _id("subscription_id"),

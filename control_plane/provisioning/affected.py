@@ -1,0 +1,178 @@
+"""Who is affected by a change of a catalog, and who stands in its way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Select, false, func, or_, select
+
+from control_plane.catalog import CatalogChange
+from control_plane.storage.tables import customer, override, subscription, subscription_add_on
+from weighbridge.rules.catalog import Catalog, CustomerStatus, SubscriptionStatus
+from weighbridge.rules.errors import FailedPreconditionError
+
+SAMPLE_SIZE: Final = 10
+
+
+class Touched(NamedTuple):
+    """Plans and add-ons whose subscribers a change affects.
+
+    `followed` are plans of which only subscribers to the current version are affected.
+    """
+
+    followed: frozenset[str] = frozenset()
+    plans: frozenset[str] = frozenset()
+    add_ons: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class AffectedCustomers:
+    """How many distinct customers, and the ids of some of them."""
+
+    count: int
+    sample: tuple[str, ...]
+
+
+def touched_by(change: CatalogChange) -> Touched:
+    """Return what a change touches. A change of a plan leaves those alone who keep a version."""
+    if change.path.startswith("plans."):
+        return Touched(followed=change.plans, add_ons=change.add_ons)
+    return Touched(plans=change.plans, add_ons=change.add_ons)
+
+
+def touched_by_all(changes: Iterable[CatalogChange]) -> Touched:
+    """Return what changes touch together."""
+    every = [touched_by(change) for change in changes]
+    return Touched(
+        frozenset[str]().union(*(touched.followed for touched in every)),
+        frozenset[str]().union(*(touched.plans for touched in every)),
+        frozenset[str]().union(*(touched.add_ons for touched in every)),
+    )
+
+
+def affected_customers(
+    connection: Connection, catalog_id: str, touched: Touched, now_ms: int
+) -> AffectedCustomers:
+    """Find the customers with an active subscription to something touched."""
+    found = _subscribers(catalog_id, touched).where(
+        customer.c.status == CustomerStatus.ACTIVE.value,
+        or_(subscription.c.ends_at_ms.is_(None), subscription.c.ends_at_ms > now_ms),
+    )
+    sample = connection.scalars(found.order_by(customer.c.id).limit(SAMPLE_SIZE)).all()
+    if len(sample) < SAMPLE_SIZE:
+        return AffectedCustomers(len(sample), tuple(sample))
+    count = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
+    return AffectedCustomers(count, tuple(sample))
+
+
+def require_unused(connection: Connection, before: Catalog, after: Catalog) -> None:
+    """Raise FailedPreconditionError where a customer is still on something that goes away.
+
+    `before` has the older plan versions that subscriptions keep, too. Archived and revoked
+    customers count: they can be revived.
+    """
+    for plan in before.plans:
+        if plan not in after.plans:
+            _require_none(
+                connection,
+                _subscribers(before.id, Touched(plans=frozenset({plan}))),
+                f"plan {plan!r}",
+                "move them to another plan first",
+            )
+    for add_on in before.add_ons:
+        if add_on not in after.add_ons:
+            _require_none(
+                connection,
+                _subscribers(before.id, Touched(add_ons=frozenset({add_on}))),
+                f"add-on {add_on!r}",
+                "take it off their subscriptions first",
+            )
+    for feature_id, feature in before.features.items():
+        kept = after.features.get(feature_id)
+        if kept is None:
+            _require_feature_unused(connection, before, feature_id, is_removed=True)
+        elif kept.type is not feature.type:
+            _require_feature_unused(connection, before, feature_id, is_removed=False)
+
+
+def _require_feature_unused(
+    connection: Connection, before: Catalog, feature_id: str, *, is_removed: bool
+) -> None:
+    """Look for customers who would be left with a feature that is gone or of another type.
+
+    A type can change under those who follow a plan: the plan's grant changes with it.
+    """
+    name = f"feature {feature_id!r}" if is_removed else f"the type of feature {feature_id!r}"
+    overriding = (
+        select(customer.c.id)
+        .join(override, override.c.customer_id == customer.c.id)
+        .where(customer.c.catalog_id == before.id, override.c.feature_id == feature_id)
+    )
+    _require_none(connection, overriding, name, "remove their overrides of it first")
+    kept = frozenset(
+        (plan, number)
+        for plan, versions in before.plans.items()
+        for number, version in versions.items()
+        if number != max(versions) and feature_id in version.entitlements
+    )
+    for plan, number in sorted(kept):
+        keeping = _subscribers(before.id, Touched(plans=frozenset({plan})))
+        _require_none(
+            connection,
+            keeping.where(subscription.c.plan_version == number),
+            name,
+            f"they keep version {number} of plan {plan!r}, which grants it",
+        )
+    if is_removed:
+        granting = Touched(
+            plans=frozenset(
+                id_
+                for id_ in before.plans
+                if (plan_now := before.plan(id_)) and feature_id in plan_now.entitlements
+            ),
+            add_ons=frozenset(
+                add_on.id for add_on in before.add_ons.values() if feature_id in add_on.entitlements
+            ),
+        )
+        _require_none(
+            connection,
+            _subscribers(before.id, granting),
+            name,
+            "apply the catalog without it in their plan or add-on first",
+        )
+
+
+def _require_none(connection: Connection, found: Select[Any], name: str, remedy: str) -> None:
+    customer_id = connection.scalar(found.order_by(customer.c.id).limit(1))
+    if customer_id is not None:
+        raise FailedPreconditionError(
+            f"{name} cannot go: customers are on it, for instance {customer_id!r}; {remedy}"
+        )
+
+
+def _subscribers(catalog_id: str, touched: Touched) -> Select[Any]:
+    conditions: list[ColumnElement[bool]] = []
+    if touched.plans:
+        conditions.append(subscription.c.plan_id.in_(sorted(touched.plans)))
+    if touched.followed:
+        conditions.append(
+            subscription.c.plan_id.in_(sorted(touched.followed))
+            & subscription.c.plan_version.is_(None)
+        )
+    if touched.add_ons:
+        bought = select(subscription_add_on.c.subscription_id).where(
+            subscription_add_on.c.add_on_id.in_(sorted(touched.add_ons))
+        )
+        conditions.append(subscription.c.id.in_(bought))
+    return (
+        select(customer.c.id)
+        .distinct()
+        .join(subscription, subscription.c.customer_id == customer.c.id)
+        .where(
+            customer.c.catalog_id == catalog_id,
+            subscription.c.status == SubscriptionStatus.ACTIVE.value,
+            or_(false(), *conditions),
+        )
+    )

@@ -1,0 +1,204 @@
+"""Applying a catalog document: what it changes, for whom, and the next immutable version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from control_plane.catalog import (
+    CatalogChange,
+    CatalogDocument,
+    compile_catalog,
+    diff_catalogs,
+    load_document,
+    next_plan_versions,
+)
+from control_plane.provisioning.affected import (
+    AffectedCustomers,
+    Touched,
+    affected_customers,
+    require_unused,
+    touched_by,
+    touched_by_all,
+)
+from control_plane.provisioning.catalogs import CatalogLibrary
+from control_plane.provisioning.revisions import next_revision
+from control_plane.storage.tables import catalog, catalog_version, plan_version
+from weighbridge.rules.catalog import Catalog
+from weighbridge.rules.errors import ConflictError, InvalidArgumentError
+from weighbridge.rules.units import require_text
+
+SOURCE_NAME_LENGTH_MAX = 256
+
+
+class CatalogSource(NamedTuple):
+    """A catalog document as YAML text. `name` is for error messages, such as the file's name."""
+
+    text: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AffectingChange:
+    """A difference, and how many customers' entitlements it changes."""
+
+    change: CatalogChange
+    customers: int
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogDiff:
+    """What a document would change. `current_version` is 0 where the catalog is new."""
+
+    catalog: str
+    current_version: int
+    changes: tuple[AffectingChange, ...]
+    affected: AffectedCustomers
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedCatalog:
+    """What a document changed. Without changes, `version` is the one there was."""
+
+    catalog: str
+    version: int
+    changes: tuple[AffectingChange, ...]
+    affected: AffectedCustomers
+
+
+class _Comparison(NamedTuple):
+    """`before` is None where the catalog is new."""
+
+    document: CatalogDocument
+    before: Catalog | None
+    after: Catalog
+    changes: tuple[CatalogChange, ...]
+
+
+def diff_catalog(
+    connection: Connection, library: CatalogLibrary, source: CatalogSource, now_ms: int
+) -> CatalogDiff:
+    """Compare a document with the current version of its catalog. Changes nothing.
+
+    Raises InvalidArgumentError naming the place in the document.
+    """
+    compared = _compare(connection, library, source)
+    before = compared.before
+    changes, affected = _count(connection, compared, now_ms)
+    return CatalogDiff(
+        catalog=compared.after.id,
+        current_version=0 if before is None else before.version,
+        changes=changes,
+        affected=affected,
+    )
+
+
+def apply_catalog(
+    connection: Connection,
+    library: CatalogLibrary,
+    source: CatalogSource,
+    expected_version: int | None,
+    now_ms: int,
+) -> AppliedCatalog:
+    """Make a document the current version of its catalog. The same content changes nothing.
+
+    Raises InvalidArgumentError naming the place in the document, ConflictError unless
+    `expected_version` (None: any; 0: none yet) is the current one, FailedPreconditionError where
+    something that customers are still on would go away.
+    """
+    if expected_version is not None and expected_version < 0:
+        raise InvalidArgumentError("expected_version", f"{expected_version} is negative")
+    compared = _compare(connection, library, source)
+    before, after = compared.before, compared.after
+    version = 0 if before is None else before.version
+    if expected_version is not None and expected_version != version:
+        raise ConflictError(
+            f"catalog {after.id!r} is at version {version} now, not {expected_version}; "
+            "compare with it, then apply again"
+        )
+    if before is not None and not compared.changes:
+        return AppliedCatalog(after.id, version, (), AffectedCustomers(0, ()))
+    if before is not None:
+        require_unused(connection, before, after)
+    changes, affected = _count(connection, compared, now_ms)
+    _store(connection, compared, source.text, now_ms)
+    return AppliedCatalog(after.id, after.version, changes, affected)
+
+
+def _compare(connection: Connection, library: CatalogLibrary, source: CatalogSource) -> _Comparison:
+    require_text("source_name", source.name, SOURCE_NAME_LENGTH_MAX)
+    document = load_document(source.text, source.name)
+    # Locked, so that of two who apply at once the second compares with what the first made.
+    query = select(catalog.c.id).where(catalog.c.id == document.catalog).with_for_update()
+    exists = connection.execute(query).first() is not None
+    before = library.load(connection, document.catalog) if exists else None
+    version = 1 if before is None else before.version + 1
+    numbers = next_plan_versions(
+        before, compile_catalog(document, version), _highest_plan_versions(connection, document)
+    )
+    after = compile_catalog(document, version, numbers)
+    return _Comparison(document, before, after, diff_catalogs(before, after))
+
+
+def _highest_plan_versions(connection: Connection, document: CatalogDocument) -> dict[str, int]:
+    """Return the highest number that each plan ever had, removed ones included."""
+    query = (
+        select(plan_version.c.plan_id, func.max(plan_version.c.version).label("number"))
+        .where(plan_version.c.catalog_id == document.catalog)
+        .group_by(plan_version.c.plan_id)
+    )
+    return {row.plan_id: row.number for row in connection.execute(query)}
+
+
+def _count(
+    connection: Connection, compared: _Comparison, now_ms: int
+) -> tuple[tuple[AffectingChange, ...], AffectedCustomers]:
+    """Count customers per change and for all of them: one query per distinct set touched."""
+    catalog_id = compared.after.id
+    counts: dict[Touched, int] = {Touched(): 0}
+    changes = []
+    for change in compared.changes:
+        touched = touched_by(change)
+        if touched not in counts:
+            found = affected_customers(connection, catalog_id, touched, now_ms)
+            counts[touched] = found.count
+        changes.append(AffectingChange(change, counts[touched]))
+    every = touched_by_all(compared.changes)
+    return tuple(changes), affected_customers(connection, catalog_id, every, now_ms)
+
+
+def _store(connection: Connection, compared: _Comparison, text: str, now_ms: int) -> None:
+    after = compared.after
+    if compared.before is None:
+        connection.execute(insert(catalog).values(id=after.id, current_version=after.version))
+    else:
+        connection.execute(
+            update(catalog).where(catalog.c.id == after.id).values(current_version=after.version)
+        )
+    connection.execute(
+        insert(catalog_version).values(
+            catalog_id=after.id,
+            version=after.version,
+            document=text,
+            revision=next_revision(connection, now_ms),
+            applied_at_ms=now_ms,
+        )
+    )
+    known = set() if compared.before is None else _numbered_plans(compared.before)
+    rows = [
+        {
+            "catalog_id": after.id,
+            "plan_id": plan,
+            "version": number,
+            "catalog_version": after.version,
+        }
+        for plan, number in sorted(_numbered_plans(after) - known)
+    ]
+    if rows:
+        connection.execute(insert(plan_version), rows)
+
+
+def _numbered_plans(of: Catalog) -> set[tuple[str, int]]:
+    return {(plan, number) for plan, versions in of.plans.items() for number in versions}

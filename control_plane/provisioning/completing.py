@@ -1,0 +1,127 @@
+"""Entitlements of overrides: what fits a feature, and what is completed from the plan."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from control_plane.provisioning.checks import (
+    LIMITS_MAX,
+    VALUES_MAX,
+    named_few,
+    require_distinct,
+    require_few,
+)
+from control_plane.provisioning.wanted import WantedEntitlement, WantedLimit
+from weighbridge.rules.catalog import (
+    Catalog,
+    Entitlement,
+    Feature,
+    FeatureType,
+    Limit,
+    Subscription,
+)
+from weighbridge.rules.entitlement import PlanCompiler
+from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentError
+from weighbridge.rules.units import require_amount, require_id
+
+NUMBER: Final = "entitlement.number"
+VALUES: Final = "entitlement.values"
+LIMITS: Final = "entitlement.limits"
+
+FIELD_OF_TYPE: Final = {
+    FeatureType.BOOLEAN: None,
+    FeatureType.NUMBER: NUMBER,
+    FeatureType.ENUM: VALUES,
+    FeatureType.METERED: LIMITS,
+}
+
+
+def require_fitting(feature: Feature, wanted: WantedEntitlement) -> None:
+    """Raise InvalidArgumentError where a field does not fit the feature, or holds too much."""
+    fitting = FIELD_OF_TYPE[feature.type] if wanted.enabled else None
+    given = {
+        NUMBER: wanted.number is not None,
+        VALUES: bool(wanted.values),
+        LIMITS: bool(wanted.limits),
+    }
+    for field, is_given in given.items():
+        if is_given and field != fitting:
+            why = f"{feature.id!r} is {feature.type.value}" if wanted.enabled else "not enabled"
+            raise InvalidArgumentError(field, f"cannot be given: {why}; leave it out")
+    if not wanted.enabled:
+        return
+    if wanted.number is not None:
+        require_amount(NUMBER, wanted.number)
+    if feature.type is FeatureType.ENUM:
+        _require_values(feature, wanted.values)
+    _require_limits(wanted.limits)
+
+
+def _require_values(feature: Feature, values: tuple[str, ...]) -> None:
+    if not values:
+        raise InvalidArgumentError(VALUES, f"is empty; name some of {named_few(feature.values)}")
+    require_few(VALUES, values, VALUES_MAX)
+    for index, value in enumerate(values):
+        if value not in feature.values:
+            raise InvalidArgumentError(
+                f"{VALUES}[{index}]",
+                f"{value[:64]!r} is not a value of {feature.id!r}: {named_few(feature.values)}",
+            )
+    require_distinct(VALUES, values)
+
+
+def _require_limits(limits: tuple[WantedLimit, ...]) -> None:
+    require_few(LIMITS, limits, LIMITS_MAX)
+    for index, limit in enumerate(limits):
+        require_id(f"{LIMITS}[{index}].id", limit.id)
+        if limit.limit is not None:
+            require_amount(f"{LIMITS}[{index}].limit", limit.limit)
+    require_distinct(LIMITS, (limit.id for limit in limits))
+
+
+def complete_entitlement(
+    catalog: Catalog, subscription: Subscription | None, wanted: WantedEntitlement
+) -> Entitlement:
+    """Take kind and window that limits leave out from the subscription's plan and add-ons."""
+    is_complete = all(limit.kind and limit.window for limit in wanted.limits)
+    granted = () if is_complete else _granted_limits(catalog, subscription, wanted.feature)
+    by_id = {limit.id: limit for limit in granted}
+    return Entitlement(
+        feature=wanted.feature,
+        enabled=wanted.enabled,
+        number=wanted.number,
+        values=wanted.values,
+        limits=tuple(
+            _complete_limit(f"{LIMITS}[{index}]", limit, by_id.get(limit.id))
+            for index, limit in enumerate(wanted.limits)
+        ),
+    )
+
+
+def _granted_limits(
+    catalog: Catalog, subscription: Subscription | None, feature: str
+) -> tuple[Limit, ...]:
+    if subscription is None:
+        raise FailedPreconditionError(
+            "a limit without kind or window takes them from the plan, and there is no active "
+            f"subscription; give {LIMITS} with both, or subscribe first"
+        )
+    plan = catalog.plan(subscription.plan, subscription.plan_version)
+    if plan is None:
+        return ()
+    granted = PlanCompiler(catalog).entitlements(plan, subscription.add_ons).get(feature)
+    return () if granted is None else granted.limits
+
+
+def _complete_limit(field: str, wanted: WantedLimit, granted: Limit | None) -> Limit:
+    kind = wanted.kind or (granted.kind if granted else None)
+    window = wanted.window or (granted.window if granted else None)
+    if kind is None:
+        raise InvalidArgumentError(f"{field}.kind", _missing(wanted))
+    if window is None:
+        raise InvalidArgumentError(f"{field}.window", _missing(wanted))
+    return Limit(wanted.id, kind, wanted.limit, window)
+
+
+def _missing(wanted: WantedLimit) -> str:
+    return f"is not set, and the plan has no limit {wanted.id!r} on the feature to take it from"

@@ -1,0 +1,25 @@
+"""The environment's revision: every change to a catalog or customer takes the next one."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert, select, update
+
+from control_plane.storage.tables import environment
+
+
+def current_revision(connection: Connection) -> int:
+    """Return the revision of the last change; 0 where nothing was ever changed."""
+    return connection.execute(select(environment.c.revision)).scalar_one_or_none() or 0
+
+
+def next_revision(connection: Connection, now_ms: int) -> int:
+    """Take the next revision. Its row stays locked until the transaction ends."""
+    taken: int | None = connection.execute(
+        update(environment)
+        .values(revision=environment.c.revision + 1)
+        .returning(environment.c.revision)
+    ).scalar_one_or_none()
+    if taken is not None:
+        return taken
+    connection.execute(insert(environment).values(id=1, revision=1, created_at_ms=now_ms))
+    return 1

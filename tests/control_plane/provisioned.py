@@ -1,0 +1,73 @@
+"""An environment for tests: a migrated database and a catalog to put customers on."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from control_plane import provisioning
+from control_plane.provisioning import CatalogLibrary, CatalogSource, NewCustomer
+from control_plane.provisioning.applying import AppliedCatalog
+from control_plane.provisioning.loading import CustomerRecord
+from control_plane.storage.database import Database
+from weighbridge.rules.catalog import Customer
+
+T = TypeVar("T")
+
+NOW_MS = 1_764_000_000_000
+
+CATALOG = """
+catalog: api
+features:
+  api.calls: {type: metered, unit: call}
+  sso: {type: boolean}
+  file.mib: {type: number, unit: MiB}
+  regions: {type: enum, values: [eu, us, ap]}
+plans:
+  free:
+    features:
+      api.calls: {limits: [{limit: 100, window: month}]}
+      file.mib: 5
+      regions: [eu]
+    upgrades_to: [pro]
+  pro:
+    extends: free
+    features:
+      api.calls: {limits: [{limit: 1000, window: month}]}
+      sso: true
+add_ons:
+  calls_500:
+    plans: [pro]
+    features:
+      api.calls: {limits: [{id: month, limit: 500}]}
+"""
+
+
+class Environment:
+    """One environment whose calls run in a transaction each, at a time that the test sets."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.library = CatalogLibrary()
+        self.now_ms = NOW_MS
+
+    def apply(self, text: str = CATALOG, expected_version: int | None = None) -> AppliedCatalog:
+        source = CatalogSource(text, "catalog.yaml")
+        with self.database.writing() as connection:
+            return provisioning.apply_catalog(
+                connection, self.library, source, expected_version, self.now_ms
+            )
+
+    def create(
+        self, customer_id: str, plan: str = "", resources: tuple[str, ...] = ()
+    ) -> CustomerRecord:
+        new = NewCustomer(customer_id, f"Customer {customer_id}", "", resources, plan)
+        with self.database.writing() as connection:
+            return provisioning.create_customer(connection, self.library, new, self.now_ms)
+
+    def customer(self, customer_id: str) -> Customer:
+        with self.database.reading() as connection:
+            return provisioning.get_customer(connection, customer_id).customer
+
+    def revision(self) -> int:
+        with self.database.reading() as connection:
+            return provisioning.current_revision(connection)
