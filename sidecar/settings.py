@@ -1,4 +1,4 @@
-"""The sidecar's settings: one frozen value, read from the environment, checked before anything runs.
+"""The sidecar's settings: one frozen value, from the environment, checked at the start.
 
 Every setting is an environment variable `WEIGHBRIDGE_SIDECAR_` + the field's name in capitals.
 Plain dataclasses and no settings library: the sidecar runs beside every pod, and its memory counts.
@@ -104,7 +104,7 @@ def settings_from_environment(environment: Mapping[str, str]) -> Settings:
 
 
 def _value_from_text(name: str, text: str, default: object) -> Any:
-    kind = type(default)
+    kind: Any = type(default)
     try:
         return _READERS[kind](text) if kind in _READERS else kind(text)
     except (ValueError, KeyError) as error:

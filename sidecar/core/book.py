@@ -6,11 +6,14 @@ snapshot can come for one whose usage is not included in it yet.
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sidecar.core.usage import FeatureUsage, Included, Position, PushedTotal
+
+T = TypeVar("T")
 
 FeatureKey = tuple[str, str]
 """Resource and feature."""
@@ -41,7 +44,9 @@ class UsageBook:
         # Totals as pushed, until somebody asks for the feature: small, where a FeatureUsage is not.
         self._unread: dict[str, dict[FeatureKey, Sequence[PushedTotal]]] = {}
         self._uncounted: deque[Uncounted] = deque()
-        self._uncounted_by_customer: dict[str, int] = {}
+        # How many there are per feature, so that looking for them is rarely needed.
+        self._uncounted_counts: Tally[tuple[str, FeatureKey]] = Tally()
+        self._uncounted_customers: Tally[str] = Tally()
 
     def find(self, customer: str, key: FeatureKey) -> FeatureUsage | None:
         """Return the usage of a feature that something counts in, if there is."""
@@ -81,7 +86,7 @@ class UsageBook:
         if usage is not None and usage.has_own:
             usage.take_back(units.at_ms, units.amount)
         else:
-            self._count_down(self._uncounted.pop().customer)
+            self._count_down(self._uncounted.pop())
 
     def push(
         self,
@@ -97,6 +102,7 @@ class UsageBook:
         for key, pushed in totals.items():
             if key not in features:
                 unread[key] = tuple(pushed)
+                self._take_uncounted(customer, key, included)
         if unread:
             self._unread[customer] = unread
         else:
@@ -112,11 +118,11 @@ class UsageBook:
             position = uncounted[0].position
             if position.number > included.get(position.epoch_index, 0):
                 return
-            self._count_down(uncounted.popleft().customer)
+            self._count_down(uncounted.popleft())
 
     def has_own(self, customer: str) -> bool:
         """Whether the customer has usage here that the control plane has not included so far."""
-        if customer in self._uncounted_by_customer:
+        if customer in self._uncounted_customers:
             return True
         return any(usage.has_own for usage in self._customers.get(customer, {}).values())
 
@@ -126,25 +132,41 @@ class UsageBook:
         self._unread.pop(customer, None)
 
     def _move_uncounted(self, customer: str, key: FeatureKey, usage: FeatureUsage) -> None:
-        if customer not in self._uncounted_by_customer:
-            return
+        for item in self._take_uncounted(customer, key, None):
+            usage.record(item.position, item.at_ms, item.amount)
+
+    def _take_uncounted(
+        self, customer: str, key: FeatureKey, included: Included | None
+    ) -> list[Uncounted]:
+        """Take out what is uncounted of a feature; where `included` is given, only up to that."""
+        if (customer, key) not in self._uncounted_counts:
+            return []
+        taken: list[Uncounted] = []
         kept: deque[Uncounted] = deque()
         for item in self._uncounted:
-            if item.customer == customer and item.key == key:
-                usage.record(item.position, item.at_ms, item.amount)
-                self._count_down(customer)
+            position = item.position
+            is_wanted = included is None or position.number <= included.get(position.epoch_index, 0)
+            if is_wanted and item.customer == customer and item.key == key:
+                taken.append(item)
             else:
                 kept.append(item)
         self._uncounted = kept
+        for item in taken:
+            self._count_down(item)
+        return taken
 
     def _keep(self, item: Uncounted) -> None:
         self._uncounted.append(item)
-        count = self._uncounted_by_customer.get(item.customer, 0)
-        self._uncounted_by_customer[item.customer] = count + 1
+        self._uncounted_counts[item.customer, item.key] += 1
+        self._uncounted_customers[item.customer] += 1
 
-    def _count_down(self, customer: str) -> None:
-        left = self._uncounted_by_customer[customer] - 1
-        if left:
-            self._uncounted_by_customer[customer] = left
-        else:
-            del self._uncounted_by_customer[customer]
+    def _count_down(self, item: Uncounted) -> None:
+        _decrement(self._uncounted_counts, (item.customer, item.key))
+        _decrement(self._uncounted_customers, item.customer)
+
+
+def _decrement(tally: Tally[T], key: T) -> None:
+    if tally[key] == 1:
+        del tally[key]
+    else:
+        tally[key] -= 1

@@ -1,0 +1,69 @@
+"""What a customer has and what is used of it, as one view."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sidecar.core.gate import Gate, Moment, NotLoaded
+from weighbridge.rules.catalog import Catalog, Entitlement, Feature, FeatureType
+from weighbridge.rules.decision import LimitState, Reason
+from weighbridge.rules.entitlement import Grant, NoGrant
+
+
+class FeatureView(NamedTuple):
+    """One feature; no entitlement means that the plan lacks it."""
+
+    feature: Feature
+    entitlement: Entitlement | None
+    states: tuple[LimitState, ...]
+
+
+class CustomerView(NamedTuple):
+    """All features of a customer or resource; a reason says why there are none."""
+
+    customer: str
+    resource: str
+    reason: Reason | None
+    catalog: Catalog | None
+    grant: Grant | None
+    snapshot_version: int
+    snapshot_age_ms: int | None
+    features: tuple[FeatureView, ...] = ()
+
+
+def view_customer(
+    gate: Gate, customer: str, resource: str, moment: Moment
+) -> CustomerView | NotLoaded:
+    """Return the view; NotLoaded where the customer has to be loaded first."""
+    age_ms = gate.link.snapshot_age_ms(moment.boot_ms)
+    resolved = gate.resolve(customer, resource, moment)
+    if isinstance(resolved, NotLoaded):
+        return resolved
+    if isinstance(resolved, Reason):
+        return CustomerView(customer, resource, resolved, None, None, 0, age_ms)
+    state, compiler, grant = resolved
+    version = state.customer.version
+    catalog = compiler.catalog
+    if isinstance(grant, NoGrant):
+        return CustomerView(customer, resource, grant.reason, catalog, None, version, age_ms)
+    features = tuple(
+        _view_feature(gate, (customer, resource), feature, grant, moment)
+        for feature in catalog.features.values()
+    )
+    return CustomerView(customer, resource, None, catalog, grant, version, age_ms, features)
+
+
+def _view_feature(
+    gate: Gate, owner: tuple[str, str], feature: Feature, grant: Grant, moment: Moment
+) -> FeatureView:
+    entitlement = grant.entitlements.get(feature.id)
+    if entitlement is None or not entitlement.enabled:
+        return FeatureView(feature, None, ())
+    if feature.type is not FeatureType.METERED or not entitlement.limits:
+        return FeatureView(feature, entitlement, ())
+    customer, resource = owner
+    usage = gate.book.open(customer, (resource, feature.id))
+    states, has_new = usage.states(entitlement, grant.subscription.anchor_ms, moment.now_ms)
+    if has_new:
+        gate.on_refresh_wanted(customer)
+    return FeatureView(feature, entitlement, tuple(states))

@@ -1,0 +1,1 @@
+"""Prometheus metrics: plain integers kept where things happen, gathered at scrape."""

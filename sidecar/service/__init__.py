@@ -1,0 +1,1 @@
+"""The cold methods of the sidecar's API: GetEntitlements and Watch."""

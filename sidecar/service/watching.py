@@ -1,0 +1,45 @@
+"""Who watches which customer: changes that come faster than they are read are folded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Watchers:
+    """The open watches. Everything runs on the thread that owns the gate."""
+
+    def __init__(self) -> None:
+        self._by_customer: dict[str, set[asyncio.Event]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(events) for events in self._by_customer.values())
+
+    def is_watched(self, customer: str) -> bool:
+        """Whether anybody watches the customer."""
+        return customer in self._by_customer
+
+    @contextmanager
+    def watching(self, customer: str) -> Iterator[asyncio.Event]:
+        """Watch a customer: the event is set whenever its answers may have changed."""
+        event = asyncio.Event()
+        self._by_customer.setdefault(customer, set()).add(event)
+        try:
+            yield event
+        finally:
+            events = self._by_customer[customer]
+            events.discard(event)
+            if not events:
+                del self._by_customer[customer]
+
+    def changed(self, customer: str) -> None:
+        """Wake those who watch the customer."""
+        for event in self._by_customer.get(customer, ()):
+            event.set()
+
+    def all_changed(self) -> None:
+        """Wake everybody: a catalog changed."""
+        for events in self._by_customer.values():
+            for event in events:
+                event.set()

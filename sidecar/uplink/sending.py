@@ -1,0 +1,77 @@
+"""Which usage records to send next, and what an acknowledgement means. Sans-I/O.
+
+Records go up in the order they were written, oldest epoch first, at most `in_flight_max` of them
+unacknowledged at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from sidecar.core.book import UsageBook
+from sidecar.core.epochs import EpochId, EpochIndexes, RecordMark
+from sidecar.core.usage import Position
+from sidecar.journal import Journal
+from sidecar.wire.record import decode_record
+from weighbridge.v1 import sync_service_pb2 as pb
+
+BATCH_RECORDS_MAX: Final = 200
+BATCH_BYTES_MAX: Final = 1 << 20
+IN_FLIGHT_RECORDS_MAX: Final = 2_000
+
+_START: Final = Position(0, 0)
+
+
+class UsageSending:
+    """The records on their way up."""
+
+    def __init__(self, journal: Journal, book: UsageBook, epochs: EpochIndexes) -> None:
+        self._journal = journal
+        self._book = book
+        self._epochs = epochs
+        self._sent = _START
+        self._in_flight = 0
+        self.sent_records = 0
+
+    def begin(self, settled: Iterable[RecordMark], now_ms: int) -> None:
+        """Start a stream: the control plane says what it has settled of each epoch.
+
+        A mark below what was acknowledged before (a restored database) brings the records above
+        it back to be sent again.
+        """
+        marks = {(mark.sidecar_id, mark.epoch): mark.number for mark in settled}
+        for epoch in self._journal.epochs():
+            number = marks.get((epoch.sidecar_id, epoch.epoch), 0)
+            self._journal.settle(epoch.sidecar_id, epoch.epoch, number, now_ms)
+        self._sent = _START
+        self._in_flight = 0
+        self._forget_settled()
+
+    def next_batch(self) -> pb.UsageBatch | None:
+        """Return the next records to send; None where there are none or enough are on their way."""
+        room = min(IN_FLIGHT_RECORDS_MAX - self._in_flight, BATCH_RECORDS_MAX)
+        if room <= 0:
+            return None
+        records = self._journal.read_unsettled(self._sent, room, BATCH_BYTES_MAX)
+        if not records:
+            return None
+        last = records[-1]
+        index = self._epochs.index(EpochId(last.sidecar_id, last.epoch))
+        self._sent = Position(index, last.number)
+        self._in_flight += len(records)
+        self.sent_records += len(records)
+        return pb.UsageBatch(records=[decode_record(stored.payload).record for stored in records])
+
+    def acknowledged(self, mark: RecordMark, now_ms: int) -> None:
+        """Take in that the control plane has settled every record up to the mark."""
+        self._journal.settle(mark.sidecar_id, mark.epoch, mark.number, now_ms)
+        self._in_flight = self._journal.count_unsettled(up_to=self._sent)
+        self._forget_settled()
+
+    def _forget_settled(self) -> None:
+        marks = [
+            RecordMark(epoch.sidecar_id, epoch.epoch, epoch.settled_number)
+            for epoch in self._journal.epochs()
+        ]
+        self._book.settled(self._epochs.included(marks))

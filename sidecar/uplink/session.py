@@ -1,0 +1,175 @@
+"""One stream to the control plane, sans-I/O: what to say, and what to make of what is heard."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from sidecar.core.clock import ControlPlaneClock
+from sidecar.core.epochs import RecordMark
+from sidecar.core.gate import Gate, Moment
+from sidecar.core.snapshots import Mode
+from sidecar.journal import Journal
+from sidecar.uplink.applying import Applier
+from sidecar.uplink.sending import UsageSending
+from weighbridge.rules.errors import FailedPreconditionError
+from weighbridge.v1 import sync_service_pb2 as pb
+
+_MODES: Final = {
+    Mode.ALL: pb.SUBSCRIPTION_MODE_ALL,
+    Mode.LISTED: pb.SUBSCRIPTION_MODE_LISTED,
+    Mode.ON_DEMAND: pb.SUBSCRIPTION_MODE_ON_DEMAND,
+}
+
+
+class IdentityRefusedError(FailedPreconditionError):
+    """The control plane knows another sidecar by this identity: the data directory was copied."""
+
+
+class Session:
+    """What the sidecar and the control plane tell each other; lives through reconnects."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        journal: Journal,
+        applier: Applier,
+        sending: UsageSending,
+        clock: ControlPlaneClock,
+    ) -> None:
+        self._gate = gate
+        self._journal = journal
+        self._applier = applier
+        self._sending = sending
+        self._clock = clock
+        self._outgoing: deque[pb.SyncRequest] = deque()
+        self._wanted: dict[str, None] = {}
+        self.is_welcome = False
+        self.heartbeat_interval_ms = 0
+        # Told that there is something to send.
+        self.on_outgoing: Callable[[], None] = _nothing
+        # Usage the control plane refused for good: reported, and read by the metrics.
+        self.on_set_aside: Callable[[pb.UsageSetAside], None] = _ignore
+        self.set_aside_records = 0
+
+    def hello(self, boot_id: str, software_version: str) -> pb.SyncRequest:
+        """Begin a stream: say who this is and what it holds."""
+        self._outgoing.clear()
+        self._wanted.clear()
+        self.is_welcome = False
+        cache = self._gate.cache
+        progress = self._applier.progress
+        held = [pb.HeldVersion(id=c.id, version=c.version) for c in cache.catalogs()]
+        hello = pb.Hello(
+            sidecar_id=self._journal.sidecar_id,
+            epoch=self._journal.epoch,
+            predecessor_epoch=self._journal.predecessor,
+            boot_id=boot_id,
+            software_version=software_version,
+            mode=_MODES[cache.mode],
+            held_revision=progress.revision,
+            held_usage_revision=progress.usage_revision,
+            catalogs=held,
+            customers=self._held_customers(),
+            acknowledged=[
+                pb.RecordMark(sidecar_id=e.sidecar_id, epoch=e.epoch, number=e.settled_number)
+                for e in self._journal.epochs()
+            ],
+        )
+        return pb.SyncRequest(hello=hello)
+
+    def receive(self, message: pb.SyncResponse, moment: Moment) -> None:
+        """Take in a message. Raises IdentityRefusedError."""
+        self._gate.link.heard(moment.boot_ms)
+        match message.WhichOneof("message"):
+            case "welcome":
+                self._welcome(message.welcome, moment)
+            case "identity_refused":
+                raise IdentityRefusedError(message.identity_refused.detail)
+            case "heartbeat":
+                heartbeat = message.heartbeat
+                self._clock.heard(heartbeat.control_plane_now_unix_ms, moment.boot_ms)
+                self._applier.progress.reached(heartbeat.revision, heartbeat.usage_revision)
+            case "usage_ack":
+                self._sending.acknowledged(_mark(message.usage_ack.mark), moment.now_ms)
+                self.on_outgoing()
+            case "usage_set_aside":
+                self.set_aside_records += 1
+                self.on_set_aside(message.usage_set_aside)
+            case "initial_snapshot_complete":
+                self._applier.apply(message)
+                # From here on every message confirms that what is held is current.
+                self._gate.link.is_connected = True
+                self._gate.link.heard(moment.boot_ms)
+            case _:
+                self._apply(message)
+
+    def next_message(self) -> pb.SyncRequest | None:
+        """Return what to send next; None where there is nothing."""
+        if not self.is_welcome:
+            return None
+        if self._wanted:
+            held = [pb.HeldVersion(id=customer) for customer in self._wanted]
+            self._wanted.clear()
+            return pb.SyncRequest(subscribe=pb.SubscribeCustomers(customers=held))
+        if self._outgoing:
+            return self._outgoing.popleft()
+        usage = self._sending.next_batch()
+        return None if usage is None else pb.SyncRequest(usage=usage)
+
+    def want(self, customer: str) -> None:
+        """Ask for a customer, whole: it is not here, or its totals are."""
+        self._wanted[customer] = None
+        self.on_outgoing()
+
+    def release(self, customers: Iterable[str]) -> None:
+        """Say that customers are no longer held."""
+        released = pb.UnsubscribeCustomers(customers=customers)
+        if released.customers:
+            self._outgoing.append(pb.SyncRequest(unsubscribe=released))
+            self.on_outgoing()
+
+    def beat(self) -> None:
+        """Send a heartbeat."""
+        self._outgoing.append(pb.SyncRequest(heartbeat=pb.Heartbeat()))
+        self.on_outgoing()
+
+    def ended(self) -> None:
+        """Note that the stream is gone."""
+        self.is_welcome = False
+        self._gate.link.is_connected = False
+
+    def _welcome(self, welcome: pb.Welcome, moment: Moment) -> None:
+        self._clock.begin_stream()
+        self._clock.heard(welcome.control_plane_now_unix_ms, moment.boot_ms)
+        self.heartbeat_interval_ms = welcome.heartbeat_interval_ms
+        self._sending.begin([_mark(mark) for mark in welcome.settled], moment.now_ms)
+        self.is_welcome = True
+        self.on_outgoing()
+
+    def _apply(self, message: pb.SyncResponse) -> None:
+        answer = self._applier.apply(message)
+        if answer is not None:
+            self._outgoing.append(answer)
+            self.on_outgoing()
+
+    def _held_customers(self) -> list[pb.HeldVersion]:
+        cache = self._gate.cache
+        if cache.mode is Mode.ALL:
+            return []
+        held = {customer.id: customer.version for customer in cache.customers()}
+        wanted = cache.listed if cache.mode is Mode.LISTED else held.keys()
+        return [pb.HeldVersion(id=c, version=held.get(c, 0)) for c in sorted(wanted)]
+
+
+def _mark(mark: pb.RecordMark) -> RecordMark:
+    return RecordMark(mark.sidecar_id, mark.epoch, mark.number)
+
+
+def _nothing() -> None:
+    return
+
+
+def _ignore(_set_aside: pb.UsageSetAside) -> None:
+    return
