@@ -30,7 +30,7 @@ from weighbridge.rules.catalog import Limit
 Finding = tuple[Path, str]
 
 ENTITLEMENTS_MAX: Final = 20_000
-"""Limits and other grants of all plans and add-ons, inheritance resolved: a snapshot's size."""
+"""Limits and other grants of all plans, inheritance resolved: it bounds a snapshot's size."""
 
 _PLAN_FORMS: Final = {
     "boolean": "true or false",
@@ -72,7 +72,7 @@ def add_on_limits(document: CatalogDocument) -> Iterator[Finding]:
     resolved = resolve_plans(document)
     size = sum(_size(entitlements) for entitlements in resolved.values())
     if size > ENTITLEMENTS_MAX:
-        text = f"grant {size} limits and values, inherited ones included; at most"
+        text = f"hold {size} limits and other grants, inherited ones included; at most"
         yield ("plans",), f"{text} {ENTITLEMENTS_MAX}"
     for id_, add_on in document.add_ons.items():
         for feature, grant in add_on.features.items():

@@ -204,10 +204,30 @@ def _add_on_tree(add_on: AddOn, catalog: Catalog) -> Tree:
         {
             "name": add_on.name,
             "plans": _set_text(add_on.plans),
-            "features": _entitlement_trees(add_on.entitlements, catalog),
+            "features": {
+                id_: _addition_tree(each, add_on, catalog)
+                for id_, each in add_on.entitlements.items()
+            },
             "offer": _offer_tree(add_on.offer),
         }
     )
+
+
+def _addition_tree(entitlement: Entitlement, add_on: AddOn, catalog: Catalog) -> Tree:
+    """Write what an add-on adds; of a limit that a plan has too, only the number is its own."""
+    if not entitlement.limits:
+        return _entitlement_tree(catalog.features[entitlement.feature].type, entitlement)
+    of_plans = {
+        limit.id
+        for plan in _plans(catalog)
+        if add_on.suits(plan.plan) and entitlement.feature in plan.entitlements
+        for limit in plan.entitlements[entitlement.feature].limits
+    }
+    limits: dict[str, Tree] = {}
+    for limit in entitlement.limits:
+        added: dict[str, Tree] = {"limit": _number_text(limit.limit)}
+        limits[limit.id] = added if limit.id in of_plans else _limit_tree(limit)
+    return {"limits": limits}
 
 
 def _offer_tree(offer: UpgradeOffer) -> Tree:

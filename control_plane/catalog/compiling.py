@@ -12,6 +12,7 @@ from control_plane.catalog.document import (
     AddOnDocument,
     AddOnGrant,
     AddOnLimitDocument,
+    AddOnLimitsDocument,
     AnniversaryWindow,
     CalendarWindow,
     CatalogDocument,
@@ -172,7 +173,8 @@ def _add_on(
     document: CatalogDocument,
     resolved: Mapping[str, Entitlements],
 ) -> AddOn:
-    suited = suited_plans(written, document)
+    # Sorted, so that the order in which plans are written decides nothing.
+    suited = sorted(suited_plans(written, document))
     entitlements = {}
     for feature_id, feature in document.features.items():
         if feature_id in written.features:
@@ -201,15 +203,11 @@ def _addition(
     id_: str, feature: FeatureDocument, grant: AddOnGrant, limits_of_plans: list[Limit]
 ) -> Entitlement:
     """Return what an add-on adds, given the limits that its plans have on the feature."""
+    if not isinstance(grant, AddOnLimitsDocument):
+        return _plain_entitlement(id_, feature, grant)
     by_id: dict[str, Limit] = {}
     for limit in limits_of_plans:
         by_id.setdefault(limit.id, limit)
-    if isinstance(feature, MeteredFeature) and grant == "unlimited":
-        # Lifts each limit there is: sums go limit by limit, and no limit would add nothing.
-        lifted = (Limit(each.id, each.kind, None, each.window) for each in by_id.values())
-        return Entitlement(id_, limits=tuple(lifted))
-    if isinstance(grant, bool | int | str | list):
-        return _plain_entitlement(id_, feature, grant)
     return Entitlement(
         id_, limits=tuple(_added_limit(limit, by_id.get(limit.id)) for limit in grant.limits)
     )

@@ -17,8 +17,6 @@ PLANS_MAX: Final = 200
 ADD_ONS_MAX: Final = 200
 LIMITS_MAX: Final = 16
 VALUES_MAX: Final = 256
-ADD_ON_AMOUNT_MAX: Final = 10**12
-"""Bought a million times, it still leaves a sum that a counter holds."""
 
 ID_PATTERN: Final = r"^[A-Za-z0-9._:@/-]{1,128}$"
 URL_PATTERN: Final = r"^https?://[^\s]+$"
@@ -30,7 +28,6 @@ RULE_OF_PATTERN: Final = {
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Amount = Annotated[int, Field(ge=0, le=AMOUNT_MAX)]
-AddedAmount = Annotated[int, Field(ge=0, le=ADD_ON_AMOUNT_MAX)]
 Unlimited = Literal["unlimited"]
 PeriodName = Literal["hour", "day", "week", "month", "year"]
 WindowName = Literal["hour", "day", "week", "month", "year", "lifetime"]
@@ -177,7 +174,7 @@ class AddOnLimitDocument(DocumentModel):
 
     id: Id = Field(description="Which limit of the plan it adds to.")
     limit: Annotated[
-        Annotated[AddedAmount, Tag("limit amount")] | Annotated[Unlimited, Tag(LIMIT_WORD)],
+        Annotated[Amount, Tag("limit amount")] | Annotated[Unlimited, Tag(LIMIT_WORD)],
         Discriminator(_limit_tag),
     ] = Field(description="Units added to each window, or `unlimited`.")
     kind: KindName | Absent = Field(None, description="Else the plan's.")
@@ -215,7 +212,7 @@ Grant = Annotated[
 
 AddOnGrant = Annotated[
     Annotated[bool, Tag("grant switch")]
-    | Annotated[AddedAmount, Tag("grant number")]
+    | Annotated[Amount, Tag("grant number")]
     | Annotated[Unlimited, Tag(GRANT_WORD)]
     | Annotated[GrantedValues, Tag("grant values")]
     | Annotated[AddOnLimitsDocument, Tag("grant limits")],
