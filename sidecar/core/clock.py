@@ -10,13 +10,17 @@ from __future__ import annotations
 class ControlPlaneClock:
     """Milliseconds since 1970 UTC on the control plane's clock.
 
-    Before the control plane was heard, `wall_ms` (of this machine) stands in for it, corrected by
-    `skew_ms`: what the two were apart when last heard.
+    Before the control plane was heard, the wall clock of this machine stands in for it, corrected
+    by what the two were apart when last heard.
     """
 
-    def __init__(self, boot_ms: int, wall_ms: int, skew_ms: int = 0) -> None:
-        self._offset_ms = wall_ms + skew_ms - boot_ms
+    def __init__(self, boot_ms: int, wall_ms: int) -> None:
+        self._offset_ms = wall_ms - boot_ms
         self._is_first = True
+
+    def assume(self, boot_ms: int, wall_ms: int, skew_ms: int) -> None:
+        """Take this machine's wall clock for the control plane's, `skew_ms` apart."""
+        self._offset_ms = wall_ms + skew_ms - boot_ms
 
     def now_ms(self, boot_ms: int) -> int:
         """Return the control plane's time at `boot_ms` on this machine's CLOCK_BOOTTIME."""

@@ -123,6 +123,10 @@ class Session:
         self._wanted[customer] = None
         self.on_outgoing()
 
+    def usage_written(self) -> None:
+        """Note that there is a new record to send."""
+        self.on_outgoing()
+
     def release(self, customers: Iterable[str]) -> None:
         """Say that customers are no longer held."""
         released = pb.UnsubscribeCustomers(customers=customers)

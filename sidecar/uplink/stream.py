@@ -10,11 +10,12 @@ from random import Random
 from typing import Final
 
 import grpc
-import structlog
-from weighbridge.runtime.tokens import read_secret_file
 
 from sidecar.core.gate import Moment
 from sidecar.uplink.session import IdentityRefusedError, Session
+from weighbridge.rules.errors import WeighbridgeError
+from weighbridge.runtime.logs import get_logger
+from weighbridge.runtime.tokens import read_secret_file
 from weighbridge.v1 import sync_service_pb2 as pb
 from weighbridge.v1.sync_service_pb2_grpc import SyncServiceStub
 
@@ -64,7 +65,7 @@ class Uplink:
         self._random = random
         self._wake = asyncio.Event()
         self._failures = 0
-        self._log = structlog.get_logger("uplink")
+        self._log = get_logger("uplink")
         self.streams = 0
         session.on_outgoing = self._wake.set
 
@@ -76,7 +77,9 @@ class Uplink:
             except IdentityRefusedError as error:
                 self._log.warning("identity refused, taking a new one", detail=str(error))
                 self._renew_identity()
-            except (grpc.aio.AioRpcError, ConnectionError, TimeoutError, OSError) as error:
+            except (grpc.aio.AioRpcError, OSError, WeighbridgeError) as error:
+                # OSError holds ConnectionError and TimeoutError; a WeighbridgeError is a token
+                # file that is not there yet. All of them may pass with time.
                 self._log.warning("stream lost", error=_describe(error))
             finally:
                 self._session.ended()

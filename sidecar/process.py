@@ -1,0 +1,274 @@
+"""Puts the sidecar together, runs it and stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from importlib.metadata import version
+from random import SystemRandom
+from typing import Final
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+
+from sidecar.core.book import UsageBook
+from sidecar.core.clock import ControlPlaneClock
+from sidecar.core.epochs import EpochIndexes
+from sidecar.core.gate import Gate, Moment
+from sidecar.core.keys import KeyTable
+from sidecar.core.link import Link
+from sidecar.core.snapshots import SnapshotCache
+from sidecar.journal import DataDirectory, Journal, JournalSettings
+from sidecar.metrics.collector import SidecarCollector, Sources
+from sidecar.replaying import replay_journal
+from sidecar.service.entitlements import EntitlementsService
+from sidecar.service.watching import Watchers
+from sidecar.settings import Settings
+from sidecar.snapshot_store import SnapshotStore
+from sidecar.transport.reference import ReferenceTransport
+from sidecar.transport.seam import Seam
+from sidecar.transport.server import ApiServer
+from sidecar.transport.waiting import WaitingCalls
+from sidecar.uplink.applying import Applier
+from sidecar.uplink.keeping import SnapshotKeeper
+from sidecar.uplink.sending import UsageSending
+from sidecar.uplink.session import Session
+from sidecar.uplink.stream import Uplink, UplinkSettings
+from weighbridge.runtime import clock as machine
+from weighbridge.runtime.logs import get_logger
+from weighbridge.runtime.probes import ProbeServer
+
+TICK_S: Final = 0.05
+DRAIN_POLL_S: Final = 0.02
+
+
+class Sidecar:
+    """One running sidecar. `start` and `stop` belong to one event loop."""
+
+    def __init__(self, settings: Settings, directory: DataDirectory) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._log = get_logger("sidecar")
+        boot_ms = machine.boot_ms()
+        self._store = SnapshotStore(directory)
+        self._clock = ControlPlaneClock(boot_ms, machine.wall_ms())
+        self._journal = Journal.open(
+            directory,
+            JournalSettings(
+                bytes_max=settings.journal_bytes_max, fsync_interval_ms=settings.fsync_interval_ms
+            ),
+            machine.boot_id(),
+        )
+        self._epochs = EpochIndexes()
+        self.gate = Gate(
+            SnapshotCache(settings.mode, settings.customers_max, frozenset(settings.customers)),
+            UsageBook(),
+            KeyTable(settings.idempotency_keys_max, settings.idempotency_keep_s * 1000),
+            Link(boot_ms, settings.outage_after_ms),
+            admit_unloaded=settings.admit_unloaded,
+        )
+        self._applier = Applier(self.gate, self._epochs)
+        self._keeper = SnapshotKeeper(self._store, self._applier, self.gate, self._clock)
+        self._sending = UsageSending(self._journal, self.gate.book, self._epochs)
+        self._session = Session(self.gate, self._journal, self._applier, self._sending, self._clock)
+        self._watchers = Watchers()
+        self._seam = Seam(self.gate, self._journal, self._moment)
+        self._waiting = WaitingCalls(
+            self._seam,
+            self.gate,
+            load_timeout_ms=settings.load_timeout_ms,
+            waiters_max=settings.waiters_max,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._connect_parts()
+
+    def _connect_parts(self) -> None:
+        self.gate.on_changed = self._watchers.changed
+        self.gate.on_catalog_changed = lambda _catalog: self._watchers.all_changed()
+        self.gate.on_refresh_wanted = self._session.want
+        self._applier.on_loaded = self._waiting.loaded
+        self._waiting.on_load_wanted = self._session.want
+        self._seam.on_recorded = self._session.usage_written
+        self._session.on_set_aside = lambda aside: self._log.error(
+            "usage set aside by the control plane",
+            epoch=aside.mark.epoch,
+            number=aside.mark.number,
+            detail=aside.detail,
+        )
+
+    def _moment(self) -> Moment:
+        boot_ms = machine.boot_ms()
+        return Moment(self._clock.now_ms(boot_ms), boot_ms)
+
+    async def start(self) -> None:
+        """Restore, listen, and look for the control plane."""
+        self._restore()
+        settings = self._settings
+        transport = ReferenceTransport(self._seam, self._waiting, settings.calls_max)
+        service = EntitlementsService(
+            self.gate, self._watchers, self._moment, self._session.want, settings.load_timeout_ms
+        )
+        handlers = {**transport.handlers(), **service.handlers()}
+        self._server = ApiServer(handlers, settings.listen, settings.socket_path)
+        self._probes = self._make_probes(transport)
+        await self._server.start()
+        self._probes.start()
+        self._uplink = Uplink(
+            UplinkSettings(
+                address=settings.control_plane,
+                token_path=settings.token_path,
+                software_version=version("weighbridge"),
+                boot_id=machine.boot_id(),
+                backoff_ms_min=settings.backoff_ms_min,
+                backoff_ms_max=settings.backoff_ms_max,
+            ),
+            self._session,
+            self._moment,
+            self._renew_identity,
+            SystemRandom(),
+        )
+        self._tasks = [
+            asyncio.create_task(work)
+            for work in (self._uplink.run(), self._keeper.run(), self._tick())
+        ]
+        self._write_addresses()
+        self._log.info(
+            "sidecar listens",
+            address=self._server.address,
+            socket=str(settings.socket_path),
+            probes=f"{self._probes.host}:{self._probes.port}",
+            transport="reference",
+            sidecar_id=self._journal.sidecar_id,
+        )
+
+    async def wait_broken(self) -> None:
+        """Return only where a part of the sidecar failed for good, by raising why."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def stop(self) -> None:
+        """Answer open calls, hand over usage, save, and close."""
+        grace_s = self._settings.stop_grace_s
+        self._log.info("sidecar stops", unsettled_records=self._journal.unsettled_records)
+        await self._server.stop(grace_s / 2)
+        await self._drain(grace_s / 2)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._keeper.save()
+        self._keeper.close()
+        self._probes.stop()
+        self._store.close()
+        unsettled = self._journal.unsettled_records
+        self._journal.close()
+        self._log.info("sidecar stopped", unsettled_records=unsettled)
+
+    async def _drain(self, timeout_s: float) -> None:
+        """Wait until the control plane has settled everything, if it is there."""
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        while self._journal.unsettled_records and self._session.is_welcome:
+            if asyncio.get_running_loop().time() >= deadline_s:
+                return
+            await asyncio.sleep(DRAIN_POLL_S)
+
+    def _restore(self) -> None:
+        boot_ms, wall_ms = machine.boot_ms(), machine.wall_ms()
+        self._clock.assume(boot_ms, wall_ms, self._keeper.skew_ms())
+        now_ms = self._clock.now_ms(boot_ms)
+        keys_since_ms = now_ms - self._settings.idempotency_keep_s * 1000
+        records = replay_journal(self._journal, self.gate, self._epochs, keys_since_ms)
+        self._journal.epoch_index_of = self._epochs
+        restored = self._keeper.restore()
+        if restored.confirmed_at_ms is not None:
+            self.gate.link.confirmed(boot_ms - max(now_ms - restored.confirmed_at_ms, 0))
+        self._log.info(
+            "restored from disk",
+            records=records,
+            snapshots=restored.items,
+            snapshots_failed=restored.failed,
+            journal_problems=self._journal.problems,
+        )
+
+    def _make_probes(self, transport: ReferenceTransport) -> ProbeServer:
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        registry.register(
+            SidecarCollector(
+                Sources(
+                    self.gate,
+                    self._seam,
+                    self._waiting,
+                    self._watchers,
+                    self._journal,
+                    self._applier,
+                    self._sending,
+                    self._session,
+                    transport.latencies,
+                    self._moment,
+                )
+            )
+        )
+        host, _, port = self._settings.probe_listen.rpartition(":")
+        return ProbeServer(host.strip("[]"), int(port), self._problems, registry)
+
+    def _problems(self) -> list[str]:
+        problems = []
+        if not self.gate.cache.is_complete:
+            problems.append("no snapshot has been applied yet; is the control plane reachable?")
+        if not self._journal.is_writable:
+            problems.append("the journal cannot be written; usage is refused")
+        return problems
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            moment = self._moment()
+            self._waiting.tick(moment)
+            self._journal.recover_if_broken()
+            await self._server.set_serving(is_serving=not self._problems())
+            evicted = self.gate.cache.evict(self._is_pinned)
+            if evicted:
+                for customer in evicted:
+                    self.gate.book.forget(customer)
+                self._session.release(evicted)
+                await self._keeper.forget(evicted)
+
+    def _is_pinned(self, customer: str) -> bool:
+        return self._watchers.is_watched(customer) or self.gate.book.has_own(customer)
+
+    def _renew_identity(self) -> None:
+        self._journal.renew_identity()
+
+    def _write_addresses(self) -> None:
+        """Say where this sidecar listens: ports may have been chosen by the system."""
+        addresses = {
+            "listen": self._server.address,
+            "socket": str(self._settings.socket_path.absolute()),
+            "probe_listen": f"{self._probes.host}:{self._probes.port}",
+        }
+        path = self._settings.data_dir / "addresses.json"
+        path.write_text(json.dumps(addresses) + "\n", encoding="utf-8")
+
+
+async def run(settings: Settings) -> None:
+    """Run a sidecar until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    with DataDirectory(settings.data_dir) as directory:
+        running = Sidecar(settings, directory)
+        await running.start()
+        broken = asyncio.create_task(running.wait_broken())
+        stopped = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait((broken, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            is_broken = broken.done()
+            broken.cancel()
+            await running.stop()
+        if is_broken:
+            broken.result()

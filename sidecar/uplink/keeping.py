@@ -1,0 +1,139 @@
+"""Keeps on disk what was applied, off the owner thread, and restores it at the start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+from sidecar.core.clock import ControlPlaneClock
+from sidecar.core.gate import Gate
+from sidecar.core.snapshots import Mode
+from sidecar.snapshot_store import SnapshotStore
+from sidecar.uplink.applying import ABSENT, CATALOG, CUSTOMER, TOTALS, Applier, Saved
+from weighbridge.runtime.clock import boot_ms, wall_ms
+from weighbridge.runtime.logs import get_logger
+
+SAVE_INTERVAL_S: Final = 0.5
+
+_REVISION: Final = "revision"
+_USAGE_REVISION: Final = "usage_revision"
+_COMPLETE: Final = "complete"
+_CONFIRMED_AT_MS: Final = "confirmed_at_ms"
+_SKEW_MS: Final = "skew_ms"
+_SUBSCRIBED: Final = "subscribed"
+
+
+class Restored(NamedTuple):
+    """What was found on disk: how many snapshots, and when they were last confirmed."""
+
+    items: int
+    failed: int
+    confirmed_at_ms: int | None
+
+
+class SnapshotKeeper:
+    """Writes what the applier gathered, in batches, from one thread of its own."""
+
+    def __init__(
+        self, store: SnapshotStore, applier: Applier, gate: Gate, clock: ControlPlaneClock
+    ) -> None:
+        self._store = store
+        self._applier = applier
+        self._gate = gate
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, "snapshot-keeper")
+        self._log = get_logger("snapshots")
+
+    def restore(self) -> Restored:
+        """Apply what is on disk. What cannot be applied is reported and left out."""
+        meta = self._store.meta()
+        if meta.get(_SUBSCRIBED) not in (None, self._subscribed()):
+            # Held for another set of customers: what it says is complete is not complete for this.
+            meta = {name: text for name, text in meta.items() if name == _SKEW_MS}
+        items = list(self._load())
+        failed = self._applier.restore(items)
+        for item, problem in failed:
+            self._log.error(
+                "snapshot on disk not applied", kind=item.kind, id=item.id, problem=problem
+            )
+        self._applier.progress.reached(
+            int(meta.get(_REVISION, 0)), int(meta.get(_USAGE_REVISION, 0))
+        )
+        if failed:
+            # Something is missing: have everything sent again.
+            self._applier.progress.revision = 0
+            self._applier.progress.usage_revision = 0
+        self._gate.cache.is_complete = _COMPLETE in meta and not failed
+        confirmed = meta.get(_CONFIRMED_AT_MS)
+        return Restored(len(items), len(failed), None if confirmed is None else int(confirmed))
+
+    def skew_ms(self) -> int:
+        """Return how far the control plane was ahead of this machine's clock when last saved."""
+        return int(self._store.meta().get(_SKEW_MS, 0))
+
+    async def run(self) -> None:
+        """Save again and again until cancelled."""
+        while True:
+            await asyncio.sleep(SAVE_INTERVAL_S)
+            await self.save()
+
+    async def save(self) -> None:
+        """Write everything gathered so far."""
+        applier = self._applier
+        unsaved, applier.unsaved = applier.unsaved, {}
+        meta = self._meta()
+        work = self._work(list(unsaved.values()), meta)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except OSError as error:
+            # The disk is full or gone. Nothing is lost but a fresh start's head start: what is
+            # newer stays, and it is tried again.
+            self._log.exception("snapshots not saved", error=str(error))
+            applier.unsaved = {**unsaved, **applier.unsaved}
+
+    async def forget(self, customers: list[str]) -> None:
+        """Drop customers that are no longer held."""
+        ids = [(CUSTOMER, customer) for customer in customers]
+        for key in ids:
+            self._applier.unsaved.pop(key, None)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.remove, ids)
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._thread.shutdown()
+
+    def _load(self) -> Iterator[Saved]:
+        for row in self._store.load_all():
+            if row.kind in (CATALOG, CUSTOMER, ABSENT, TOTALS):
+                yield Saved(row.kind, row.id, row.version, row.payload)
+
+    def _work(self, items: list[Saved], meta: dict[str, str]) -> Callable[[], None]:
+        # The revision goes last: it must not promise more than was written.
+        def write() -> None:
+            self._store.put_many(items, meta)
+
+        return write
+
+    def _meta(self) -> dict[str, str]:
+        boot = boot_ms()
+        progress = self._applier.progress
+        meta = {
+            _REVISION: str(progress.revision),
+            _USAGE_REVISION: str(progress.usage_revision),
+            _SUBSCRIBED: self._subscribed(),
+            _SKEW_MS: str(self._clock.skew_ms(boot, wall_ms())),
+        }
+        if self._gate.cache.is_complete:
+            meta[_COMPLETE] = "yes"
+        age_ms = self._gate.link.snapshot_age_ms(boot)
+        if age_ms is not None:
+            meta[_CONFIRMED_AT_MS] = str(self._clock.now_ms(boot) - age_ms)
+        return meta
+
+    def _subscribed(self) -> str:
+        cache = self._gate.cache
+        if cache.mode is Mode.LISTED:
+            return ",".join([cache.mode.value, *sorted(cache.listed)])
+        return cache.mode.value
