@@ -1,0 +1,77 @@
+"""The control plane's admin service, as an operator's program would use it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import grpc
+from tour_steps import Subscriber
+
+from weighbridge.v1.admin_service_pb2 import (
+    CreateCustomerRequest,
+    QueryUsageRequest,
+    SetSubscriptionRequest,
+)
+from weighbridge.v1.admin_service_pb2_grpc import AdminServiceStub
+from weighbridge.v1.sync_service_pb2 import SubscribedAddOn
+
+CALL_S: Final = 10.0
+USAGE_WAIT_S: Final = 15.0
+POLL_S: Final = 0.02
+
+Usage = Counter[tuple[str, str]]
+
+
+class ControlPlane:
+    """What the tour asks of it."""
+
+    def __init__(self, address: str, token_file: Path) -> None:
+        token = token_file.read_text(encoding="ascii").strip()
+        self._options: dict[str, Any] = {
+            "metadata": (("authorization", f"Bearer {token}"),),
+            "timeout": CALL_S,
+        }
+        self._channel = grpc.insecure_channel(address)
+        self._admin = AdminServiceStub(self._channel)
+
+    def create(self, subscriber: Subscriber) -> None:
+        """Make the customer and put it on its plan."""
+        request = CreateCustomerRequest(id=subscriber.customer, catalog=subscriber.catalog)
+        self._admin.CreateCustomer(request, **self._options)
+        self.subscribe(subscriber)
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Put the customer on its plan, in place of the plan it is on."""
+        add_ons = [
+            SubscribedAddOn(add_on=add_on, quantity=quantity)
+            for add_on, quantity in subscriber.add_ons.items()
+        ]
+        request = SetSubscriptionRequest(
+            customer=subscriber.customer, plan=subscriber.plan, add_ons=add_ons
+        )
+        self._admin.SetSubscription(request, **self._options)
+
+    def wait_for_usage(self, expected: Usage) -> Usage:
+        """Return the units settled by customer and feature: as expected, or what was there last."""
+        deadline_s = time.monotonic() + USAGE_WAIT_S
+        while True:
+            response = self._admin.QueryUsage(QueryUsageRequest(), **self._options)
+            usage = Usage({(row.customer, row.feature): row.amount for row in response.rows})
+            if usage == expected or time.monotonic() > deadline_s:
+                return usage
+            time.sleep(POLL_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._channel.close()

@@ -1,0 +1,71 @@
+"""The application of the tour: a process of its own that knows only the sidecar's gRPC port.
+
+Usage: tour_client.py HOST:PORT first|upgraded. Prints one JSON line per step.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+from tour_steps import FIRST_STEPS, STEPS_AFTER_UPGRADE, SUBSCRIBERS, UPGRADED, Step, Subscriber
+
+from weighbridge.client import Decision, SyncClient
+
+WAIT_S: Final = 20.0
+PAUSE_S: Final = 0.005
+
+
+def wait_until_pushed(client: SyncClient, subscribers: Iterable[Subscriber]) -> float:
+    """Wait until the sidecar has every customer on its plan; return how long, in seconds."""
+    started_s = time.monotonic()
+    for subscriber in subscribers:
+        while client.entitlements(subscriber.customer).plan != subscriber.plan:
+            if time.monotonic() > started_s + WAIT_S:
+                sys.exit(f"{subscriber.customer} did not reach the sidecar within {WAIT_S:g} s")
+            time.sleep(PAUSE_S)
+    return time.monotonic() - started_s
+
+
+def run(client: SyncClient, step: Step) -> dict[str, Any]:
+    """Make the call of a step and return what was answered."""
+    if step.call == "report":
+        receipt = client.report(step.customer, step.feature, step.recorded)
+        return {"allowed": True, "overage": receipt.overage_amount}
+    if step.call == "check":
+        decision = client.check(step.customer, step.feature, step.amount, value=step.value)
+    else:
+        amount = 1 if step.amount is None else step.amount
+        answer = client.consume(step.customer, step.feature, amount, dimensions=step.dimensions)
+        decision = answer.decision
+    return outcome(decision)
+
+
+def outcome(decision: Decision) -> dict[str, Any]:
+    """Return what the tour looks at."""
+    offers = [hint.message for hint in decision.upgrade_hints if hint.message]
+    return {
+        "allowed": decision.allowed,
+        "reason": decision.reason.name if decision.reason else "",
+        "overage": decision.overage_amount,
+        "upgrades": [hint.plan or hint.add_on for hint in decision.upgrade_hints],
+        "offer": offers[0] if offers else "",
+    }
+
+
+def main() -> None:
+    """Run the steps of one part of the tour."""
+    address, part = sys.argv[1:]
+    is_first = part == "first"
+    with SyncClient(address, timeout_s=5.0) as client:
+        waited_s = wait_until_pushed(client, SUBSCRIBERS if is_first else [UPGRADED])
+        print(json.dumps({"waited_ms": round(waited_s * 1000)}), flush=True)
+        for step in FIRST_STEPS if is_first else STEPS_AFTER_UPGRADE:
+            print(json.dumps(run(client, step)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
