@@ -1,0 +1,1 @@
+"""Usage: records settled exactly once, totals per window, queries."""

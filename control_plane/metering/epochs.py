@@ -1,0 +1,190 @@
+"""Epochs of sidecars: who may speak for one, and how far the records of each are settled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from sqlalchemy import Connection, func, insert, select, tuple_, update
+
+from control_plane.metering.records import EpochKey, RecordMark
+from control_plane.storage.tables import usage_epoch
+
+KEYS_PER_QUERY: Final = 400
+
+_OUT_OF_LINE: Final = "~"
+"""Begins the predecessor of an epoch that takes no place in the line of starts. No id has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochClaim:
+    """What a sidecar says of itself in its hello. `named` are all epochs it keeps records of."""
+
+    sidecar_id: str
+    epoch: str
+    predecessor: str
+    boot_id: str
+    named: tuple[EpochKey, ...]
+
+    @property
+    def epochs(self) -> tuple[EpochKey, ...]:
+        """Return every epoch named, the sidecar's own included."""
+        return tuple(dict.fromkeys((*self.named, EpochKey(self.sidecar_id, self.epoch))))
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRefused:
+    """Why a sidecar cannot go on under its id: its data directory was copied."""
+
+    detail: str
+
+
+def register_epoch(
+    connection: Connection, claim: EpochClaim, now_ms: int
+) -> tuple[RecordMark, ...] | EpochRefused:
+    """Take in a hello: return what is settled of each epoch it names, or why it is refused.
+
+    A data directory that was copied shows in one of two ways. Two epochs name one predecessor: the
+    second is refused. Or both copies started again without being connected, so that their
+    predecessors differ: then the epoch that said hello earlier is refused when it comes back, since
+    a sound sidecar never returns to an epoch after it began the next.
+
+    The records of a refused epoch are still taken under their own (sidecar, epoch, number).
+    """
+    table = usage_epoch.c
+    own = (table.sidecar_id == claim.sidecar_id) & (table.epoch == claim.epoch)
+    known = connection.execute(select(usage_epoch).where(own).with_for_update()).one_or_none()
+    if known is None:
+        refused = _register_new(connection, claim, now_ms)
+    elif known.predecessor.startswith(_OUT_OF_LINE):
+        refused = _refusal(claim, "it was refused before")
+    else:
+        refused = _superseded(connection, claim, known.created_at_ms)
+        connection.execute(update(usage_epoch).where(own).values(seen_at_ms=now_ms))
+    return refused or settled_marks(connection, claim.epochs)
+
+
+def _register_new(connection: Connection, claim: EpochClaim, now_ms: int) -> EpochRefused | None:
+    table = usage_epoch.c
+    sibling = connection.execute(
+        select(table.epoch).where(
+            table.sidecar_id == claim.sidecar_id, table.predecessor == claim.predecessor
+        )
+    ).scalar_one_or_none()
+    last_ms = connection.execute(
+        select(func.max(table.created_at_ms)).where(table.sidecar_id == claim.sidecar_id)
+    ).scalar_one()
+    # Later than its elder ones even where this clock was stepped back: the order decides above.
+    created_at_ms = now_ms if last_ms is None else max(now_ms, last_ms + 1)
+    connection.execute(
+        insert(usage_epoch).values(
+            sidecar_id=claim.sidecar_id,
+            epoch=claim.epoch,
+            predecessor=claim.predecessor if sibling is None else _out_of_line(claim.epoch),
+            boot_id=claim.boot_id,
+            number=0,
+            created_at_ms=created_at_ms,
+            seen_at_ms=now_ms,
+        )
+    )
+    if sibling is None:
+        return None
+    before = f"epoch {claim.predecessor}" if claim.predecessor else "the first start"
+    return _refusal(claim, f"epoch {sibling} already follows {before}")
+
+
+def _superseded(
+    connection: Connection, claim: EpochClaim, created_at_ms: int
+) -> EpochRefused | None:
+    table = usage_epoch.c
+    later = connection.execute(
+        select(table.epoch)
+        .where(
+            table.sidecar_id == claim.sidecar_id,
+            table.created_at_ms > created_at_ms,
+            ~table.predecessor.startswith(_OUT_OF_LINE, autoescape=True),
+        )
+        .limit(1)
+    ).scalar_one_or_none()
+    return None if later is None else _refusal(claim, f"epoch {later} has begun since")
+
+
+def _refusal(claim: EpochClaim, why: str) -> EpochRefused:
+    return EpochRefused(
+        f"sidecar {claim.sidecar_id}, epoch {claim.epoch}: {why}, so the data directory was "
+        "copied; take a new sidecar id and say hello again, records keep their numbers"
+    )
+
+
+def settled_marks(connection: Connection, epochs: Iterable[EpochKey]) -> tuple[RecordMark, ...]:
+    """Return the mark of each epoch, in that order; 0 of one that sent nothing."""
+    wanted = list(epochs)
+    table = usage_epoch.c
+    numbers: dict[EpochKey, int] = {}
+    for first in range(0, len(wanted), KEYS_PER_QUERY):
+        chunk = wanted[first : first + KEYS_PER_QUERY]
+        query = select(table.sidecar_id, table.epoch, table.number).where(
+            tuple_(table.sidecar_id, table.epoch).in_(chunk)
+        )
+        for row in connection.execute(query):
+            numbers[EpochKey(row.sidecar_id, row.epoch)] = row.number
+    return tuple(RecordMark(*key, numbers.get(key, 0)) for key in wanted)
+
+
+def lock_marks(
+    connection: Connection, epochs: Iterable[EpochKey], now_ms: int
+) -> dict[EpochKey, int]:
+    """Return the marks of epochs whose records are to be settled now, locked until then.
+
+    An epoch that never said hello here (it was refused, or ran while this side was away) gets its
+    row now, but no place in the line of starts.
+    """
+    # Always in one order, so that two transactions never wait for each other.
+    wanted = sorted(set(epochs))
+    table = usage_epoch.c
+    marks: dict[EpochKey, int] = {}
+    for first in range(0, len(wanted), KEYS_PER_QUERY):
+        query = (
+            select(table.sidecar_id, table.epoch, table.number)
+            .where(
+                tuple_(table.sidecar_id, table.epoch).in_(wanted[first : first + KEYS_PER_QUERY])
+            )
+            .order_by(table.sidecar_id, table.epoch)
+            .with_for_update()
+        )
+        for row in connection.execute(query):
+            marks[EpochKey(row.sidecar_id, row.epoch)] = row.number
+    missing = [key for key in wanted if key not in marks]
+    if missing:
+        connection.execute(insert(usage_epoch), [_unannounced(key, now_ms) for key in missing])
+    return {key: marks.get(key, 0) for key in wanted}
+
+
+def _out_of_line(epoch: str) -> str:
+    # A digest, since the column is no longer than an id.
+    return _OUT_OF_LINE + blake2b(epoch.encode(), digest_size=16).hexdigest()
+
+
+def _unannounced(key: EpochKey, now_ms: int) -> dict[str, object]:
+    return {
+        "sidecar_id": key.sidecar_id,
+        "epoch": key.epoch,
+        "predecessor": _out_of_line(key.epoch),
+        "boot_id": "",
+        "number": 0,
+        "created_at_ms": now_ms,
+        "seen_at_ms": now_ms,
+    }
+
+
+def move_marks(connection: Connection, marks: Iterable[RecordMark], now_ms: int) -> None:
+    """Set the marks of epochs to the last record settled."""
+    table = usage_epoch.c
+    for mark in marks:
+        connection.execute(
+            update(usage_epoch)
+            .where(table.sidecar_id == mark.sidecar_id, table.epoch == mark.epoch)
+            .values(number=mark.number, seen_at_ms=now_ms)
+        )

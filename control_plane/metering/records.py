@@ -1,0 +1,211 @@
+"""Usage records as sidecars send them, and what is wrong with those that cannot be applied."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from typing import Final, NamedTuple
+
+from weighbridge.rules import units
+from weighbridge.rules.errors import InvalidArgumentError
+
+ENTRIES_PER_RECORD_MAX: Final = 10_000
+CALLS_MAX: Final = 10**9
+DIGEST_SIZE_MAX: Final = 64
+OCCURRED_AT_MS_MAX: Final = 4_102_444_800_000
+"""The year 2100: an instant that calendars can still be asked about."""
+
+
+class UsageKind(Enum):
+    """How usage came to be recorded."""
+
+    CONSUME = "consume"
+    REPORT = "report"
+
+
+class KeyScope(Enum):
+    """How far an idempotency key reaches."""
+
+    SIDECAR = "sidecar"
+    FLEET = "fleet"
+
+
+class SetAsideReason(Enum):
+    """Why usage was kept for a person to look at, and not applied."""
+
+    DIGEST_CONFLICT = "digest_conflict"
+    INVALID_RECORD = "invalid_record"
+    CUSTOMER_UNKNOWN = "customer_unknown"
+    RESOURCE_UNKNOWN = "resource_unknown"
+    FEATURE_UNKNOWN = "feature_unknown"
+    FEATURE_NOT_METERED = "feature_not_metered"
+    IN_THE_FUTURE = "in_the_future"
+    KEY_CONFLICT = "key_conflict"
+    OVERFLOW = "overflow"
+
+
+class EpochKey(NamedTuple):
+    """One start of one sidecar."""
+
+    sidecar_id: str
+    epoch: str
+
+
+class RecordMark(NamedTuple):
+    """A place in the records of one epoch: every record up to and including the number."""
+
+    sidecar_id: str
+    epoch: str
+    number: int
+
+
+class UsageEntry(NamedTuple):
+    """Usage of one feature. `kind` and `key_scope` are None where the wire had no known value."""
+
+    customer: str
+    resource: str
+    feature: str
+    amount: int
+    occurred_at_ms: int
+    kind: UsageKind | None
+    calls: int = 1
+    key: str = ""
+    key_scope: KeyScope | None = KeyScope.SIDECAR
+    payload_digest: bytes = b""
+    dimensions: tuple[tuple[str, str], ...] = ()
+    catalog_version: int = 0
+    snapshot_version: int = 0
+
+
+class UsageRecord(NamedTuple):
+    """One journal record of a sidecar. `digest` is over the entries as first written."""
+
+    sidecar_id: str
+    epoch: str
+    number: int
+    digest: bytes
+    entries: tuple[UsageEntry, ...]
+
+    @property
+    def epoch_key(self) -> EpochKey:
+        return EpochKey(self.sidecar_id, self.epoch)
+
+    @property
+    def mark(self) -> RecordMark:
+        return RecordMark(self.sidecar_id, self.epoch, self.number)
+
+
+class SetAside(NamedTuple):
+    """Something that was not applied, to be told to the sidecar that sent it."""
+
+    mark: RecordMark
+    reason: SetAsideReason
+    detail: str
+
+
+def require_placeable(field: str, record: UsageRecord) -> None:
+    """Raise InvalidArgumentError where a record does not say which one it is."""
+    units.require_id(f"{field}.sidecar_id", record.sidecar_id)
+    units.require_id(f"{field}.epoch", record.epoch)
+    if not 1 <= record.number <= units.COUNTER_MAX:
+        raise InvalidArgumentError(f"{field}.number", f"{record.number}; records count from 1")
+    if not 1 <= len(record.digest) <= DIGEST_SIZE_MAX:
+        problem = f"has {len(record.digest)} bytes; a digest has 1 to {DIGEST_SIZE_MAX}"
+        raise InvalidArgumentError(f"{field}.digest", problem)
+
+
+def problem_of(record: UsageRecord) -> str | None:
+    """Return what makes the content of a record unusable, or None."""
+    if len(record.entries) > ENTRIES_PER_RECORD_MAX:
+        return f"entries: {len(record.entries)} of them; at most {ENTRIES_PER_RECORD_MAX}"
+    try:
+        for index, entry in enumerate(record.entries):
+            _require_valid(index, entry)
+    except InvalidArgumentError as error:
+        return str(error)
+    return None
+
+
+def _require_valid(index: int, entry: UsageEntry) -> None:
+    is_id = units.is_id
+    # The sound entry, which nearly all are, costs no formatting of field names.
+    if (
+        is_id(entry.customer)
+        and is_id(entry.feature)
+        and (not entry.resource or is_id(entry.resource))
+        and 1 <= entry.calls <= CALLS_MAX
+        and 0 <= entry.amount <= entry.calls * units.AMOUNT_MAX
+        and 0 <= entry.occurred_at_ms <= OCCURRED_AT_MS_MAX
+        and entry.kind is not None
+        and entry.catalog_version >= 0
+        and entry.snapshot_version >= 0
+    ):
+        if entry.key or entry.dimensions or entry.key_scope is None:
+            _require_valid_extras(index, entry)
+        return
+    raise _first_problem(f"entries[{index}]", entry)
+
+
+def _first_problem(field: str, entry: UsageEntry) -> InvalidArgumentError:
+    amount_max = entry.calls * units.AMOUNT_MAX
+    checks = (
+        ("customer", units.is_id(entry.customer), f"is not an id; an id is {units.ID_RULE}"),
+        ("feature", units.is_id(entry.feature), f"is not an id; an id is {units.ID_RULE}"),
+        ("calls", 1 <= entry.calls <= CALLS_MAX, f"{entry.calls}; 1 to {CALLS_MAX}"),
+        ("amount", 0 <= entry.amount <= amount_max, f"{entry.amount}; 0 to {amount_max} here"),
+        (
+            "occurred_at_unix_ms",
+            0 <= entry.occurred_at_ms <= OCCURRED_AT_MS_MAX,
+            f"{entry.occurred_at_ms}; 0 to {OCCURRED_AT_MS_MAX}",
+        ),
+        ("kind", entry.kind is not None, "is not a known value"),
+        ("catalog_version", entry.catalog_version >= 0, f"{entry.catalog_version} is negative"),
+        ("snapshot_version", entry.snapshot_version >= 0, f"{entry.snapshot_version} is negative"),
+    )
+    for name, is_sound, problem in checks:
+        if not is_sound:
+            return InvalidArgumentError(f"{field}.{name}", problem)
+    return InvalidArgumentError(f"{field}.resource", f"is not an id; an id is {units.ID_RULE}")
+
+
+def _require_valid_extras(index: int, entry: UsageEntry) -> None:
+    field = f"entries[{index}]"
+    units.require_text(f"{field}.idempotency_key", entry.key, units.KEY_LENGTH_MAX)
+    if entry.key_scope is None:
+        raise InvalidArgumentError(f"{field}.idempotency_scope", "is not a known value")
+    if len(entry.payload_digest) > DIGEST_SIZE_MAX or (entry.key and not entry.payload_digest):
+        problem = f"has {len(entry.payload_digest)} bytes; 1 to {DIGEST_SIZE_MAX} with a key"
+        raise InvalidArgumentError(f"{field}.payload_digest", problem)
+    if len(entry.dimensions) > units.DIMENSIONS_MAX:
+        problem = f"has {len(entry.dimensions)} of them; at most {units.DIMENSIONS_MAX}"
+        raise InvalidArgumentError(f"{field}.dimensions", problem)
+    for name, value in entry.dimensions:
+        units.require_id(f"{field}.dimensions", name)
+        units.require_text(f"{field}.dimensions[{name}]", value, units.DIMENSION_VALUE_LENGTH_MAX)
+
+
+def record_payload(record: UsageRecord) -> bytes:
+    """Return a whole record as JSON, for a person to read."""
+    document = {
+        "sidecar_id": record.sidecar_id,
+        "epoch": record.epoch,
+        "number": record.number,
+        "digest": record.digest.hex(),
+        "entries": [_entry_document(entry) for entry in record.entries],
+    }
+    return json.dumps(document).encode()
+
+
+def entry_payload(entry: UsageEntry) -> bytes:
+    """Return an entry as JSON, for a person to read."""
+    return json.dumps(_entry_document(entry)).encode()
+
+
+def _entry_document(entry: UsageEntry) -> dict[str, object]:
+    return {
+        **entry._asdict(),
+        "kind": entry.kind.value if entry.kind else None,
+        "key_scope": entry.key_scope.value if entry.key_scope else None,
+        "payload_digest": entry.payload_digest.hex(),
+        "dimensions": dict(entry.dimensions),
+    }

@@ -1,0 +1,166 @@
+"""Adds the usage of one transaction to the totals of every window it counts in."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+
+from sqlalchemy import Connection
+
+from control_plane.metering.counters import CountedSpan, Counter
+from control_plane.metering.totals import (
+    TotalKey,
+    delete_totals,
+    insert_totals,
+    next_usage_revision,
+    read_rows,
+    read_totals,
+    sum_events,
+    total_key,
+    update_totals,
+)
+from weighbridge.rules.units import COUNTER_MAX
+
+_DAY_MS: Final = 86_400_000
+CLOSED_KEPT_MS: Final = 40 * _DAY_MS
+"""How long rows of ended windows are kept: usage may be reported 35 days late."""
+
+_LONGEST_MS: Final = {
+    "hour": 3_600_000,
+    # Clock changes and moves across the date line lengthen a local day, and what is made of days.
+    "day": 3 * _DAY_MS,
+    "week": 9 * _DAY_MS,
+    "month": 33 * _DAY_MS,
+    "year": 368 * _DAY_MS,
+}
+
+
+class _Row:
+    """A total as it will be when the transaction ends."""
+
+    __slots__ = ("has_row", "total")
+
+    def __init__(self, total: int, *, has_row: bool) -> None:
+        self.total = total
+        self.has_row = has_row
+
+
+class Group:
+    """The usage of one counter that counts in the same windows."""
+
+    __slots__ = ("counter", "rows", "span")
+
+    def __init__(self, counter: Counter, span: CountedSpan) -> None:
+        self.counter = counter
+        self.span = span
+        self.rows: list[_Row] = []
+
+    @property
+    def keys(self) -> list[TotalKey]:
+        return [total_key(self.counter, window) for window in self.span.windows]
+
+    def add(self, amount: int) -> bool:
+        """Count an amount in every window, or in none where a total would not hold it."""
+        rows = self.rows
+        for row in rows:
+            if row.total + amount > COUNTER_MAX:
+                return False
+        for row in rows:
+            row.total += amount
+        return True
+
+
+class Tally:
+    """First name all usage with `group`, then `open`, then `Group.add`, then `write`."""
+
+    def __init__(self) -> None:
+        # By identity of the span: it belongs to one counter, and the group keeps it alive.
+        self._groups: dict[int, Group] = {}
+        self._rows: dict[TotalKey, _Row] = {}
+
+    def group(self, counter: Counter, span: CountedSpan) -> Group:
+        """Return the group of the counter's usage in that span."""
+        group = self._groups.get(id(span))
+        if group is None:
+            group = self._groups[id(span)] = Group(counter, span)
+        return group
+
+    def open(self, connection: Connection, now_ms: int) -> None:
+        """Find what is counted so far. To be called before any event of the transaction is stored.
+
+        A window without a row starts from the sum of its events.
+        """
+        groups = self._groups.values()
+        counted = {
+            key: window.end_ms
+            for group in groups
+            for key, window in zip(group.keys, group.span.windows, strict=True)
+        }
+        self._sweep(connection, now_ms)
+        found = read_totals(connection, counted)
+        missing = [(key, end_ms) for key, end_ms in counted.items() if key not in found]
+        self._rows = {key: _Row(total, has_row=True) for key, total in found.items()}
+        for key, total in sum_events(connection, missing).items():
+            self._rows[key] = _Row(total, has_row=False)
+        for group in groups:
+            group.rows = [self._rows[key] for key in group.keys]
+
+    def _sweep(self, connection: Connection, now_ms: int) -> None:
+        """Drop rows that usage of a span could belong to, but that it is not counted in.
+
+        They would miss it. No grant wants them now; if one does again, the window is summed from
+        its events. Windows that ended long ago go as well.
+        """
+        unswept = [group for group in self._groups.values() if not group.span.is_swept]
+        by_counter: dict[Counter, list[TotalKey]] = defaultdict(list)
+        for key in read_rows(connection, (group.counter for group in unswept)):
+            by_counter[key.counter].append(key)
+        closed_ms = now_ms - CLOSED_KEPT_MS
+        dropped = {
+            key
+            for group in unswept
+            for key in by_counter[group.counter]
+            if _latest_end_ms(key) <= closed_ms or _may_miss(group.span, key)
+        }
+        delete_totals(connection, dropped)
+        for group in unswept:
+            group.span.is_swept = True
+
+    def write(self, connection: Connection, now_ms: int) -> int | None:
+        """Store every total touched; return the usage revision they got, None where there is none.
+
+        Touched is more than changed: usage that settles 0 (a repeated key) has to be told to the
+        sidecar that counted it.
+        """
+        if not self._rows:
+            return None
+        usage_revision = next_usage_revision(connection, now_ms)
+        rows = self._rows.items()
+        insert_totals(
+            connection,
+            ((key, row.total) for key, row in rows if not row.has_row),
+            usage_revision,
+        )
+        update_totals(
+            connection, ((key, row.total) for key, row in rows if row.has_row), usage_revision
+        )
+        return usage_revision
+
+
+def _may_miss(span: CountedSpan, key: TotalKey) -> bool:
+    """Whether usage of the span could lie in the row's window without being counted in it."""
+    begins_later = span.until_ms is not None and key.start_ms >= span.until_ms
+    if begins_later or _latest_end_ms(key) <= span.from_ms:
+        return False
+    return not any(
+        (window.key, window.start_ms) == (key.window_key, key.start_ms)
+        or window.has_sibling(key.window_key, key.start_ms)
+        for window in span.windows
+    )
+
+
+def _latest_end_ms(key: TotalKey) -> int:
+    """Return an instant that the window has ended by; rows do not keep their end."""
+    _, _, rest = key.window_key.partition(":")
+    period, _, _ = rest.partition(":")
+    return key.start_ms + _LONGEST_MS[period] if period else COUNTER_MAX
