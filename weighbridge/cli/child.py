@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import http.client
 import os
 import signal
 import subprocess
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from weighbridge.cli.ports import LOOPBACK
+from weighbridge.cli.probe import in_the_way
 
 _PR_SET_PDEATHSIG: Final = 1
 _PROBE_TIMEOUT_S: Final = 1.0
 _LOG_TAIL_BYTES: Final = 4096
-_HTTP_OK: Final = 200
 
 
 class Child:
@@ -56,18 +55,9 @@ class Child:
                 preexec_fn=_ON_START,  # noqa: PLW1509 - `up` has no threads yet
             )
 
-    def is_ready(self) -> bool:
-        """Whether /readyz says yes."""
-        connection = http.client.HTTPConnection(
-            LOOPBACK, self._probe_port, timeout=_PROBE_TIMEOUT_S
-        )
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == _HTTP_OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+    def in_the_way(self) -> str:
+        """Return why the process is not ready yet; empty where it is."""
+        return in_the_way(f"{LOOPBACK}:{self._probe_port}", _PROBE_TIMEOUT_S)
 
     def terminate(self) -> None:
         """Ask the process to end gracefully; nothing where it has ended."""

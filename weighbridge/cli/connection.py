@@ -9,7 +9,11 @@ from typing import Final, TypeVar
 
 import grpc
 
-from weighbridge.cli.exit_codes import CommandError, ExitCode
+from weighbridge.cli.exit_codes import CommandError, ExitCode, UsageError
+from weighbridge.cli.options import TOKEN_FILE_VARIABLE
+from weighbridge.client.address import sidecar_address
+from weighbridge.rules.errors import InvalidArgumentError, WeighbridgeError
+from weighbridge.runtime.tokens import read_secret_file
 from weighbridge.v1.admin_service_pb2_grpc import AdminServiceStub
 from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
 
@@ -104,6 +108,10 @@ class Sidecar(Peer):
     """The sidecar's service, as an application sees it."""
 
     def __init__(self, address: str, timeout_s: float) -> None:
+        try:
+            address = sidecar_address(address)
+        except InvalidArgumentError as error:
+            raise UsageError(f"--sidecar: {error.problem}") from error
         super().__init__("the sidecar", address, "--sidecar", timeout_s)
         self.service = SidecarServiceStub(self.channel)
 
@@ -111,17 +119,12 @@ class Sidecar(Peer):
 def read_token(token_file: Path) -> str:
     """Return the token of a file. Raises CommandError naming the file and how to choose another."""
     try:
-        token = token_file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not a token"
+        return read_secret_file(token_file)
+    except WeighbridgeError as error:
         raise CommandError(
-            f"cannot read the admin token from {token_file}: {why}; "
-            "name the file with --token-file or WEIGHBRIDGE_ADMIN_TOKEN_FILE",
+            f"no admin token: {error}; name the file with --token-file or {TOKEN_FILE_VARIABLE}",
             ExitCode.UNAUTHENTICATED,
         ) from error
-    if not token or not token.isprintable():
-        raise CommandError(f"{token_file} holds no token", ExitCode.UNAUTHENTICATED)
-    return token
 
 
 @contextmanager

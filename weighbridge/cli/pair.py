@@ -67,13 +67,13 @@ class Pair:
         child.start(variables)
         self._screen.waits_for(child)
         deadline_s = time.monotonic() + timeout_s
-        while not child.is_ready():
+        while why := child.in_the_way():
             self._tick(stop)
             if stop.is_asked:
                 return False
             if time.monotonic() > deadline_s:
                 raise CommandError(
-                    f"{child.name} was not ready within {timeout_s:g} s; "
+                    f"{child.name} was not ready within {timeout_s:g} s: {why}; "
                     f"its log: {child.log_file}; a longer wait: --ready-timeout",
                     ExitCode.FAILED,
                 )
