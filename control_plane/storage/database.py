@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -25,10 +26,15 @@ SQLITE_BUSY_TIMEOUT_MS = 10_000
 
 
 class Database:
-    """One environment's database. `url` is an SQLAlchemy URL; `sqlite://` alone is in memory."""
+    """One environment's database. `url` is an SQLAlchemy URL; `sqlite://` alone is in memory.
 
-    def __init__(self, url: str) -> None:
+    `observe` is told of each transaction whether it was to `read` or `write`, and its seconds.
+    It is called on the transaction's thread.
+    """
+
+    def __init__(self, url: str, observe: Callable[[str, float], None] | None = None) -> None:
         self.url = url
+        self._observe = observe
         self.engine = _make_engine(url)
         is_in_memory = isinstance(self.engine.pool, StaticPool)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
@@ -43,13 +49,13 @@ class Database:
         Raises UnavailableError where the database cannot be reached or stays locked.
         """
         return await asyncio.get_running_loop().run_in_executor(
-            self._writer, self._in_transaction, self.writing, work
+            self._writer, self._timed, "write", self.writing, work
         )
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on one consistent view of the database. Raises UnavailableError."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._readers, self._in_transaction, self.reading, work
+            self._readers, self._timed, "read", self.reading, work
         )
 
     @contextmanager
@@ -78,6 +84,15 @@ class Database:
         self._writer.shutdown()
         self._readers.shutdown()
         self.engine.dispose()
+
+    def _timed(self, purpose: str, begin: Callable[[], Any], work: Callable[[Connection], T]) -> T:
+        if self._observe is None:
+            return self._in_transaction(begin, work)
+        started_s = perf_counter()
+        try:
+            return self._in_transaction(begin, work)
+        finally:
+            self._observe(purpose, perf_counter() - started_s)
 
     @staticmethod
     def _in_transaction(begin: Callable[[], Any], work: Callable[[Connection], T]) -> T:

@@ -16,6 +16,7 @@ LEVELS: Final[Mapping[str, int]] = {
     "info": logging.INFO,
     "warning": logging.WARNING,
     "error": logging.ERROR,
+    "critical": logging.CRITICAL,
 }
 
 REDACTED: Final = "[redacted]"

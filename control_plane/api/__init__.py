@@ -1,0 +1,1 @@
+"""The services of the control plane: administration and the stream of sidecars."""

@@ -1,0 +1,218 @@
+"""The administration service: each call a transaction, and a notice of what it changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+from control_plane import provisioning
+from control_plane.api.wrapping import Context
+from control_plane.metering.queries import query_usage
+from control_plane.provisioning import CatalogLibrary, CatalogSource
+from control_plane.provisioning.applying import AppliedCatalog
+from control_plane.provisioning.loading import CustomerRecord
+from control_plane.storage.database import Database
+from control_plane.wire import administration as wire
+from control_plane.wire.enums import CUSTOMER_STATUSES, enum_from_proto
+from weighbridge.v1 import admin_service_pb2 as pb
+from weighbridge.v1 import admin_service_pb2_grpc
+
+T = TypeVar("T")
+
+
+class Notices(Protocol):
+    """Where a change is told once it is committed."""
+
+    def publish(self, customers: Iterable[str] = (), catalogs: Iterable[str] = ()) -> None:
+        """Tell which customers and catalogs have a new version."""
+
+
+class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
+    """Changes and queries. Errors pass through: `control_plane.api.errors` answers them."""
+
+    def __init__(
+        self,
+        database: Database,
+        library: CatalogLibrary,
+        notices: Notices,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._library = library
+        self._notices = notices
+        self._now_ms = now_ms
+        self._committing: set[asyncio.Future[Any]] = set()
+
+    async def DiffCatalog(
+        self, request: pb.DiffCatalogRequest, context: Context
+    ) -> pb.DiffCatalogResponse:
+        source = CatalogSource(request.document, request.source_name)
+        diff = await self._database.read(
+            lambda connection: provisioning.diff_catalog(
+                connection, self._library, source, self._now_ms()
+            )
+        )
+        return wire.diff_to_proto(diff)
+
+    async def ApplyCatalog(
+        self, request: pb.ApplyCatalogRequest, context: Context
+    ) -> pb.ApplyCatalogResponse:
+        source = CatalogSource(request.document, request.source_name)
+        expected = request.expected_version if request.HasField("expected_version") else None
+
+        async def commit() -> AppliedCatalog:
+            applied = await self._database.write(
+                lambda connection: provisioning.apply_catalog(
+                    connection, self._library, source, expected, self._now_ms()
+                )
+            )
+            if applied.changes:
+                self._notices.publish(catalogs=[applied.catalog])
+            return applied
+
+        return wire.applied_to_proto(await self._through(commit()))
+
+    async def GetCatalog(
+        self, request: pb.GetCatalogRequest, context: Context
+    ) -> pb.GetCatalogResponse:
+        version = request.version if request.HasField("version") else None
+        stored = await self._database.read(
+            lambda connection: provisioning.get_catalog(
+                connection, self._library, request.catalog, version
+            )
+        )
+        return wire.stored_catalog_to_proto(stored)
+
+    async def ListCatalogs(
+        self, request: pb.ListCatalogsRequest, context: Context
+    ) -> pb.ListCatalogsResponse:
+        summaries = await self._database.read(
+            lambda connection: provisioning.list_catalogs(connection, self._library)
+        )
+        return pb.ListCatalogsResponse(
+            catalogs=[wire.summary_to_proto(summary) for summary in summaries]
+        )
+
+    async def CreateCustomer(
+        self, request: pb.CreateCustomerRequest, context: Context
+    ) -> pb.CreateCustomerResponse:
+        new = wire.new_customer_from_proto(request)
+        customer = await self._change(
+            lambda connection, now_ms: provisioning.create_customer(
+                connection, self._library, new, now_ms
+            )
+        )
+        return pb.CreateCustomerResponse(customer=customer)
+
+    async def GetCustomer(
+        self, request: pb.GetCustomerRequest, context: Context
+    ) -> pb.GetCustomerResponse:
+        record = await self._database.read(
+            lambda connection: provisioning.get_customer(connection, request.id)
+        )
+        return pb.GetCustomerResponse(customer=wire.customer_record_to_proto(record))
+
+    async def ListCustomers(
+        self, request: pb.ListCustomersRequest, context: Context
+    ) -> pb.ListCustomersResponse:
+        page = await self._database.read(
+            lambda connection: provisioning.list_customers(
+                connection, request.page_size, request.page_token, request.catalog
+            )
+        )
+        return pb.ListCustomersResponse(
+            customers=[wire.customer_record_to_proto(record) for record in page.records],
+            next_page_token=page.next_page_token,
+        )
+
+    async def SetCustomerStatus(
+        self, request: pb.SetCustomerStatusRequest, context: Context
+    ) -> pb.SetCustomerStatusResponse:
+        status = enum_from_proto("status", CUSTOMER_STATUSES, request.status)
+        customer = await self._change(
+            lambda connection, now_ms: provisioning.set_customer_status(
+                connection, request.id, status, now_ms
+            )
+        )
+        return pb.SetCustomerStatusResponse(customer=customer)
+
+    async def CreateResource(
+        self, request: pb.CreateResourceRequest, context: Context
+    ) -> pb.CreateResourceResponse:
+        customer = await self._change(
+            lambda connection, now_ms: provisioning.create_resource(
+                connection, request.customer, request.resource, now_ms
+            )
+        )
+        return pb.CreateResourceResponse(customer=customer)
+
+    async def SetSubscription(
+        self, request: pb.SetSubscriptionRequest, context: Context
+    ) -> pb.SetSubscriptionResponse:
+        wanted = wire.wanted_subscription_from_proto(request)
+        customer = await self._change(
+            lambda connection, now_ms: provisioning.set_subscription(
+                connection, self._library, wanted, now_ms
+            )
+        )
+        return pb.SetSubscriptionResponse(customer=customer)
+
+    async def CancelSubscription(
+        self, request: pb.CancelSubscriptionRequest, context: Context
+    ) -> pb.CancelSubscriptionResponse:
+        customer = await self._change(
+            lambda connection, now_ms: provisioning.cancel_subscription(
+                connection, request.customer, request.resource, now_ms
+            )
+        )
+        return pb.CancelSubscriptionResponse(customer=customer)
+
+    async def SetOverride(
+        self, request: pb.SetOverrideRequest, context: Context
+    ) -> pb.SetOverrideResponse:
+        wanted = wire.wanted_override_from_proto(request)
+        customer = await self._change(
+            lambda connection, now_ms: provisioning.set_override(
+                connection, self._library, wanted, now_ms
+            )
+        )
+        return pb.SetOverrideResponse(customer=customer)
+
+    async def RemoveOverride(
+        self, request: pb.RemoveOverrideRequest, context: Context
+    ) -> pb.RemoveOverrideResponse:
+        customer = await self._change(
+            lambda connection, now_ms: provisioning.remove_override(
+                connection, request.customer, request.resource, request.feature, now_ms
+            )
+        )
+        return pb.RemoveOverrideResponse(customer=customer)
+
+    async def QueryUsage(
+        self, request: pb.QueryUsageRequest, context: Context
+    ) -> pb.QueryUsageResponse:
+        query = wire.usage_query_from_proto(request)
+        rows = await self._database.read(lambda connection: query_usage(connection, query))
+        return pb.QueryUsageResponse(rows=[wire.usage_row_to_proto(row) for row in rows])
+
+    async def _change(self, change: Callable[[Connection, int], CustomerRecord]) -> pb.Customer:
+        """Change one customer in a transaction, and tell so after it is committed."""
+
+        async def commit() -> CustomerRecord:
+            record = await self._database.write(
+                lambda connection: change(connection, self._now_ms())
+            )
+            self._notices.publish(customers=[record.customer.id])
+            return record
+
+        return wire.customer_record_to_proto(await self._through(commit()))
+
+    async def _through(self, committing: Coroutine[Any, Any, T]) -> T:
+        """Go through with a commit and its notice, even when the caller leaves meanwhile."""
+        task = asyncio.ensure_future(committing)
+        self._committing.add(task)
+        task.add_done_callback(self._committing.discard)
+        return await asyncio.shield(task)

@@ -1,0 +1,79 @@
+"""What the control plane tells Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from control_plane.api.authentication import ADMIN_SERVICE
+
+# Group commits take a few milliseconds; a catalog for many customers may take a second.
+SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 10)
+
+
+class ControlPlaneMetrics:
+    """The process's counters. Each may be moved by any thread."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.sidecars_connected = Gauge(
+            "weighbridge_control_plane_sidecars_connected",
+            "Sidecars with an open stream.",
+            registry=registry,
+        )
+        self.usage_records_settled = Counter(
+            "weighbridge_control_plane_usage_records_settled",
+            "Usage records settled.",
+            registry=registry,
+        )
+        self.usage_events_settled = Counter(
+            "weighbridge_control_plane_usage_events_settled",
+            "Usage events settled.",
+            registry=registry,
+        )
+        self.usage_set_aside = Counter(
+            "weighbridge_control_plane_usage_set_aside",
+            "Usage kept aside because it could not be applied, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.snapshots_pushed = Counter(
+            "weighbridge_control_plane_snapshots_pushed",
+            "Snapshots sent to sidecars, by kind.",
+            ["kind"],
+            registry=registry,
+        )
+        self.nacks = Counter(
+            "weighbridge_control_plane_nacks",
+            "Snapshots that a sidecar could not apply.",
+            registry=registry,
+        )
+        self.admin_calls = Counter(
+            "weighbridge_control_plane_admin_calls",
+            "Administration calls, by method and status code.",
+            ["method", "code"],
+            registry=registry,
+        )
+        self.database_seconds = Histogram(
+            "weighbridge_control_plane_database_seconds",
+            "How long transactions took, by purpose.",
+            ["purpose"],
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+
+    def observe_call(self, method: str, code: grpc.StatusCode) -> None:
+        """Count an administration call; the path is `/service/method`."""
+        service, _, name = method.strip("/").partition("/")
+        if service == ADMIN_SERVICE:
+            self.admin_calls.labels(name, code.name).inc()
+
+    def observe_database(self, purpose: str, seconds: float) -> None:
+        """Time a transaction."""
+        self.database_seconds.labels(purpose).observe(seconds)
+
+    def count_sidecars(self, count: Callable[[], int]) -> None:
+        """Ask `count` at each scrape how many sidecars are connected."""
+        self.sidecars_connected.set_function(count)

@@ -1,0 +1,129 @@
+"""The control plane's settings: one frozen value, from the environment, checked at the start.
+
+Every setting is an environment variable `WEIGHBRIDGE_CONTROL_PLANE_` + the field's name in
+capitals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from weighbridge.rules.errors import InvalidArgumentError
+
+PREFIX: Final = "WEIGHBRIDGE_CONTROL_PLANE_"
+PORT_MAX: Final = 65_535
+
+
+class Address(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+
+def _require_address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > PORT_MAX:
+        raise ValueError(f"{text!r} is not host:port")
+    return text
+
+
+def _require_database(url: str) -> str:
+    try:
+        backend = make_url(url).get_backend_name() if url else "sqlite"
+    except ArgumentError as error:
+        # Not quoted: it may hold a password.
+        raise ValueError(
+            "is not a database URL, such as sqlite:////var/lib/weighbridge.db"
+        ) from error
+    if backend != "sqlite":
+        raise ValueError(f"{backend} is not supported yet; use sqlite")
+    return url
+
+
+AddressText = Annotated[str, AfterValidator(_require_address)]
+
+
+class Settings(BaseModel):
+    """All settings with their defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_dir: Path = Path("weighbridge-data")
+    """Where the database and the token files lie. One control plane per directory."""
+    database_url: Annotated[str, AfterValidator(_require_database)] = ""
+    """Empty: SQLite, `control-plane.db` in the data directory."""
+    listen: AddressText = "127.0.0.1:7710"
+    """Where administration and sidecars connect; port 0 takes a free one."""
+    probe_listen: AddressText = "127.0.0.1:7711"
+    """Where /livez, /readyz and /metrics listen."""
+    admin_token_file: Path | None = None
+    """File with the token for administration. Unset: `admin.token` in the data directory."""
+    sync_token_file: Path | None = None
+    """File with the token for sidecars. Unset: `sync.token` in the data directory."""
+    heartbeat_interval_ms: Annotated[int, Field(ge=100, le=60_000)] = 2_000
+    """Silence after which a heartbeat is sent on a sidecar's stream."""
+    stop_grace_s: Annotated[float, Field(ge=0, le=600)] = 10.0
+    """How long a stop may take to answer open calls."""
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    """json, or console for people."""
+
+    @model_validator(mode="after")
+    def _require_two_tokens(self) -> Self:
+        if self.admin_token_path == self.sync_token_path:
+            raise ValueError("admin_token_file and sync_token_file are the same file; use two")
+        return self
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database, the default one included."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'control-plane.db'}"
+
+    @property
+    def admin_token_path(self) -> Path:
+        return self.admin_token_file or self.data_dir / "admin.token"
+
+    @property
+    def sync_token_path(self) -> Path:
+        return self.sync_token_file or self.data_dir / "sync.token"
+
+    @property
+    def listen_address(self) -> Address:
+        return _address(self.listen)
+
+    @property
+    def probe_address(self) -> Address:
+        return _address(self.probe_listen)
+
+
+def settings_from_environment(environment: Mapping[str, str]) -> Settings:
+    """Read the settings. Raises InvalidArgumentError naming the variable."""
+    given = {
+        name.removeprefix(PREFIX).lower(): text
+        for name, text in environment.items()
+        if name.startswith(PREFIX)
+    }
+    unknown = sorted(given.keys() - Settings.model_fields.keys())
+    if unknown:
+        raise InvalidArgumentError(PREFIX + unknown[0].upper(), "is not a setting")
+    # A variable that is set to nothing is as good as not set: deployment tools write such.
+    values = {name: text for name, text in given.items() if text}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = "".join(str(part) for part in first["loc"]) or "sync_token_file"
+        problem = first["msg"].removeprefix("Value error, ")
+        raise InvalidArgumentError(PREFIX + name.upper(), problem) from None
+
+
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    return Address(host.removeprefix("[").removesuffix("]"), int(port))

@@ -1,0 +1,162 @@
+"""What administrators send and are answered ⇄ protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from control_plane.catalog import ChangeKind
+from control_plane.metering.queries import UsageGroup, UsageQuery, UsageRow
+from control_plane.provisioning import NewCustomer, WantedOverride, WantedSubscription
+from control_plane.provisioning.applying import AffectingChange, AppliedCatalog, CatalogDiff
+from control_plane.provisioning.catalogs import CatalogSummary, StoredCatalog
+from control_plane.provisioning.loading import CustomerRecord
+from control_plane.wire.entitlements import wanted_entitlement_from_proto
+from control_plane.wire.enums import CUSTOMER_STATUSES, enum_from_proto
+from control_plane.wire.snapshots import (
+    catalog_to_proto,
+    override_to_proto,
+    subscribed_add_on_from_proto,
+    subscription_to_proto,
+)
+from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.v1 import admin_service_pb2
+
+CHANGE_KINDS: Final[Mapping[ChangeKind, admin_service_pb2.ChangeKind.ValueType]] = {
+    ChangeKind.ADDED: admin_service_pb2.CHANGE_KIND_ADDED,
+    ChangeKind.REMOVED: admin_service_pb2.CHANGE_KIND_REMOVED,
+    ChangeKind.CHANGED: admin_service_pb2.CHANGE_KIND_CHANGED,
+}
+
+USAGE_GROUPS: Final[Mapping[UsageGroup, admin_service_pb2.UsageGroup.ValueType]] = {
+    UsageGroup.CUSTOMER: admin_service_pb2.USAGE_GROUP_CUSTOMER,
+    UsageGroup.RESOURCE: admin_service_pb2.USAGE_GROUP_RESOURCE,
+    UsageGroup.FEATURE: admin_service_pb2.USAGE_GROUP_FEATURE,
+    UsageGroup.HOUR: admin_service_pb2.USAGE_GROUP_HOUR,
+    UsageGroup.DAY: admin_service_pb2.USAGE_GROUP_DAY,
+}
+
+
+def change_to_proto(change: AffectingChange) -> admin_service_pb2.CatalogChange:
+    return admin_service_pb2.CatalogChange(
+        path=change.change.path,
+        kind=CHANGE_KINDS[change.change.kind],
+        before=change.change.before,
+        after=change.change.after,
+        customers_affected=change.customers,
+    )
+
+
+def diff_to_proto(diff: CatalogDiff) -> admin_service_pb2.DiffCatalogResponse:
+    return admin_service_pb2.DiffCatalogResponse(
+        catalog=diff.catalog,
+        current_version=diff.current_version,
+        changes=[change_to_proto(change) for change in diff.changes],
+        customers_affected=diff.affected.count,
+        customers_affected_sample=diff.affected.sample,
+    )
+
+
+def applied_to_proto(applied: AppliedCatalog) -> admin_service_pb2.ApplyCatalogResponse:
+    return admin_service_pb2.ApplyCatalogResponse(
+        catalog=applied.catalog,
+        version=applied.version,
+        changes=[change_to_proto(change) for change in applied.changes],
+        customers_affected=applied.affected.count,
+    )
+
+
+def summary_to_proto(summary: CatalogSummary) -> admin_service_pb2.CatalogSummary:
+    return admin_service_pb2.CatalogSummary(
+        catalog=summary.catalog,
+        version=summary.version,
+        applied_at_unix_ms=summary.applied_at_ms,
+        features=summary.features,
+        plans=summary.plans,
+        add_ons=summary.add_ons,
+        customers=summary.customers,
+    )
+
+
+def stored_catalog_to_proto(stored: StoredCatalog) -> admin_service_pb2.GetCatalogResponse:
+    return admin_service_pb2.GetCatalogResponse(
+        summary=summary_to_proto(stored.summary),
+        document=stored.document,
+        snapshot=catalog_to_proto(stored.catalog),
+    )
+
+
+def customer_record_to_proto(record: CustomerRecord) -> admin_service_pb2.Customer:
+    customer = record.customer
+    return admin_service_pb2.Customer(
+        id=customer.id,
+        name=record.name,
+        catalog=customer.catalog,
+        status=CUSTOMER_STATUSES[customer.status],
+        version=customer.version,
+        resources=customer.resources,
+        subscriptions=[subscription_to_proto(each) for each in customer.subscriptions],
+        overrides=[override_to_proto(each) for each in customer.overrides],
+        created_at_unix_ms=record.created_at_ms,
+    )
+
+
+def new_customer_from_proto(request: admin_service_pb2.CreateCustomerRequest) -> NewCustomer:
+    return NewCustomer(
+        request.id, request.name, request.catalog, tuple(request.resources), request.plan
+    )
+
+
+def wanted_subscription_from_proto(
+    request: admin_service_pb2.SetSubscriptionRequest,
+) -> WantedSubscription:
+    return WantedSubscription(
+        customer=request.customer,
+        plan=request.plan,
+        resource=request.resource,
+        add_ons=tuple(subscribed_add_on_from_proto(add_on) for add_on in request.add_ons),
+        anchor_ms=request.anchor_unix_ms if request.HasField("anchor_unix_ms") else None,
+    )
+
+
+def wanted_override_from_proto(request: admin_service_pb2.SetOverrideRequest) -> WantedOverride:
+    """Return the override wanted. Raises InvalidArgumentError."""
+    if not request.HasField("entitlement"):
+        raise InvalidArgumentError("entitlement", "is not set")
+    return WantedOverride(
+        customer=request.customer,
+        entitlement=wanted_entitlement_from_proto("entitlement", request.entitlement),
+        resource=request.resource,
+        starts_at_ms=(request.starts_at_unix_ms if request.HasField("starts_at_unix_ms") else None),
+        expires_at_ms=(
+            request.expires_at_unix_ms if request.HasField("expires_at_unix_ms") else None
+        ),
+    )
+
+
+def usage_query_from_proto(request: admin_service_pb2.QueryUsageRequest) -> UsageQuery:
+    """Return the query. Raises InvalidArgumentError."""
+    groups = tuple(
+        enum_from_proto(f"group_by[{index}]", USAGE_GROUPS, group)
+        for index, group in enumerate(request.group_by)
+    )
+    query = UsageQuery(
+        customer=request.customer,
+        resource=request.resource,
+        feature=request.feature,
+        from_ms=request.from_unix_ms if request.HasField("from_unix_ms") else None,
+        to_ms=request.to_unix_ms if request.HasField("to_unix_ms") else None,
+    )
+    return replace(query, group_by=groups) if groups else query
+
+
+def usage_row_to_proto(row: UsageRow) -> admin_service_pb2.UsageRow:
+    return admin_service_pb2.UsageRow(
+        customer=row.customer,
+        resource=row.resource,
+        feature=row.feature,
+        bucket_start_unix_ms=row.bucket_start_ms,
+        amount=row.amount,
+        calls=row.calls,
+    )
