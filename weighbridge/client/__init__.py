@@ -1,0 +1,56 @@
+"""What applications use to ask the sidecar: `Client`, `SyncClient` and an ASGI middleware."""
+
+from __future__ import annotations
+
+from weighbridge.client.aio import Client
+from weighbridge.client.asgi import WeighbridgeMiddleware
+from weighbridge.client.errors import (
+    KeyReusedError,
+    OverloadedError,
+    SidecarUnreachableError,
+    UnexpectedStatusError,
+)
+from weighbridge.client.gates import Gate, header
+from weighbridge.client.retry import RetryPolicy, WhenUnreachable
+from weighbridge.client.sync import SyncClient
+from weighbridge.client.values import (
+    Check,
+    Consumption,
+    DecidedBy,
+    Decision,
+    Entitlements,
+    FeatureEntitlement,
+    IdempotencyScope,
+    LimitUsage,
+    Receipt,
+    UpgradeHint,
+)
+from weighbridge.rules.decision import Reason
+from weighbridge.rules.errors import InvalidArgumentError, WeighbridgeError
+
+__all__ = [
+    "Check",
+    "Client",
+    "Consumption",
+    "DecidedBy",
+    "Decision",
+    "Entitlements",
+    "FeatureEntitlement",
+    "Gate",
+    "IdempotencyScope",
+    "InvalidArgumentError",
+    "KeyReusedError",
+    "LimitUsage",
+    "OverloadedError",
+    "Reason",
+    "Receipt",
+    "RetryPolicy",
+    "SidecarUnreachableError",
+    "SyncClient",
+    "UnexpectedStatusError",
+    "UpgradeHint",
+    "WeighbridgeError",
+    "WeighbridgeMiddleware",
+    "WhenUnreachable",
+    "header",
+]

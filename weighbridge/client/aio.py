@@ -1,0 +1,191 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar, Unpack
+
+import grpc.aio
+
+from weighbridge.client import calls
+from weighbridge.client.address import sidecar_address
+from weighbridge.client.calls import Call, ReportOptions, UsageOptions
+from weighbridge.client.channel import CHANNEL_OPTIONS
+from weighbridge.client.retry import (
+    RETRY_DEFAULT,
+    Attempts,
+    CallPolicy,
+    Reconnects,
+    RetryPolicy,
+    WhenUnreachable,
+)
+from weighbridge.client.values import Check, Consumption, Decision, Entitlements, Receipt
+from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
+
+T = TypeVar("T")
+
+
+class _Connection(NamedTuple):
+    channel: grpc.aio.Channel
+    stub: Any
+
+
+class Client:
+    """Asks the sidecar beside this process. One per process; tasks share it freely.
+
+    `address` is host:port or unix:///path; without it the environment's WEIGHBRIDGE_SIDECAR, else
+    127.0.0.1:7700. Nothing is connected before the first call, so it can be made at import.
+    `timeout_s` bounds each call with all its repetitions; every method takes one of its own.
+    `when_unreachable` is what `check`, `batch_check` and `consume` answer for a sidecar that gives
+    no answer: "raise" (SidecarUnreachableError), "allow" or "deny" (a Decision that says so:
+    `is_fallback`). All other methods raise. Errors: `weighbridge.client.errors`.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        timeout_s: float = 1.0,
+        retry: RetryPolicy = RETRY_DEFAULT,
+        when_unreachable: WhenUnreachable = "raise",
+    ) -> None:
+        self._policy = CallPolicy(sidecar_address(address), timeout_s, retry, when_unreachable)
+        self._connections: dict[asyncio.AbstractEventLoop, _Connection] = {}
+        self._is_closed = False
+
+    async def check(
+        self,
+        customer: str,
+        feature: str,
+        amount: int | None = None,
+        *,
+        resource: str = "",
+        value: str = "",
+        timeout_s: float | None = None,
+    ) -> Decision:
+        """Ask whether this would be allowed. Changes nothing.
+
+        `amount`: units of a metered feature (1 where it is None), or the number to compare with a
+        number feature. `value`: the value wanted of an enum feature.
+        """
+        question = Check(customer, feature, amount, resource, value)
+        return await self._run(calls.check(question, timeout_s))
+
+    async def batch_check(
+        self, questions: Sequence[Check], *, timeout_s: float | None = None
+    ) -> list[Decision]:
+        """Ask up to 1,000 questions in one call; the answers are in their order."""
+        return await self._run(calls.batch_check(questions, timeout_s))
+
+    async def consume(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[UsageOptions]
+    ) -> Consumption:
+        """Check and record usage in one atomic step. A refused call records nothing."""
+        keys = self._policy.generates_keys
+        call = calls.consume((customer, feature), amount, options, generates_keys=keys)
+        return await self._run(call)
+
+    async def report(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[ReportOptions]
+    ) -> Receipt:
+        """Record usage that already happened; never refused for a limit.
+
+        Raises whenever the sidecar did not confirm it, whatever `when_unreachable` says.
+        """
+        keys = self._policy.generates_keys
+        call = calls.report((customer, feature), amount, options, generates_keys=keys)
+        return await self._run(call)
+
+    async def entitlements(
+        self, customer: str, *, resource: str = "", timeout_s: float | None = None
+    ) -> Entitlements:
+        """List all that a customer, or one resource of it, is entitled to, with usage."""
+        return await self._run(calls.entitlements(customer, resource, timeout_s))
+
+    async def watch(
+        self, customer: str, *, resource: str = "", patience_s: float | None = 30.0
+    ) -> AsyncIterator[Entitlements]:
+        """Yield the entitlements now, and again after each change of them.
+
+        Comes back by itself when the sidecar restarts, and then yields what holds now. Raises
+        SidecarUnreachableError after `patience_s` without a sidecar; None: never.
+        """
+        call = calls.watch(customer, resource)
+        reconnects = Reconnects(self._policy, patience_s)
+        stub = self._connected()
+        while not self._is_closed:
+            failure: grpc.RpcError | None = None
+            stream = stub.Watch(call.request)
+            try:
+                async for reply in stream:
+                    reconnects.heard()
+                    yield call.answer(reply)
+            except grpc.RpcError as error:
+                failure = error
+            except asyncio.CancelledError:
+                if self._is_task_cancelled():
+                    raise
+            finally:
+                stream.cancel()
+            if not self._is_closed:
+                await asyncio.sleep(reconnects.pause_s_after(failure))
+
+    async def close(self) -> None:
+        """Close the connection. Calls in flight raise RuntimeError, a watch ends."""
+        self._is_closed = True
+        connection = self._connections.pop(asyncio.get_running_loop(), None)
+        # Those of other loops can only go with their loop.
+        self._connections.clear()
+        if connection is not None:
+            await connection.channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _run(self, call: Call[T]) -> T:
+        attempts = Attempts(call, self._policy)
+        while True:
+            method = getattr(self._connected(), call.method)
+            try:
+                reply = await method(call.request, timeout=attempts.remaining_s())
+            except grpc.RpcError as error:
+                pause_s = attempts.pause_s_after(error)
+                if pause_s is None:
+                    return attempts.give_up(error)
+            except asyncio.CancelledError:
+                if self._is_task_cancelled():
+                    raise
+                pause_s = 0.0
+            else:
+                return call.answer(reply)
+            await asyncio.sleep(pause_s)
+
+    def _is_task_cancelled(self) -> bool:
+        """Tell a cancelled task from a call that `close` cancelled: grpc.aio raises alike."""
+        task = asyncio.current_task()
+        return not self._is_closed or (task is not None and task.cancelling() > 0)
+
+    def _connected(self) -> Any:
+        """Return the stub for the running loop: a channel of grpc.aio belongs to one loop."""
+        if self._is_closed:
+            raise RuntimeError("the client is closed; make a new one")
+        loop = asyncio.get_running_loop()
+        connection = self._connections.get(loop)
+        if connection is None:
+            # Test clients run each request in a loop of its own.
+            for ended in [other for other in self._connections if other.is_closed()]:
+                del self._connections[ended]
+            channel = grpc.aio.insecure_channel(self._policy.address, CHANNEL_OPTIONS)
+            connection = _Connection(channel, SidecarServiceStub(channel))
+            self._connections[loop] = connection
+        return connection.stub

@@ -1,0 +1,143 @@
+"""The client for code without asyncio: the same calls, retries and answers as `Client`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import grpc
+
+from weighbridge.client import calls
+from weighbridge.client.address import sidecar_address
+from weighbridge.client.calls import Call, ReportOptions, UsageOptions
+from weighbridge.client.channel import CHANNEL_OPTIONS
+from weighbridge.client.retry import (
+    RETRY_DEFAULT,
+    Attempts,
+    CallPolicy,
+    Reconnects,
+    RetryPolicy,
+    WhenUnreachable,
+)
+from weighbridge.client.values import Check, Consumption, Decision, Entitlements, Receipt
+from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
+
+T = TypeVar("T")
+
+
+class SyncClient:
+    """Asks the sidecar beside this process; threads share it freely. See `Client`.
+
+    `channel` takes the place of a connection to `address`, for tests with grpcio-testing.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        timeout_s: float = 1.0,
+        retry: RetryPolicy = RETRY_DEFAULT,
+        when_unreachable: WhenUnreachable = "raise",
+        channel: grpc.Channel | None = None,
+    ) -> None:
+        self._policy = CallPolicy(sidecar_address(address), timeout_s, retry, when_unreachable)
+        self._channel = channel or grpc.insecure_channel(self._policy.address, CHANNEL_OPTIONS)
+        self._stub: Any = SidecarServiceStub(self._channel)
+        self._is_closed = False
+
+    def check(
+        self,
+        customer: str,
+        feature: str,
+        amount: int | None = None,
+        *,
+        resource: str = "",
+        value: str = "",
+        timeout_s: float | None = None,
+    ) -> Decision:
+        """See `Client.check`."""
+        return self._run(calls.check(Check(customer, feature, amount, resource, value), timeout_s))
+
+    def batch_check(
+        self, questions: Sequence[Check], *, timeout_s: float | None = None
+    ) -> list[Decision]:
+        """See `Client.batch_check`."""
+        return self._run(calls.batch_check(questions, timeout_s))
+
+    def consume(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[UsageOptions]
+    ) -> Consumption:
+        """See `Client.consume`."""
+        keys = self._policy.generates_keys
+        return self._run(calls.consume((customer, feature), amount, options, generates_keys=keys))
+
+    def report(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[ReportOptions]
+    ) -> Receipt:
+        """See `Client.report`."""
+        keys = self._policy.generates_keys
+        return self._run(calls.report((customer, feature), amount, options, generates_keys=keys))
+
+    def entitlements(
+        self, customer: str, *, resource: str = "", timeout_s: float | None = None
+    ) -> Entitlements:
+        """See `Client.entitlements`."""
+        return self._run(calls.entitlements(customer, resource, timeout_s))
+
+    def watch(
+        self, customer: str, *, resource: str = "", patience_s: float | None = 30.0
+    ) -> Iterator[Entitlements]:
+        """See `Client.watch`. Blocks while nothing changes; `close` of the client ends it."""
+        call = calls.watch(customer, resource)
+        reconnects = Reconnects(self._policy, patience_s)
+        stub = self._connected()
+        while not self._is_closed:
+            failure: grpc.RpcError | None = None
+            stream = stub.Watch(call.request)
+            try:
+                for reply in stream:
+                    reconnects.heard()
+                    yield call.answer(reply)
+            except grpc.RpcError as error:
+                failure = error
+            finally:
+                stream.cancel()
+            if not self._is_closed:
+                time.sleep(reconnects.pause_s_after(failure))
+
+    def close(self) -> None:
+        """Close the connection; calls in flight are cancelled."""
+        self._is_closed = True
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, call: Call[T]) -> T:
+        attempts = Attempts(call, self._policy)
+        while True:
+            method = getattr(self._connected(), call.method)
+            try:
+                reply = method(call.request, timeout=attempts.remaining_s())
+            except grpc.RpcError as error:
+                pause_s = attempts.pause_s_after(error)
+                if pause_s is None:
+                    return attempts.give_up(error)
+            else:
+                return call.answer(reply)
+            time.sleep(pause_s)
+
+    def _connected(self) -> Any:
+        if self._is_closed:
+            raise RuntimeError("the client is closed; make a new one")
+        return self._stub

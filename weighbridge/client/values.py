@@ -1,0 +1,176 @@
+"""What the client answers: plain values, no protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from weighbridge.rules.catalog import FeatureType, LimitKind
+from weighbridge.rules.decision import Reason
+from weighbridge.rules.window import Period, WindowKind
+
+
+class DecidedBy(Enum):
+    """What an answer rests on."""
+
+    LEASE = "lease"
+    CACHE = "cache"
+    CONTROL_PLANE = "control_plane"
+    OUTAGE_POLICY = "outage_policy"
+    CLIENT_FALLBACK = "client_fallback"
+    """The sidecar did not answer; `when_unreachable` decided. Nothing is known to be recorded."""
+
+
+class IdempotencyScope(Enum):
+    """How far an idempotency key reaches."""
+
+    SIDECAR = "sidecar"
+    """Known to this sidecar, across its restarts, for at least 15 minutes."""
+    FLEET = "fleet"
+    """Known to the control plane too, for 24 hours: for retries that may reach another sidecar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question of a batch. See `Client.check` for what the fields mean."""
+
+    customer: str
+    feature: str
+    amount: int | None = None
+    resource: str = ""
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeHint:
+    """A plan or add-on (one of the two) under which the refused call would have been allowed."""
+
+    plan: str | None
+    add_on: str | None
+    name: str
+    message: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The outcome of one question about one feature; true exactly where it is allowed.
+
+    None means "not applicable" or "unknown"; for `limit` and `remaining` it means unlimited.
+    Amounts are in the feature's unit. A refusal whose `reason` is None has a reason that this
+    version of the client does not know yet.
+    """
+
+    allowed: bool
+    reason: Reason | None = None
+    feature: str = ""
+    limit_id: str | None = None
+    limit: int | None = None
+    used: int | None = None
+    remaining: int | None = None
+    reserved: int = 0
+    included_amount: int = 0
+    overage_amount: int = 0
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    resets_in: timedelta | None = None
+    retry_after: timedelta | None = None
+    upgrade_hints: tuple[UpgradeHint, ...] = ()
+    snapshot_age: timedelta | None = None
+    decided_by: DecidedBy | None = None
+    max_overshoot: int | None = None
+    allowed_amount: int | None = None
+    values: tuple[str, ...] = ()
+    catalog_version: int = 0
+    snapshot_version: int = 0
+
+    # Without it `if await client.check(...)` would let every refusal pass.
+    def __bool__(self) -> bool:
+        return self.allowed
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether `when_unreachable` answered in place of the sidecar."""
+        return self.decided_by is DecidedBy.CLIENT_FALLBACK
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where usage was recorded, and as what.
+
+    `is_replayed`: this is the answer that an earlier call with the same key got.
+    """
+
+    epoch: str
+    record_number: int
+    amount: int
+    included_amount: int
+    overage_amount: int
+    is_replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Consumption:
+    """The answer to `consume`; true exactly where it is allowed.
+
+    `receipt` is None where nothing is known to be recorded: refused, or answered by a fallback.
+    """
+
+    decision: Decision
+    receipt: Receipt | None
+
+    def __bool__(self) -> bool:
+        return self.decision.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class LimitUsage:
+    """The state of one limit. None: unlimited; an enum this client does not know; never ends."""
+
+    id: str
+    kind: LimitKind | None
+    limit: int | None
+    used: int
+    remaining: int | None
+    window: WindowKind | None
+    period: Period | None
+    time_zone: str
+    window_start: datetime
+    window_end: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureEntitlement:
+    """What a customer has on one feature, and what is used of it.
+
+    `number` belongs to number features, `values` to enum features, `limits` to metered ones.
+    """
+
+    feature: str
+    type: FeatureType | None
+    unit: str
+    enabled: bool
+    number: int | None
+    values: tuple[str, ...]
+    limits: tuple[LimitUsage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlements:
+    """Everything a customer, or one resource of it, is entitled to.
+
+    `reason` says why there is nothing; it is None where `features` hold.
+    """
+
+    customer: str
+    resource: str
+    reason: Reason | None
+    catalog: str
+    catalog_version: int
+    plan: str
+    plan_version: int
+    snapshot_version: int
+    snapshot_age: timedelta | None
+    features: Mapping[str, FeatureEntitlement]
