@@ -185,7 +185,7 @@ def test_processes_accept_what_they_are_started_with(
 )
 def test_every_variable_named_is_a_setting(path: Path) -> None:
     known = {
-        "CONTROL_PLANE": {field.name.upper() for field in fields(ControlPlaneSettings)},
+        "CONTROL_PLANE": {name.upper() for name in ControlPlaneSettings.model_fields},
         "SIDECAR": {field.name.upper() for field in fields(SidecarSettings)},
     }
     text = path.read_text(encoding="utf-8")
@@ -277,7 +277,12 @@ def test_the_sidecar_of_compose_finds_control_plane_and_token() -> None:
         {**image_environment(), **services["control-plane"]["environment"]}
     )
 
-    assert services[host]["environment"]["WEIGHBRIDGE_CONTROL_PLANE_LISTEN"].endswith(f":{port}")
+    published = dict(volume.split(":")[:2] for volume in services[host]["volumes"])
+
+    assert settings.listen.endswith(f":{port}")
     assert sidecar["depends_on"] == {host: {"condition": "service_healthy"}}
-    assert str(token.parent) == mounts["control-plane"]
-    assert f"control-plane:{settings.data_dir}" in services[host]["volumes"]
+    # One volume with nothing but the token: the sidecar sees neither database nor admin token.
+    assert str(token.parent) == mounts["sync-token"]
+    assert settings.sync_token_path == Path(published["sync-token"]) / token.name
+    assert settings.admin_token_path.parent == Path(published["control-plane"])
+    assert mounts.keys().isdisjoint({"control-plane"})
