@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 
 import grpc
 
-Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
-Around: TypeAlias = Callable[[Context], AbstractAsyncContextManager[None]]
+# In quotes: these classes take parameters only in their type stubs.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
+Around: TypeAlias = "Callable[[Context], AbstractAsyncContextManager[None]]"
 
 
 def wrap_handler(handler: Handler, around: Around) -> Handler:
