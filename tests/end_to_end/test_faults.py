@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Self
 
 import grpc
 
@@ -86,7 +87,7 @@ class Load:
             threading.Thread(target=self._work, args=(worker,)) for worker in range(workers)
         ]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
