@@ -138,6 +138,8 @@ class Pair:
             f"{prefix}DATA_DIR": str(self.directory.root),
             f"{prefix}LISTEN": f"{LOOPBACK}:{self.ports.control_plane}",
             f"{prefix}PROBE_LISTEN": f"{LOOPBACK}:{self.ports.control_plane_probe}",
+            f"{prefix}ADMIN_TOKEN_FILE": str(self.directory.admin_token),
+            f"{prefix}SYNC_TOKEN_FILE": str(self.directory.sync_token),
         }
 
     def _sidecar_variables(self) -> dict[str, str]:
