@@ -24,6 +24,7 @@ from weighbridge import Check, Client, Reason, RetryPolicy
 from weighbridge import client as wb
 from weighbridge.client.values import DecidedBy
 from weighbridge.rules.catalog import FeatureType, LimitKind
+from weighbridge.rules.errors import FailedPreconditionError
 from weighbridge.rules.window import Period, WindowKind
 from weighbridge.v1 import sidecar_service_pb2 as pb
 from weighbridge.v1 import types_pb2
@@ -264,6 +265,7 @@ async def test_a_call_that_gets_no_answer_ends_with_its_timeout(
     ("status", "error", "message"),
     [
         (grpc.StatusCode.INVALID_ARGUMENT, wb.InvalidArgumentError, "feature: is boolean"),
+        (grpc.StatusCode.FAILED_PRECONDITION, FailedPreconditionError, "feature: is boolean"),
         (grpc.StatusCode.ABORTED, wb.KeyReusedError, "feature: is boolean"),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, wb.OverloadedError, "sidecar at .*is boolean"),
         (grpc.StatusCode.UNIMPLEMENTED, wb.UnexpectedStatusError, "UNIMPLEMENTED.*is it a"),

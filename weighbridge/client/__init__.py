@@ -10,7 +10,7 @@ from weighbridge.client.errors import (
     SidecarUnreachableError,
     UnexpectedStatusError,
 )
-from weighbridge.client.gates import Gate, header
+from weighbridge.client.gates import Gate, HttpRefusal, header, refusal_of, unavailable
 from weighbridge.client.retry import RetryPolicy, WhenUnreachable
 from weighbridge.client.sync import SyncClient
 from weighbridge.client.values import (
@@ -37,6 +37,7 @@ __all__ = [
     "Entitlements",
     "FeatureEntitlement",
     "Gate",
+    "HttpRefusal",
     "IdempotencyScope",
     "InvalidArgumentError",
     "KeyReusedError",
@@ -53,4 +54,6 @@ __all__ = [
     "WeighbridgeMiddleware",
     "WhenUnreachable",
     "header",
+    "refusal_of",
+    "unavailable",
 ]

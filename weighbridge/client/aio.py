@@ -109,6 +109,7 @@ class Client:
     ) -> AsyncIterator[Entitlements]:
         """Yield the entitlements now, and again after each change of them.
 
+        Windows turn without a change being pushed, so the same may come again now and then.
         Comes back by itself when the sidecar restarts, and then yields what holds now. Raises
         SidecarUnreachableError after `patience_s` without a sidecar; None: never.
         """

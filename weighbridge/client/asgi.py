@@ -126,18 +126,23 @@ async def _extracted(extractor: Extractor, scope: Scope) -> str | None:
 async def _send_refusal(refusal: HttpRefusal, send: Send) -> None:
     body = json.dumps(refusal.body).encode()
     headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
+        ("content-type", "application/json"),
+        ("content-length", str(len(body))),
         *refusal.headers,
     ]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    start = {"type": "http.response.start", "status": refusal.status, "headers": _raw(headers)}
+    await send(start)
     await send({"type": "http.response.body", "body": body})
 
 
 def _with_headers(send: Send, extra: Headers) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start" and extra:
-            message = {**message, "headers": [*message.get("headers", ()), *extra]}
+            message = {**message, "headers": [*message.get("headers", ()), *_raw(extra)]}
         await send(message)
 
     return send_with_headers
+
+
+def _raw(headers: Headers) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]

@@ -2,6 +2,8 @@
 
     WeighbridgeError
     ├── InvalidArgumentError          a field of the call is wrong; `field` names it
+    ├── FailedPreconditionError       the sidecar is set up not to answer this, for instance since
+    │                                 it serves a fixed list of customers
     ├── ConflictError
     │   └── KeyReusedError            the idempotency key was used with another payload
     ├── ResourceExhaustedError
@@ -21,6 +23,7 @@ import grpc
 
 from weighbridge.rules.errors import (
     ConflictError,
+    FailedPreconditionError,
     InvalidArgumentError,
     ResourceExhaustedError,
     UnavailableError,
@@ -83,6 +86,8 @@ def error_of(error: grpc.RpcError, address: str, idempotency_key: str | None) ->
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         field, separator, problem = details.partition(": ")
         return InvalidArgumentError(*((field, problem) if separator else ("request", details)))
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        return FailedPreconditionError(details)
     if code is grpc.StatusCode.ABORTED:
         return KeyReusedError(details)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -13,7 +13,7 @@ from weighbridge.rules.decision import Reason
 from weighbridge.rules.errors import InvalidArgumentError
 
 Scope = MutableMapping[str, Any]
-Headers = list[tuple[bytes, bytes]]
+Headers = list[tuple[str, str]]
 Extractor = Callable[[Scope], "str | Awaitable[str | None] | None"]
 """Finds a customer or resource in a request's ASGI scope; None where there is none."""
 
@@ -143,7 +143,7 @@ def refusal_of(decision: Decision) -> HttpRefusal:
     }
     if decision.retry_after is not None:
         body["retry_after_s"] = _seconds(decision.retry_after)
-        headers.append((b"retry-after", str(_seconds(decision.retry_after)).encode()))
+        headers.append(("retry-after", str(_seconds(decision.retry_after))))
     body = {name: value for name, value in body.items() if value is not None}
     body["upgrade_hints"] = [_upgrade_hint_to_json(hint) for hint in decision.upgrade_hints]
     status = _STATUS_OF_REASON.get(reason, _FORBIDDEN) if reason else _FORBIDDEN
@@ -167,10 +167,10 @@ def limit_headers(decision: Decision) -> Headers:
     # The limit of a number feature is no quota: it has nothing that remains.
     if decision.limit is None or decision.remaining is None:
         return headers
-    headers.append((b"ratelimit-limit", str(decision.limit).encode()))
-    headers.append((b"ratelimit-remaining", str(decision.remaining).encode()))
+    headers.append(("ratelimit-limit", str(decision.limit)))
+    headers.append(("ratelimit-remaining", str(decision.remaining)))
     if decision.resets_in is not None:
-        headers.append((b"ratelimit-reset", str(_seconds(decision.resets_in)).encode()))
+        headers.append(("ratelimit-reset", str(_seconds(decision.resets_in))))
     return headers
 
 
@@ -180,7 +180,7 @@ def customer_missing() -> HttpRefusal:
     return HttpRefusal(
         401,
         {"reason": "customer_missing", "message": message},
-        [(b"www-authenticate", b'Weighbridge realm="customer"')],
+        [("www-authenticate", 'Weighbridge realm="customer"')],
     )
 
 
@@ -192,7 +192,7 @@ def customer_invalid(error: InvalidArgumentError) -> HttpRefusal:
 def unavailable() -> HttpRefusal:
     """Return the answer while the sidecar gives none and `when_unreachable` says "raise"."""
     message = _MESSAGE_OF_REASON[Reason.OUTAGE_POLICY]
-    return HttpRefusal(503, {"reason": "unavailable", "message": message}, [(b"retry-after", b"1")])
+    return HttpRefusal(503, {"reason": "unavailable", "message": message}, [("retry-after", "1")])
 
 
 def _seconds(span: timedelta) -> int:
