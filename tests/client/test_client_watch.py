@@ -70,3 +70,20 @@ async def test_close_ends_a_watch(address: str, sidecar: ScriptedSidecar) -> Non
     await client.close()
     await task
     assert plans == ["free"]
+
+
+async def test_a_cancelled_task_ends_its_watch(client: Client, sidecar: ScriptedSidecar) -> None:
+    sidecar.streams = [[pb.WatchResponse(entitlements=entitlements("free")), never()]]
+    first = asyncio.Event()
+
+    async def follow() -> None:
+        async for _ in client.watch("acme"):
+            first.set()
+
+    task = asyncio.create_task(follow())
+    await first.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(10):
+        await sidecar.watches_ended.acquire()
