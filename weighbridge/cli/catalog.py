@@ -55,7 +55,7 @@ def validate(files: FilesArgument, *, as_json: options.JsonOption = False) -> No
             if each.finding is None
         ]
         if rows:
-            print_human(listing(columns, rows, "Valid"))
+            print_human(listing(columns, rows))
     messages = [validation.message for validation in validations if validation.finding]
     if messages:
         count = f"{len(messages)} of {len(files)} files are invalid; " if len(files) > 1 else ""

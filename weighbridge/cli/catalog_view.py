@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from weighbridge.cli.customer_view import grant_text
 from weighbridge.cli.instants import format_instant
 from weighbridge.cli.json_shapes import enum_label
-from weighbridge.cli.output import facts, listing, number
+from weighbridge.cli.output import facts, listing, listing_or, number, plain, titled
 from weighbridge.v1 import admin_service_pb2, types_pb2
 from weighbridge.v1.admin_service_pb2 import (
     CatalogChange,
@@ -27,6 +26,7 @@ _MARK: Final = {
     admin_service_pb2.CHANGE_KIND_REMOVED: Text("-", style="bold red"),
     admin_service_pb2.CHANGE_KIND_CHANGED: Text("~", style="bold yellow"),
 }
+_FEATURE_COLUMNS: Final = ("feature", "type", "unit", "values", "in an outage")
 
 
 def diff_view(diff: DiffCatalogResponse) -> Group:
@@ -34,14 +34,9 @@ def diff_view(diff: DiffCatalogResponse) -> Group:
     if not diff.changes:
         unchanged = f"{diff.catalog}: nothing changes (version {diff.current_version})"
         return Group(Text(unchanged, style="green"))
-    base = f"against version {diff.current_version}" if diff.current_version else "new"
-    columns = ("", "path", "before", "after", "customers")
-    return Group(
-        listing(
-            columns, [_change_row(change) for change in diff.changes], f"{diff.catalog}, {base}"
-        ),
-        affected_text(diff),
-    )
+    base = f"against version {diff.current_version}" if diff.current_version else "a new catalog"
+    changes = listing(("", "change", "customers"), map(_change_row, diff.changes))
+    return Group(titled(f"{diff.catalog}, {base}", changes), affected_text(diff))
 
 
 def affected_text(diff: DiffCatalogResponse) -> Text:
@@ -56,19 +51,16 @@ def affected_text(diff: DiffCatalogResponse) -> Text:
 
 
 def _change_row(change: CatalogChange) -> Sequence[str | Text]:
-    return (
-        _MARK.get(change.kind, Text("?")),
-        change.path,
-        change.before,
-        change.after,
-        number(change.customers_affected),
-    )
+    what = Text(plain(change.path))
+    values = [plain(value) for value in (change.before, change.after) if value]
+    what.append("\n  " + " -> ".join(values), style="dim")
+    return _MARK.get(change.kind, Text("?")), what, number(change.customers_affected)
 
 
-def catalogs_table(summaries: Iterable[CatalogSummary]) -> Table:
+def catalogs_table(summaries: Iterable[CatalogSummary]) -> RenderableType:
     """Return a line per catalog."""
     columns = ("catalog", "version", "features", "plans", "add-ons", "customers", "applied")
-    return listing(columns, [_summary_row(summary) for summary in summaries])
+    return listing_or("no catalogs", columns, [_summary_row(summary) for summary in summaries])
 
 
 def _summary_row(summary: CatalogSummary) -> Sequence[str | Text]:
@@ -95,17 +87,13 @@ def catalog_view(response: GetCatalogResponse) -> Group:
                 ("customers", f"{summary.customers:,}"),
             ]
         ),
-        listing(
-            ("feature", "type", "unit", "values", "in an outage"),
-            [_feature_row(feature) for feature in snapshot.features],
-            "Features",
-        ),
+        titled("Features", listing(_FEATURE_COLUMNS, map(_feature_row, snapshot.features))),
     ]
     parts += [_plan_table(plan) for plan in snapshot.plans]
     for add_on in snapshot.add_ons:
         rows = [(each.feature, grant_text(each)) for each in add_on.entitlements]
         plans = f" (for {', '.join(add_on.plans)})" if add_on.plans else ""
-        parts.append(listing(("feature", "adds"), rows, f"Add-on {add_on.id}{plans}"))
+        parts.append(titled(f"Add-on {add_on.id}{plans}", listing(("feature", "adds"), rows)))
     return Group(*parts)
 
 
@@ -119,8 +107,8 @@ def _feature_row(feature: Feature) -> Sequence[str | Text]:
     return feature.id, kind, feature.unit, ", ".join(feature.values), outage
 
 
-def _plan_table(plan: PlanVersion) -> Table:
+def _plan_table(plan: PlanVersion) -> Group:
     upgrades = f", upgrades to {', '.join(plan.upgrades_to)}" if plan.upgrades_to else ""
     rows = [(each.feature, grant_text(each)) for each in plan.entitlements]
     title = f"Plan {plan.plan} (version {plan.version}{upgrades})"
-    return listing(("feature", "grants"), rows, title)
+    return titled(title, listing(("feature", "grants"), rows))

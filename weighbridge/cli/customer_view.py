@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from weighbridge.cli.entitlements_view import window_text
 from weighbridge.cli.instants import format_instant
 from weighbridge.cli.json_shapes import enum_label, message_to_json
-from weighbridge.cli.output import facts, listing, print_human, print_json
+from weighbridge.cli.output import facts, listing, listing_or, print_human, print_json, titled
 from weighbridge.v1 import sync_service_pb2, types_pb2
 from weighbridge.v1.admin_service_pb2 import Customer
 
@@ -34,9 +33,9 @@ _SUBSCRIPTION_COLUMNS: Final = (
 _OVERRIDE_COLUMNS: Final = ("feature", "resource", "grants", "from", "until")
 
 
-def customers_table(customers: Iterable[Customer]) -> Table:
+def customers_table(customers: Iterable[Customer]) -> RenderableType:
     """Return a line per customer."""
-    return listing(_COLUMNS, [_customer_row(customer) for customer in customers])
+    return listing_or("no customers", _COLUMNS, [_customer_row(each) for each in customers])
 
 
 def _customer_row(customer: Customer) -> tuple[str | Text, ...]:
@@ -88,10 +87,10 @@ def customer_view(customer: Customer) -> Group:
     ]
     if customer.subscriptions:
         subscriptions = [_subscription_row(each) for each in customer.subscriptions]
-        parts.append(listing(_SUBSCRIPTION_COLUMNS, subscriptions, "Subscriptions"))
+        parts.append(titled("Subscriptions", listing(_SUBSCRIPTION_COLUMNS, subscriptions)))
     if customer.overrides:
         overrides = [_override_row(each) for each in customer.overrides]
-        parts.append(listing(_OVERRIDE_COLUMNS, overrides, "Overrides"))
+        parts.append(titled("Overrides", listing(_OVERRIDE_COLUMNS, overrides)))
     return Group(*parts)
 
 

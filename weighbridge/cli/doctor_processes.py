@@ -23,6 +23,10 @@ from weighbridge.v1.sync_service_pb2 import SubscriptionMode
 _CLOCK_SKEW_S_MAX: Final = 3.0
 _PREFIX: Final = "weighbridge_sidecar_"
 _START: Final = "start it: weighbridge up; or name its address"
+_ADVICE: Final = {
+    ExitCode.UNAUTHENTICATED: "use the admin token of this control plane: --token-file",
+    ExitCode.UNAVAILABLE: f"{_START} with --control-plane",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +54,7 @@ def _control_plane_findings(targets: Targets) -> Iterator[Finding]:
         with control_plane.channel:
             response = control_plane.call(control_plane.admin.ListSidecars, ListSidecarsRequest())
     except CommandError as error:
-        advice = (
-            "use the admin token of this control plane: --token-file"
-            if error.exit_code is ExitCode.UNAUTHENTICATED
-            else f"{_START} with --control-plane"
-        )
+        advice = _ADVICE.get(error.exit_code, "see the control plane's log")
         yield fail("control plane", error.message, advice)
         return
     yield ok("control plane", f"{targets.control_plane} answers, and takes the token")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -52,14 +52,26 @@ def number(amount: int) -> Text:
     return Text(f"{amount:,}", justify="right")
 
 
-def listing(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str = "") -> Table:
+def listing(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
     """Return a table with a row per thing."""
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in row))
     return table
+
+
+def titled(title: str, table: Table) -> Group:
+    """Return a table under a line of its own: rich would fold a title to the table's width."""
+    return Group(Text(plain(title), style="bold"), table)
+
+
+def listing_or(
+    nothing: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]
+) -> RenderableType:
+    """Return a table, or what to say where there are no rows."""
+    return listing(columns, rows) if rows else Text(nothing, style="dim")
 
 
 def facts(rows: Iterable[tuple[str, str | Text]]) -> Table:

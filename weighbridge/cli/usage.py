@@ -12,7 +12,7 @@ from weighbridge.cli import options
 from weighbridge.cli.connection import open_control_plane
 from weighbridge.cli.instants import INSTANT_HELP, format_instant, parse_instant
 from weighbridge.cli.json_shapes import message_to_json
-from weighbridge.cli.output import listing, number, print_human, print_json
+from weighbridge.cli.output import listing_or, number, print_human, print_json
 from weighbridge.v1 import admin_service_pb2
 from weighbridge.v1.admin_service_pb2 import QueryUsageRequest, UsageRow
 
@@ -76,7 +76,7 @@ def usage(
         print_json(message_to_json(response))
         return
     columns = [group.value for group in groups] + ["amount", "calls"]
-    print_human(listing(columns, [_cells(row, groups) for row in response.rows]))
+    print_human(listing_or("no usage", columns, [_cells(row, groups) for row in response.rows]))
 
 
 def _cells(row: UsageRow, groups: tuple[Group, ...]) -> tuple[str | Text, ...]:
