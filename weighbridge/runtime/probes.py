@@ -6,6 +6,7 @@ import errno
 import socket
 import socketserver
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import BoundedSemaphore, Thread
@@ -19,6 +20,7 @@ from weighbridge.runtime.logs import get_logger
 
 CONNECTIONS_MAX: Final = 32
 REQUEST_TIMEOUT_S: Final = 10
+STOP_POLL_S: Final = 0.1
 PLAIN_TEXT: Final = "text/plain; charset=utf-8"
 
 _log = get_logger("probes")
@@ -51,7 +53,8 @@ class ProbeServer:
             self._server = _Server(self.host, self._wanted_port, self._is_ready, self._registry)
         except OSError as error:
             raise listening_error(self.host, self._wanted_port, error) from error
-        Thread(target=self._server.serve_forever, name="probes", daemon=True).start()
+        serve = partial(self._server.serve_forever, poll_interval=STOP_POLL_S)
+        Thread(target=serve, name="probes", daemon=True).start()
 
     def stop(self) -> None:
         """Stop listening. Stopping twice is fine."""

@@ -1,0 +1,1 @@
+"""What each connected sidecar must be sent."""
