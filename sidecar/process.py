@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from sidecar.core.book import UsageBook
 from sidecar.core.clock import ControlPlaneClock
-from sidecar.core.epochs import EpochIndexes
+from sidecar.core.epochs import EpochId, EpochIndexes
 from sidecar.core.gate import Gate, Moment
 from sidecar.core.keys import KeyTable
 from sidecar.core.link import Link
@@ -34,12 +34,15 @@ from sidecar.uplink.keeping import SnapshotKeeper
 from sidecar.uplink.sending import UsageSending
 from sidecar.uplink.session import Session
 from sidecar.uplink.stream import Uplink, UplinkSettings
+from weighbridge.rules.errors import UnavailableError
 from weighbridge.runtime import clock as machine
 from weighbridge.runtime.logs import get_logger
 from weighbridge.runtime.probes import ProbeServer
 
 TICK_S: Final = 0.05
 DRAIN_POLL_S: Final = 0.02
+PRUNE_INTERVAL_MS: Final = 60_000
+RECOVER_INTERVAL_MS: Final = 1_000
 
 
 class Sidecar:
@@ -52,14 +55,16 @@ class Sidecar:
         boot_ms = machine.boot_ms()
         self._store = SnapshotStore(directory)
         self._clock = ControlPlaneClock(boot_ms, machine.wall_ms())
-        self._journal = Journal.open(
+        self._journal = Journal(
             directory,
             JournalSettings(
-                bytes_max=settings.journal_bytes_max, fsync_interval_ms=settings.fsync_interval_ms
+                bytes_max=settings.journal_bytes_max,
+                fsync_interval_ms=settings.fsync_interval_ms,
+                keep_answers_ms=settings.idempotency_keep_s * 1000,
             ),
-            machine.boot_id(),
+            boot_id=machine.boot_id(),
+            now_ms=machine.wall_ms(),
         )
-        self._epochs = EpochIndexes()
         self.gate = Gate(
             SnapshotCache(settings.mode, settings.customers_max, frozenset(settings.customers)),
             UsageBook(),
@@ -67,9 +72,9 @@ class Sidecar:
             Link(boot_ms, settings.outage_after_ms),
             admit_unloaded=settings.admit_unloaded,
         )
-        self._applier = Applier(self.gate, self._epochs)
+        self._applier = Applier(self.gate, EpochIndexes(self._known_epochs))
         self._keeper = SnapshotKeeper(self._store, self._applier, self.gate, self._clock)
-        self._sending = UsageSending(self._journal, self.gate.book, self._epochs)
+        self._sending = UsageSending(self._journal, self.gate.book)
         self._session = Session(self.gate, self._journal, self._applier, self._sending, self._clock)
         self._watchers = Watchers()
         self._seam = Seam(self.gate, self._journal, self._moment)
@@ -80,6 +85,8 @@ class Sidecar:
             waiters_max=settings.waiters_max,
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._pruned_at_ms = 0
+        self._recover_at_ms = 0
         self._connect_parts()
 
     def _connect_parts(self) -> None:
@@ -177,8 +184,7 @@ class Sidecar:
         self._clock.assume(boot_ms, wall_ms, self._keeper.skew_ms())
         now_ms = self._clock.now_ms(boot_ms)
         keys_since_ms = now_ms - self._settings.idempotency_keep_s * 1000
-        records = replay_journal(self._journal, self.gate, self._epochs, keys_since_ms)
-        self._journal.epoch_index_of = self._epochs
+        records = replay_journal(self._journal, self.gate, keys_since_ms)
         restored = self._keeper.restore()
         if restored.confirmed_at_ms is not None:
             self.gate.link.confirmed(boot_ms - max(now_ms - restored.confirmed_at_ms, 0))
@@ -187,7 +193,7 @@ class Sidecar:
             records=records,
             snapshots=restored.items,
             snapshots_failed=restored.failed,
-            journal_problems=self._journal.problems,
+            problems=[problem.detail for problem in self._journal.problems],
         )
 
     def _make_probes(self, transport: ReferenceTransport) -> ProbeServer:
@@ -217,8 +223,8 @@ class Sidecar:
         problems = []
         if not self.gate.cache.is_complete:
             problems.append("no snapshot has been applied yet; is the control plane reachable?")
-        if not self._journal.is_writable:
-            problems.append("the journal cannot be written; usage is refused")
+        if self._journal.failure:
+            problems.append(f"usage is refused: {self._journal.failure}")
         return problems
 
     async def _tick(self) -> None:
@@ -226,7 +232,7 @@ class Sidecar:
             await asyncio.sleep(TICK_S)
             moment = self._moment()
             self._waiting.tick(moment)
-            self._journal.recover_if_broken()
+            self._look_after_journal(moment.now_ms)
             await self._server.set_serving(is_serving=not self._problems())
             evicted = self.gate.cache.evict(self._is_pinned)
             if evicted:
@@ -235,11 +241,26 @@ class Sidecar:
                 self._session.release(evicted)
                 await self._keeper.forget(evicted)
 
+    def _look_after_journal(self, now_ms: int) -> None:
+        if now_ms - self._pruned_at_ms >= PRUNE_INTERVAL_MS:
+            self._pruned_at_ms = now_ms
+            self._journal.prune(now_ms)
+            self.gate.keys.expire(now_ms)
+        if self._journal.failure and now_ms >= self._recover_at_ms:
+            self._recover_at_ms = now_ms + RECOVER_INTERVAL_MS
+            try:
+                self._journal.recover(now_ms)
+            except UnavailableError as error:
+                self._log.warning("the journal is still not usable", error=str(error))
+
+    def _known_epochs(self) -> list[tuple[EpochId, int]]:
+        return [(EpochId(e.sidecar_id, e.epoch), e.index) for e in self._journal.epochs()]
+
     def _is_pinned(self, customer: str) -> bool:
         return self._watchers.is_watched(customer) or self.gate.book.has_own(customer)
 
     def _renew_identity(self) -> None:
-        self._journal.renew_identity()
+        self._journal.renew_identity(self._moment().now_ms)
 
     def _write_addresses(self) -> None:
         """Say where this sidecar listens: ports may have been chosen by the system."""
@@ -258,7 +279,7 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    with DataDirectory(settings.data_dir) as directory:
+    with DataDirectory(settings.data_dir, machine.wall_ms()) as directory:
         running = Sidecar(settings, directory)
         await running.start()
         broken = asyncio.create_task(running.wait_broken())

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Final
+
 from sidecar.core.book import Units
-from sidecar.core.epochs import EpochId, EpochIndexes
 from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyedAnswer
 from sidecar.core.usage import Position
-from sidecar.journal import Journal, StoredRecord
+from sidecar.journal import START, Journal, StoredRecord
 from sidecar.wire.record import decode_record
 
+_SLICE_RECORDS: Final = 500
+_SLICE_BYTES: Final = 4 << 20
 
-def replay_journal(journal: Journal, gate: Gate, epochs: EpochIndexes, keys_since_ms: int) -> int:
+
+def replay_journal(journal: Journal, gate: Gate, keys_since_ms: int) -> int:
     """Take in unsettled records and those written since `keys_since_ms`; return how many.
 
     To be called before snapshots are restored: their totals then take out what they include.
+    Settled records that are older are in the totals on disk, which are saved within a second.
     """
-    for epoch in journal.epochs():
-        epochs.index(EpochId(epoch.sidecar_id, epoch.epoch))
     count = 0
-    for stored in journal.read_kept(keys_since_ms):
-        _replay(stored, gate, epochs)
+    for stored in _kept(journal, keys_since_ms):
+        _replay(stored, gate)
         count += 1
     return count
 
 
-def _replay(stored: StoredRecord, gate: Gate, epochs: EpochIndexes) -> None:
-    index = epochs.index(EpochId(stored.sidecar_id, stored.epoch))
-    position = Position(index, stored.number)
+def _kept(journal: Journal, since_ms: int) -> Iterator[StoredRecord]:
+    unsettled = journal.read_unsettled(START, 1, 0)
+    after = Position(*journal.position_before(since_ms))
+    if unsettled:
+        first = unsettled[0]
+        after = min(after, Position(first.epoch_index, first.number - 1))
+    while records := journal.read_after(after, _SLICE_RECORDS, _SLICE_BYTES):
+        for stored in records:
+            if stored.written_at_ms >= since_ms or not stored.is_settled:
+                yield stored
+        after = Position(records[-1].epoch_index, records[-1].number)
+
+
+def _replay(stored: StoredRecord, gate: Gate) -> None:
+    position = Position(stored.epoch_index, stored.number)
     keyed = 0
     for entry in decode_record(stored.payload).record.entries:
         units = Units(entry.occurred_at_unix_ms, entry.amount)

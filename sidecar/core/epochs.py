@@ -1,8 +1,8 @@
-"""The epochs of which this sidecar keeps records, numbered in the order they began."""
+"""Marks: how far the control plane has settled the records of an epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 
@@ -22,29 +22,22 @@ class RecordMark(NamedTuple):
 
 
 class EpochIndexes:
-    """Gives each epoch a small number, so that positions compare quickly."""
+    """Finds the small number by which positions name an epoch. `known` lists them all, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Callable[[], Iterable[tuple[EpochId, int]]]) -> None:
+        self._known = known
         self._indexes: dict[EpochId, int] = {}
-        self._epochs: list[EpochId] = []
-
-    def index(self, epoch: EpochId) -> int:
-        """Return the epoch's index; a new epoch gets the next."""
-        index = self._indexes.get(epoch)
-        if index is None:
-            index = self._indexes[epoch] = len(self._epochs)
-            self._epochs.append(epoch)
-        return index
-
-    def epoch(self, index: int) -> EpochId:
-        """Return the epoch with the index."""
-        return self._epochs[index]
 
     def included(self, marks: Iterable[RecordMark]) -> dict[int, int]:
         """Return marks by epoch index; marks of epochs not kept here say nothing."""
         found = {}
         for mark in marks:
-            index = self._indexes.get(EpochId(mark.sidecar_id, mark.epoch))
+            index = self._index(EpochId(mark.sidecar_id, mark.epoch))
             if index is not None:
                 found[index] = mark.number
         return found
+
+    def _index(self, epoch: EpochId) -> int | None:
+        if epoch not in self._indexes:
+            self._indexes = dict(self._known())
+        return self._indexes.get(epoch)

@@ -117,7 +117,7 @@ class Seam:
         number = self._journal.next_number
         if batch.entries:
             keyed = self._keyed_answers(asked, number)
-            failure = self._write(batch, keyed)
+            failure = self._write(batch, keyed, moment.now_ms)
         if failure is not None:
             # What was staged is undone, so calls that only ask are asked again without it.
             for item in asked:
@@ -165,13 +165,13 @@ class Seam:
             if isinstance(outcome, Decided) and outcome.is_recorded and outcome.request.key
         ]
 
-    def _write(self, batch: Batch, keyed: Sequence[bytes]) -> Status | None:
+    def _write(self, batch: Batch, keyed: Sequence[bytes], now_ms: int) -> Status | None:
         """Write the batch's record; where that fails, undo the batch and say why."""
         journal = self._journal
         identity = RecordId(journal.sidecar_id, journal.epoch, journal.next_number)
         record = encode_record(identity, batch.entries, keyed)
         try:
-            number = journal.append(record.payload, record.digest)
+            number = journal.append(record.payload, record.digest, now_ms)
         except WeighbridgeError as error:
             batch.rollback()
             return Status(status_of(error), str(error))

@@ -7,12 +7,14 @@ unacknowledged at once.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Final
 
 from sidecar.core.book import UsageBook
-from sidecar.core.epochs import EpochId, EpochIndexes, RecordMark
+from sidecar.core.epochs import RecordMark
+from sidecar.core.request import DIGEST_SIZE
 from sidecar.core.usage import Position
-from sidecar.journal import Journal
+from sidecar.journal import START, Journal, StoredRecord
 from sidecar.wire.record import decode_record
 from weighbridge.v1 import sync_service_pb2 as pb
 
@@ -20,17 +22,14 @@ BATCH_RECORDS_MAX: Final = 200
 BATCH_BYTES_MAX: Final = 1 << 20
 IN_FLIGHT_RECORDS_MAX: Final = 2_000
 
-_START: Final = Position(0, 0)
-
 
 class UsageSending:
     """The records on their way up."""
 
-    def __init__(self, journal: Journal, book: UsageBook, epochs: EpochIndexes) -> None:
+    def __init__(self, journal: Journal, book: UsageBook) -> None:
         self._journal = journal
         self._book = book
-        self._epochs = epochs
-        self._sent = _START
+        self._sent = Position(*START)
         self._in_flight = 0
         self.sent_records = 0
 
@@ -44,7 +43,7 @@ class UsageSending:
         for epoch in self._journal.epochs():
             number = marks.get((epoch.sidecar_id, epoch.epoch), 0)
             self._journal.settle(epoch.sidecar_id, epoch.epoch, number, now_ms)
-        self._sent = _START
+        self._sent = Position(*START)
         self._in_flight = 0
         self._forget_settled()
 
@@ -57,11 +56,10 @@ class UsageSending:
         if not records:
             return None
         last = records[-1]
-        index = self._epochs.index(EpochId(last.sidecar_id, last.epoch))
-        self._sent = Position(index, last.number)
+        self._sent = Position(last.epoch_index, last.number)
         self._in_flight += len(records)
         self.sent_records += len(records)
-        return pb.UsageBatch(records=[decode_record(stored.payload).record for stored in records])
+        return pb.UsageBatch(records=[_record_of(stored) for stored in records])
 
     def acknowledged(self, mark: RecordMark, now_ms: int) -> None:
         """Take in that the control plane has settled every record up to the mark."""
@@ -70,8 +68,16 @@ class UsageSending:
         self._forget_settled()
 
     def _forget_settled(self) -> None:
-        marks = [
-            RecordMark(epoch.sidecar_id, epoch.epoch, epoch.settled_number)
-            for epoch in self._journal.epochs()
-        ]
-        self._book.settled(self._epochs.included(marks))
+        self._book.settled({epoch.index: epoch.settled_number for epoch in self._journal.epochs()})
+
+
+def _record_of(stored: StoredRecord) -> pb.UsageRecord:
+    if stored.is_lost:
+        # Numbers are taken without gaps: an empty record in its place lets the later ones through.
+        return pb.UsageRecord(
+            sidecar_id=stored.sidecar_id,
+            epoch=stored.epoch,
+            number=stored.number,
+            digest=blake2b(b"", digest_size=DIGEST_SIZE).digest(),
+        )
+    return decode_record(stored.payload).record
