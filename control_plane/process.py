@@ -8,7 +8,6 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import Final
 
-import grpc
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from sqlalchemy import Connection
 
@@ -26,7 +25,6 @@ from weighbridge.runtime.clock import wall_ms
 from weighbridge.runtime.logs import get_logger
 from weighbridge.runtime.probes import ProbeServer
 from weighbridge.runtime.tokens import new_token, read_secret_file, write_secret_file
-from weighbridge.v1 import admin_service_pb2_grpc
 
 READY_TIMEOUT_S: Final = 2.0
 FROM_FILE: Final = "file"
@@ -46,8 +44,9 @@ class ControlPlane:
         self._database = Database(settings.effective_database_url, self._metrics.observe_database)
         self._library = CatalogLibrary()
         self._notices = ChangeNotices()
+        admin = AdminService(self._database, self._library, self._notices, wall_ms)
         self._server = ApiServer(
-            settings.listen_address, self._database, self._metrics.observe_call, self._add_services
+            settings.listen_address, self._database, self._metrics.observe_call, admin
         )
         probes = settings.probe_address
         self._probes = ProbeServer(probes.host, probes.port, self._problems, self._registry)
@@ -75,10 +74,6 @@ class ControlPlane:
         await self._server.stop(self._settings.stop_grace_s)
         await asyncio.to_thread(self._probes.stop)
         await asyncio.to_thread(self._database.close)
-
-    def _add_services(self, server: grpc.aio.Server) -> None:
-        admin = AdminService(self._database, self._library, self._notices, wall_ms)
-        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
 
     async def _register_tokens(self) -> None:
         settings = self._settings

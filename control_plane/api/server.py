@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from typing import Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from control_plane.api.admin_service import AdminService
 from control_plane.api.authentication import (
     ADMIN_SERVICE,
     SYNC_SERVICE,
@@ -20,6 +20,7 @@ from control_plane.settings import Address
 from control_plane.storage.database import Database
 from weighbridge.rules.errors import FailedPreconditionError
 from weighbridge.runtime.probes import listening_error
+from weighbridge.v1 import admin_service_pb2_grpc
 
 REQUEST_BYTES_MAX: Final = 16 << 20
 RESPONSE_BYTES_MAX: Final = 64 << 20
@@ -38,14 +39,12 @@ _OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
-AddServices = Callable[[grpc.aio.Server], None]
-
 
 class ApiServer:
     """Listens from `start` to `stop`; both belong to one event loop."""
 
     def __init__(
-        self, address: Address, database: Database, observe: CallObserver, add_services: AddServices
+        self, address: Address, database: Database, observe: CallObserver, admin: AdminService
     ) -> None:
         self._wanted = address
         self._port = address.port
@@ -56,7 +55,7 @@ class ApiServer:
             options=_OPTIONS,
             maximum_concurrent_rpcs=CALLS_MAX,
         )
-        add_services(self._server)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)

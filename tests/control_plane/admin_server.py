@@ -7,22 +7,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 from provisioned import NOW_MS
 
 from control_plane.api.admin_service import AdminService
-from control_plane.api.authentication import ADMIN_SERVICE, AuthenticationInterceptor
-from control_plane.api.errors import ErrorInterceptor
 from control_plane.api.metrics import ControlPlaneMetrics
+from control_plane.api.server import ApiServer
 from control_plane.provisioning import CatalogLibrary
 from control_plane.provisioning.access import Role, register_token
+from control_plane.settings import Address
 from control_plane.storage.database import Database
 from weighbridge.runtime.tokens import new_token
 from weighbridge.v1 import admin_service_pb2_grpc
-
-MESSAGE_BYTES_MAX = 16 << 20
 
 
 class RecordedNotices:
@@ -59,25 +55,14 @@ class AdminServer:
     async def serving(self) -> AsyncIterator[AdminServer]:
         """Serve until the context ends."""
         metrics = ControlPlaneMetrics(self.registry)
-        server = grpc.aio.server(
-            interceptors=[
-                ErrorInterceptor(metrics.observe_call),
-                AuthenticationInterceptor(self.database),
-            ],
-            options=[("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)],
-        )
-        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
-            AdminService(self.database, CatalogLibrary(), self.notices, self.now_ms),
-            server,
-        )
-        health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
-        reflection.enable_server_reflection([ADMIN_SERVICE, reflection.SERVICE_NAME], server)
-        self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        admin = AdminService(self.database, CatalogLibrary(), self.notices, self.now_ms)
+        server = ApiServer(Address("127.0.0.1", 0), self.database, metrics.observe_call, admin)
         await server.start()
+        self.address = server.address
         try:
             yield self
         finally:
-            await server.stop(None)
+            await server.stop(0)
 
     @asynccontextmanager
     async def stub(
