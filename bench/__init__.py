@@ -1,0 +1,1 @@
+"""Benchmarks: real processes, measured and checked. See README.md."""

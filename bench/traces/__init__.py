@@ -1,0 +1,1 @@
+"""Real usage traces through a running sidecar."""
