@@ -53,9 +53,9 @@ class Sidecar:
         self._directory = directory
         self._log = get_logger("sidecar")
         boot_ms = machine.boot_ms()
-        self._store = SnapshotStore(directory)
+        self._store = SnapshotStore(directory, machine.wall_ms())
         self._clock = ControlPlaneClock(boot_ms, machine.wall_ms())
-        self._journal = Journal(
+        self._journal = Journal.open(
             directory,
             JournalSettings(
                 bytes_max=settings.journal_bytes_max,

@@ -12,6 +12,7 @@ from sidecar.core.gate import Gate
 from sidecar.core.snapshots import Mode
 from sidecar.snapshot_store import SnapshotStore
 from sidecar.uplink.applying import ABSENT, CATALOG, CUSTOMER, TOTALS, Applier, Saved
+from weighbridge.rules.errors import UnavailableError
 from weighbridge.runtime.clock import boot_ms, wall_ms
 from weighbridge.runtime.logs import get_logger
 
@@ -84,13 +85,12 @@ class SnapshotKeeper:
         applier = self._applier
         unsaved, applier.unsaved = applier.unsaved, {}
         meta = self._meta()
-        work = self._work(list(unsaved.values()), meta)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except OSError as error:
+            await self._in_thread(lambda: self._store.save(put=unsaved.values(), meta=meta))
+        except UnavailableError as error:
             # The disk is full or gone. Nothing is lost but a fresh start's head start: what is
             # newer stays, and it is tried again.
-            self._log.exception("snapshots not saved", error=str(error))
+            self._log.warning("snapshots not saved", error=str(error))
             applier.unsaved = {**unsaved, **applier.unsaved}
 
     async def forget(self, customers: list[str]) -> None:
@@ -98,7 +98,11 @@ class SnapshotKeeper:
         ids = [(CUSTOMER, customer) for customer in customers]
         for key in ids:
             self._applier.unsaved.pop(key, None)
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.remove, ids)
+        try:
+            await self._in_thread(lambda: self._store.save(remove=ids))
+        except UnavailableError as error:
+            # They come back as stale customers at the next start, and are brought up to date then.
+            self._log.warning("snapshots not removed", error=str(error))
 
     def close(self) -> None:
         """Wait for what is being written."""
@@ -109,12 +113,8 @@ class SnapshotKeeper:
             if row.kind in (CATALOG, CUSTOMER, ABSENT, TOTALS):
                 yield Saved(row.kind, row.id, row.version, row.payload)
 
-    def _work(self, items: list[Saved], meta: dict[str, str]) -> Callable[[], None]:
-        # The revision goes last: it must not promise more than was written.
-        def write() -> None:
-            self._store.put_many(items, meta)
-
-        return write
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _meta(self) -> dict[str, str]:
         boot = boot_ms()
@@ -134,6 +134,5 @@ class SnapshotKeeper:
 
     def _subscribed(self) -> str:
         cache = self._gate.cache
-        if cache.mode is Mode.LISTED:
-            return ",".join([cache.mode.value, *sorted(cache.listed)])
-        return cache.mode.value
+        mode: str = cache.mode.value
+        return ",".join([mode, *sorted(cache.listed)]) if cache.mode is Mode.LISTED else mode
