@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import BigInteger, Connection, String, bindparam, func, select
 
 from control_plane.catalog import compile_catalog, load_document
 from control_plane.storage.tables import (
@@ -113,9 +113,7 @@ def catalog_versions(connection: Connection) -> dict[str, int]:
 
 def current_version(connection: Connection, catalog_id: str) -> int:
     """Return the current version of a catalog. Raises NotFoundError."""
-    version: int | None = connection.scalar(
-        select(catalog.c.current_version).where(catalog.c.id == catalog_id)
-    )
+    version: int | None = connection.scalar(_CURRENT_VERSION, {"catalog": catalog_id})
     if version is None:
         raise NotFoundError(f"catalog {catalog_id!r} does not exist")
     return version
@@ -165,11 +163,7 @@ def _summary(connection: Connection, loaded: Catalog, version: int) -> CatalogSu
 
 
 def _document(connection: Connection, catalog_id: str, version: int) -> str:
-    text: str | None = connection.scalar(
-        select(catalog_version.c.document).where(
-            catalog_version.c.catalog_id == catalog_id, catalog_version.c.version == version
-        )
-    )
+    text: str | None = connection.scalar(_DOCUMENT, {"catalog": catalog_id, "version": version})
     if text is None:
         raise NotFoundError(f"catalog {catalog_id!r} has no version {version}")
     return text
@@ -187,21 +181,32 @@ def _plan_numbers(connection: Connection, catalog_id: str, version: int) -> Mapp
 
 def _pinned_versions(connection: Connection, catalog_id: str) -> list[tuple[str, int, int]]:
     """List the plan versions that active subscriptions name, and what catalog version made them."""
-    query = (
-        select(plan_version.c.plan_id, plan_version.c.version, plan_version.c.catalog_version)
-        .distinct()
-        .select_from(subscription)
-        .join(customer, customer.c.id == subscription.c.customer_id)
-        .join(
-            plan_version,
-            (plan_version.c.catalog_id == customer.c.catalog_id)
-            & (plan_version.c.plan_id == subscription.c.plan_id)
-            & (plan_version.c.version == subscription.c.plan_version),
-        )
-        .where(
-            customer.c.catalog_id == catalog_id,
-            subscription.c.plan_version.is_not(None),
-            subscription.c.status == SubscriptionStatus.ACTIVE.value,
-        )
+    rows = connection.execute(_PINNED_VERSIONS, {"catalog": catalog_id})
+    return [(plan, version, made_by) for plan, version, made_by in rows.all()]
+
+
+# Built once: putting a statement together costs more than running it.
+
+_CATALOG: Final = bindparam("catalog", type_=String)
+_CURRENT_VERSION: Final = select(catalog.c.current_version).where(catalog.c.id == _CATALOG)
+_DOCUMENT: Final = select(catalog_version.c.document).where(
+    catalog_version.c.catalog_id == _CATALOG,
+    catalog_version.c.version == bindparam("version", type_=BigInteger),
+)
+_PINNED_VERSIONS: Final = (
+    select(plan_version.c.plan_id, plan_version.c.version, plan_version.c.catalog_version)
+    .distinct()
+    .select_from(subscription)
+    .join(customer, customer.c.id == subscription.c.customer_id)
+    .join(
+        plan_version,
+        (plan_version.c.catalog_id == customer.c.catalog_id)
+        & (plan_version.c.plan_id == subscription.c.plan_id)
+        & (plan_version.c.version == subscription.c.plan_version),
     )
-    return [(plan, version, made_by) for plan, version, made_by in connection.execute(query).all()]
+    .where(
+        customer.c.catalog_id == _CATALOG,
+        subscription.c.plan_version.is_not(None),
+        subscription.c.status == SubscriptionStatus.ACTIVE.value,
+    )
+)

@@ -19,7 +19,11 @@ from control_plane.provisioning.checks import (
 )
 from control_plane.provisioning.loading import CustomerRecord, load_records
 from control_plane.provisioning.revisions import next_revision
-from control_plane.provisioning.subscriptions import WantedSubscription, set_subscription
+from control_plane.provisioning.subscriptions import (
+    WantedSubscription,
+    insert_subscription,
+    require_offered,
+)
 from control_plane.storage.tables import catalog, customer, resource
 from weighbridge.rules.catalog import CustomerStatus
 from weighbridge.rules.errors import (
@@ -65,14 +69,18 @@ def create_customer(
     require_distinct("resources", new.resources)
     require_optional_id("plan", new.plan)
     catalog_id = _catalog_of(connection, new.catalog)
+    wanted = WantedSubscription(customer=new.id, plan=new.plan)
+    if new.plan:
+        require_offered(connection, library.load(connection, catalog_id), wanted)
     if connection.execute(select(customer.c.id).where(customer.c.id == new.id)).first():
         raise AlreadyExistsError(f"customer {new.id!r} already exists")
+    version = next_revision(connection, now_ms)
     values = {
         "id": new.id,
         "name": new.name,
         "catalog_id": catalog_id,
         "status": CustomerStatus.ACTIVE.value,
-        "version": next_revision(connection, now_ms),
+        "version": version,
         "created_at_ms": now_ms,
     }
     connection.execute(insert(customer).values(values))
@@ -80,8 +88,7 @@ def create_customer(
         rows = [{"customer_id": new.id, "id": name} for name in new.resources]
         connection.execute(insert(resource), rows)
     if new.plan:
-        wanted = WantedSubscription(customer=new.id, plan=new.plan)
-        return set_subscription(connection, library, wanted, now_ms)
+        insert_subscription(connection, wanted, version, now_ms, now_ms)
     return load_record(connection, new.id)
 
 

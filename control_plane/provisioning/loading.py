@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Subquery, case, func, select
+from sqlalchemy import BindParameter, Connection, Subquery, bindparam, case, func, select
 
 from control_plane.provisioning.rows import override_from_row, subscription_from_row
 from control_plane.storage.tables import (
@@ -75,14 +75,14 @@ def load_records(connection: Connection, ids: Iterable[str]) -> list[CustomerRec
 
 
 def _load_chunk(connection: Connection, ids: Sequence[str]) -> list[CustomerRecord]:
-    resources = _resources(connection, ids)
-    subscriptions = _subscriptions(connection, ids)
-    overrides = _overrides(connection, ids)
-    query = (
-        select(customer, catalog.c.current_version)
-        .join(catalog, catalog.c.id == customer.c.catalog_id)
-        .where(customer.c.id.in_(ids))
-    )
+    asked = {"ids": list(ids)}
+    resources: Grouped[str] = defaultdict(list)
+    for row in connection.execute(_RESOURCES, asked):
+        resources[row.customer_id].append(row.id)
+    overrides: Grouped[Override] = defaultdict(list)
+    for row in connection.execute(_OVERRIDES, asked):
+        overrides[row.customer_id].append(override_from_row(row))
+    subscriptions = _load_subscriptions(connection, asked)
     found = {
         row.id: CustomerRecord(
             Customer(
@@ -98,37 +98,29 @@ def _load_chunk(connection: Connection, ids: Sequence[str]) -> list[CustomerReco
             name=row.name,
             created_at_ms=row.created_at_ms,
         )
-        for row in connection.execute(query)
+        for row in connection.execute(_CUSTOMERS, asked)
     }
     return [found[customer_id] for customer_id in ids if customer_id in found]
 
 
-def _resources(connection: Connection, ids: Sequence[str]) -> Grouped[str]:
-    grouped: Grouped[str] = defaultdict(list)
-    query = select(resource).where(resource.c.customer_id.in_(ids)).order_by(resource.c.id)
-    for row in connection.execute(query):
-        grouped[row.customer_id].append(row.id)
-    return grouped
-
-
-def _subscriptions(connection: Connection, ids: Sequence[str]) -> Grouped[Subscription]:
-    last = _last_subscriptions(ids)
+def _load_subscriptions(
+    connection: Connection, asked: dict[str, list[str]]
+) -> Grouped[Subscription]:
     add_ons: Grouped[SubscribedAddOn] = defaultdict(list)
-    bought = subscription_add_on
-    query = (
-        select(bought)
-        .where(bought.c.subscription_id.in_(select(last.c.id)))
-        .order_by(bought.c.add_on_id)
-    )
-    for row in connection.execute(query):
+    for row in connection.execute(_ADD_ONS, asked):
         add_ons[row.subscription_id].append(SubscribedAddOn(row.add_on_id, row.quantity))
     grouped: Grouped[Subscription] = defaultdict(list)
-    for row in connection.execute(select(last).order_by(last.c.resource_id)):
+    for row in connection.execute(_SUBSCRIPTIONS, asked):
         grouped[row.customer_id].append(subscription_from_row(row, tuple(add_ons[row.id])))
     return grouped
 
 
-def _last_subscriptions(ids: Sequence[str]) -> Subquery:
+# Built once: putting a statement together costs more than running it.
+
+_IDS: Final[BindParameter[list[str]]] = bindparam("ids", expanding=True)
+
+
+def _last_subscriptions() -> Subquery:
     """Select, per customer and resource, the active subscription, else the one that ended last."""
     table = subscription
     is_active = table.c.status == SubscriptionStatus.ACTIVE.value
@@ -142,17 +134,25 @@ def _last_subscriptions(ids: Sequence[str]) -> Subquery:
     rank = func.row_number().over(
         partition_by=(table.c.customer_id, table.c.resource_id), order_by=newest_first
     )
-    ranked = select(table, rank.label("rank")).where(table.c.customer_id.in_(ids)).subquery()
+    ranked = select(table, rank.label("rank")).where(table.c.customer_id.in_(_IDS)).subquery()
     return select(ranked).where(ranked.c.rank == 1).subquery()
 
 
-def _overrides(connection: Connection, ids: Sequence[str]) -> Grouped[Override]:
-    grouped: Grouped[Override] = defaultdict(list)
-    query = (
-        select(override)
-        .where(override.c.customer_id.in_(ids))
-        .order_by(override.c.resource_id, override.c.feature_id)
-    )
-    for row in connection.execute(query):
-        grouped[row.customer_id].append(override_from_row(row))
-    return grouped
+_LAST: Final = _last_subscriptions()
+_SUBSCRIPTIONS: Final = select(_LAST).order_by(_LAST.c.resource_id)
+_ADD_ONS: Final = (
+    select(subscription_add_on)
+    .where(subscription_add_on.c.subscription_id.in_(select(_LAST.c.id)))
+    .order_by(subscription_add_on.c.add_on_id)
+)
+_CUSTOMERS: Final = (
+    select(customer, catalog.c.current_version)
+    .join(catalog, catalog.c.id == customer.c.catalog_id)
+    .where(customer.c.id.in_(_IDS))
+)
+_RESOURCES: Final = select(resource).where(resource.c.customer_id.in_(_IDS)).order_by(resource.c.id)
+_OVERRIDES: Final = (
+    select(override)
+    .where(override.c.customer_id.in_(_IDS))
+    .order_by(override.c.resource_id, override.c.feature_id)
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import Connection, insert, select, update
 
 from control_plane.storage.tables import environment
@@ -9,17 +11,21 @@ from control_plane.storage.tables import environment
 
 def current_revision(connection: Connection) -> int:
     """Return the revision of the last change; 0 where nothing was ever changed."""
-    return connection.execute(select(environment.c.revision)).scalar_one_or_none() or 0
+    return connection.execute(_CURRENT).scalar_one_or_none() or 0
 
 
 def next_revision(connection: Connection, now_ms: int) -> int:
     """Take the next revision. Its row stays locked until the transaction ends."""
-    taken: int | None = connection.execute(
-        update(environment)
-        .values(revision=environment.c.revision + 1)
-        .returning(environment.c.revision)
-    ).scalar_one_or_none()
+    taken: int | None = connection.execute(_TAKE_NEXT).scalar_one_or_none()
     if taken is not None:
         return taken
     connection.execute(insert(environment).values(id=1, revision=1, created_at_ms=now_ms))
     return 1
+
+
+_CURRENT: Final = select(environment.c.revision)
+_TAKE_NEXT: Final = (
+    update(environment)
+    .values(revision=environment.c.revision + 1)
+    .returning(environment.c.revision)
+)

@@ -64,13 +64,14 @@ def set_subscription(
     """
     row = require_customer(connection, "customer", wanted.customer)
     require_resource(connection, wanted.customer, wanted.resource)
-    _require_offered(connection, library.load(connection, row.catalog_id), wanted)
+    require_offered(connection, library.load(connection, row.catalog_id), wanted)
     before = active_subscription(connection, wanted.customer, wanted.resource)
     if before is None or not _is_the_same(before, wanted):
         version = take_version(connection, wanted.customer, now_ms)
         if before is not None:
             _end(connection, before.id, now_ms)
-        _insert(connection, f"sub-{version}", wanted, before, now_ms)
+        anchor_ms = now_ms if before is None else before.anchor_ms
+        insert_subscription(connection, wanted, version, anchor_ms, now_ms)
     return load_record(connection, wanted.customer)
 
 
@@ -109,7 +110,7 @@ def active_subscription(
     return subscription_from_row(row, tuple(SubscribedAddOn(*add_on) for add_on in add_ons))
 
 
-def _require_offered(connection: Connection, catalog: Catalog, wanted: WantedSubscription) -> None:
+def require_offered(connection: Connection, catalog: Catalog, wanted: WantedSubscription) -> None:
     """Check the wish itself, then that the catalog has the plan, its version and the add-ons."""
     require_id("plan", wanted.plan)
     if wanted.anchor_ms is not None:
@@ -174,16 +175,15 @@ def _end(connection: Connection, subscription_id: str, now_ms: int) -> None:
     )
 
 
-def _insert(
+def insert_subscription(
     connection: Connection,
-    subscription_id: str,
     wanted: WantedSubscription,
-    before: Subscription | None,
+    version: int,
+    anchor_ms: int,
     now_ms: int,
 ) -> None:
-    anchor_ms = wanted.anchor_ms
-    if anchor_ms is None:
-        anchor_ms = now_ms if before is None else before.anchor_ms
+    """Insert what is checked, as part of that version; `anchor_ms` where none is wanted."""
+    subscription_id = f"sub-{version}"
     values = {
         "id": subscription_id,
         "customer_id": wanted.customer,
@@ -191,7 +191,7 @@ def _insert(
         "plan_id": wanted.plan,
         "plan_version": wanted.plan_version,
         "status": SubscriptionStatus.ACTIVE.value,
-        "anchor_ms": anchor_ms,
+        "anchor_ms": anchor_ms if wanted.anchor_ms is None else wanted.anchor_ms,
         "starts_at_ms": now_ms,
         "created_at_ms": now_ms,
     }
