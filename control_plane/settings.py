@@ -6,6 +6,7 @@ capitals.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple, Self
@@ -18,6 +19,9 @@ from weighbridge.rules.errors import InvalidArgumentError
 
 PREFIX: Final = "WEIGHBRIDGE_CONTROL_PLANE_"
 PORT_MAX: Final = 65_535
+
+# Kubernetes gives every pod such variables of each service; ours may well be named so.
+_OF_A_SERVICE: Final = re.compile(r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?")
 
 
 class Address(NamedTuple):
@@ -108,7 +112,7 @@ def settings_from_environment(environment: Mapping[str, str]) -> Settings:
     given = {
         name.removeprefix(PREFIX).lower(): text
         for name, text in environment.items()
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and not _OF_A_SERVICE.fullmatch(name.removeprefix(PREFIX))
     }
     unknown = sorted(given.keys() - Settings.model_fields.keys())
     if unknown:

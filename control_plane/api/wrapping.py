@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -47,8 +47,9 @@ def _wrap_call(behaviour: Callable[..., Any], around: Around) -> Callable[..., A
 
 def _wrap_generator(behaviour: Callable[..., Any], around: Around) -> Callable[..., Any]:
     async def stream(requests: Any, context: Context) -> AsyncIterator[Any]:
-        async with around(context):
-            async for response in behaviour(requests, context):
+        # Closed here and now when the caller leaves, not when the collector finds it.
+        async with around(context), aclosing(behaviour(requests, context)) as responses:
+            async for response in responses:
                 yield response
 
     return stream

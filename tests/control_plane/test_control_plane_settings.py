@@ -40,6 +40,12 @@ def test_all_from_the_environment() -> None:
     assert settings.heartbeat_interval_ms == 500
 
 
+def test_variables_that_kubernetes_makes_of_a_service_are_none_of_ours() -> None:
+    names = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT", "PORT_7710_TCP_ADDR")
+    environment = {PREFIX + name: "tcp://10.0.0.1:7710" for name in names}
+    assert settings_from_environment(environment) == settings_from_environment({})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
