@@ -254,7 +254,7 @@ class Sidecar:
                 self._log.warning("the journal is still not usable", error=str(error))
 
     def _known_epochs(self) -> list[tuple[EpochId, int]]:
-        return [(EpochId(e.sidecar_id, e.epoch), e.index) for e in self._journal.epochs()]
+        return [(EpochId(e.sidecar_id, e.epoch), e.epoch_index) for e in self._journal.epochs()]
 
     def _is_pinned(self, customer: str) -> bool:
         return self._watchers.is_watched(customer) or self.gate.book.has_own(customer)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from sidecar.core.epochs import EpochIndexes, RecordMark
 from sidecar.core.gate import Gate
 from sidecar.wire.snapshot import SnapshotReader
@@ -95,7 +97,7 @@ class Applier:
             for item in by_kind[kind]:
                 try:
                     restore(item)
-                except (WeighbridgeError, ValueError) as error:
+                except (WeighbridgeError, DecodeError) as error:
                     failed.append((item, str(error)))
         self.unsaved.clear()
         return failed

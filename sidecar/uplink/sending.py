@@ -68,7 +68,9 @@ class UsageSending:
         self._forget_settled()
 
     def _forget_settled(self) -> None:
-        self._book.settled({epoch.index: epoch.settled_number for epoch in self._journal.epochs()})
+        self._book.settled(
+            {epoch.epoch_index: epoch.settled_number for epoch in self._journal.epochs()}
+        )
 
 
 def _record_of(stored: StoredRecord) -> pb.UsageRecord:
