@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from weighbridge.rules.rating.prices import Price, Proration
 from weighbridge.rules.window import Window
 
 
@@ -107,7 +108,10 @@ class UpgradeOffer:
 
 @dataclass(frozen=True, slots=True)
 class PlanVersion:
-    """A plan as one catalog version had it, inheritance resolved."""
+    """A plan as one catalog version had it, inheritance resolved.
+
+    `prices` are in one or more currencies; a subscription pays those in its own.
+    """
 
     plan: str
     version: int
@@ -115,6 +119,8 @@ class PlanVersion:
     entitlements: Mapping[str, Entitlement]
     upgrades_to: tuple[str, ...] = ()
     offer: UpgradeOffer = UpgradeOffer()
+    prices: tuple[Price, ...] = ()
+    proration: Proration = Proration.TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,7 @@ class AddOn:
     entitlements: Mapping[str, Entitlement]
     plans: tuple[str, ...] = ()
     offer: UpgradeOffer = UpgradeOffer()
+    prices: tuple[Price, ...] = ()
 
     def suits(self, plan: str) -> bool:
         """Whether it can be added to the plan."""
