@@ -26,6 +26,7 @@ _MARK: Final = {
     admin_service_pb2.CHANGE_KIND_REMOVED: Text("-", style="bold red"),
     admin_service_pb2.CHANGE_KIND_CHANGED: Text("~", style="bold yellow"),
 }
+_COUNTED: Final = {types_pb2.FEATURE_TYPE_METERED, types_pb2.FEATURE_TYPE_NUMBER}
 _FEATURE_COLUMNS: Final = ("feature", "type", "unit", "values", "in an outage")
 
 
@@ -89,9 +90,10 @@ def catalog_view(response: GetCatalogResponse) -> Group:
         ),
         titled("Features", listing(_FEATURE_COLUMNS, map(_feature_row, snapshot.features))),
     ]
-    parts += [_plan_table(plan) for plan in snapshot.plans]
+    counted = {feature.id for feature in snapshot.features if feature.type in _COUNTED}
+    parts += [_plan_table(plan, counted) for plan in snapshot.plans]
     for add_on in snapshot.add_ons:
-        rows = [(each.feature, grant_text(each)) for each in add_on.entitlements]
+        rows = _grant_rows(add_on.entitlements, counted)
         plans = f" (for {', '.join(add_on.plans)})" if add_on.plans else ""
         parts.append(titled(f"Add-on {add_on.id}{plans}", listing(("feature", "adds"), rows)))
     return Group(*parts)
@@ -107,8 +109,17 @@ def _feature_row(feature: Feature) -> Sequence[str | Text]:
     return feature.id, kind, feature.unit, ", ".join(feature.values), outage
 
 
-def _plan_table(plan: PlanVersion) -> Group:
+def _grant_rows(
+    entitlements: Iterable[types_pb2.Entitlement], counted: set[str]
+) -> list[tuple[str, str]]:
+    return [
+        (each.feature, grant_text(each, is_counted=each.feature in counted))
+        for each in entitlements
+    ]
+
+
+def _plan_table(plan: PlanVersion, counted: set[str]) -> Group:
     upgrades = f", upgrades to {', '.join(plan.upgrades_to)}" if plan.upgrades_to else ""
-    rows = [(each.feature, grant_text(each)) for each in plan.entitlements]
+    rows = _grant_rows(plan.entitlements, counted)
     title = f"Plan {plan.plan} (version {plan.version}{upgrades})"
     return titled(title, listing(("feature", "grants"), rows))

@@ -118,8 +118,11 @@ def _override_row(override: sync_service_pb2.Override) -> tuple[str, ...]:
     return override.entitlement.feature, override.resource, grant, starts, expires
 
 
-def grant_text(entitlement: types_pb2.Entitlement) -> str:
-    """Return what an entitlement grants, such as `1,000 (hard, calendar month)`."""
+def grant_text(entitlement: types_pb2.Entitlement, *, is_counted: bool = False) -> str:
+    """Return what an entitlement grants, such as `month 1,000 (hard, calendar month)`.
+
+    `is_counted`: of a metered or number feature, where no limit means unlimited.
+    """
     if not entitlement.enabled:
         return "no"
     if entitlement.HasField("number"):
@@ -128,7 +131,7 @@ def grant_text(entitlement: types_pb2.Entitlement) -> str:
         return ", ".join(entitlement.values)
     if entitlement.limits:
         return "; ".join(_limit_text(limit) for limit in entitlement.limits)
-    return "yes"
+    return "unlimited" if is_counted else "yes"
 
 
 def _limit_text(limit: types_pb2.Limit) -> str:

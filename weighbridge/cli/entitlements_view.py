@@ -58,7 +58,7 @@ def _grant(feature: types_pb2.FeatureEntitlement) -> Text:
         return Text(f"{feature.number:,} {feature.unit}".strip())
     if feature.type == types_pb2.FEATURE_TYPE_ENUM:
         return Text(", ".join(feature.values))
-    if feature.type == types_pb2.FEATURE_TYPE_METERED:
+    if feature.type in {types_pb2.FEATURE_TYPE_METERED, types_pb2.FEATURE_TYPE_NUMBER}:
         return Text(f"unlimited {feature.unit}".strip())
     return Text("yes", style="green")
 
