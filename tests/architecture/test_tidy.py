@@ -217,3 +217,10 @@ def test_links_resolve(path: Path) -> None:
             broken += [] if anchor in anchors else [target]
 
     assert not broken
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = ROOT / "docs" / "adr"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+
+    assert not [page.name for page in folder.glob("0*.md") if f"({page.name})" not in index]

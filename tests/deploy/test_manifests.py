@@ -82,7 +82,7 @@ def test_pods_run_as_nobody_special(name: str, pod: Document) -> None:
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert spec["automountServiceAccountToken"] is False
-    # Else Kubernetes sets variables such as WEIGHBRIDGE_CONTROL_PLANE_PORT, which are no settings.
+    # Else Kubernetes sets variables that look like settings.
     assert spec["enableServiceLinks"] is False
 
 
