@@ -6,6 +6,7 @@ import asyncio
 import signal
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
+from random import SystemRandom
 from typing import Final
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -14,9 +15,15 @@ from sqlalchemy import Connection
 from control_plane.api.admin_service import AdminService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer
+from control_plane.api.sync_service import SyncService
+from control_plane.metering.ingest import Settlement
+from control_plane.metering.queue import IngestQueue
+from control_plane.metering.retention import prune
 from control_plane.provisioning import CatalogLibrary, current_revision
 from control_plane.provisioning.access import Role, register_token
 from control_plane.publishing.notices import ChangeNotices
+from control_plane.publishing.publisher import Publisher
+from control_plane.publishing.sessions import SessionRegistry
 from control_plane.settings import Settings
 from control_plane.storage.database import Database
 from control_plane.storage.lock import locked_database
@@ -27,38 +34,75 @@ from weighbridge.runtime.probes import ProbeServer
 from weighbridge.runtime.tokens import new_token, read_secret_file, write_secret_file
 
 READY_TIMEOUT_S: Final = 2.0
+PRUNE_INTERVAL_S: Final = 600.0
 FROM_FILE: Final = "file"
 
 _log = get_logger("control_plane")
 
 
 class ControlPlane:
-    """One running control plane. `start` and `stop` belong to one event loop."""
+    """One running control plane. All of it belongs to one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
-        self._metrics = ControlPlaneMetrics(self._registry)
-        self._database = Database(settings.effective_database_url, self._metrics.observe_database)
-        self._library = CatalogLibrary()
-        self._notices = ChangeNotices()
-        admin = AdminService(self._database, self._library, self._notices, wall_ms)
-        self._server = ApiServer(
-            settings.listen_address, self._database, self._metrics.observe_call, admin
-        )
-        probes = settings.probe_address
-        self._probes = ProbeServer(probes.host, probes.port, self._problems, self._registry)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = asyncio.get_running_loop()
         self._state = "starting"
+        self._tasks: list[asyncio.Task[None]] = []
+        metrics = self._metrics = self._make_metrics()
+        library = CatalogLibrary()
+        database = self._database = Database(
+            settings.effective_database_url, metrics.observe_database
+        )
+        notices, self._sidecars = ChangeNotices(), SessionRegistry()
+        self._publisher = Publisher(database, library, notices, self._sidecars, wall_ms)
+        self._queue = IngestQueue(database, library, wall_ms, SystemRandom())
+        self._sync = SyncService(
+            database,
+            library,
+            self._publisher,
+            self._queue,
+            wall_ms,
+            settings.heartbeat_interval_ms,
+        )
+        self._server = ApiServer(
+            settings.listen_address,
+            database,
+            metrics.observe_call,
+            AdminService(database, library, notices, self._sidecars, wall_ms),
+            self._sync,
+        )
+        self._connect_metrics()
+
+    def _make_metrics(self) -> ControlPlaneMetrics:
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        probes = self._settings.probe_address
+        self._probes = ProbeServer(probes.host, probes.port, self._problems, registry)
+        return ControlPlaneMetrics(registry)
+
+    def _connect_metrics(self) -> None:
+        metrics = self._metrics
+
+        def settled(settlement: Settlement) -> None:
+            metrics.observe_settlement(settlement)
+            self._publisher.usage_settled()
+
+        self._queue.on_settled = settled
+        self._sync.on_nack = metrics.nacks.inc
+        self._sync.snapshots_pushed = metrics.messages_sent
+        metrics.count_sidecars(self._sidecars.__len__)
 
     async def start(self) -> None:
         """Migrate, register the tokens, and listen. Raises WeighbridgeError saying why not."""
-        self._loop = asyncio.get_running_loop()
         self._probes.start()
         await asyncio.to_thread(self._database.migrate)
         await self._register_tokens()
+        await self._publisher.start()
+        self._tasks = [
+            asyncio.create_task(work)
+            for work in (self._publisher.run(), self._queue.run(), self._prune())
+        ]
         await self._server.start()
         self._state = ""
         _log.info(
@@ -68,12 +112,32 @@ class ControlPlane:
             data_dir=str(self._settings.data_dir),
         )
 
+    async def wait_broken(self) -> None:
+        """Return only where a part failed for good, by raising why."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
     async def stop(self) -> None:
         """Take no new calls, answer the open ones, and close. Also after a start that failed."""
         self._state = "stopping"
         await self._server.stop(self._settings.stop_grace_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._publisher.close()
         await asyncio.to_thread(self._probes.stop)
         await asyncio.to_thread(self._database.close)
+
+    async def _prune(self) -> None:
+        while True:
+            try:
+                while await self._database.write(lambda connection: prune(connection, wall_ms())):
+                    # Between two pages, so that settling usage never waits for all of them.
+                    await asyncio.sleep(0)
+            except UnavailableError as error:
+                _log.warning("old keys and digests not removed; tried again", error=str(error))
+            await asyncio.sleep(PRUNE_INTERVAL_S)
 
     async def _register_tokens(self) -> None:
         settings = self._settings
@@ -93,7 +157,7 @@ class ControlPlane:
 
     def _problems(self) -> list[str]:
         """Say what is in the way of serving. Called by the probes, on a thread of theirs."""
-        if self._state or self._loop is None:
+        if self._state:
             return [self._state]
         # Through the loop, so that a loop that hangs is not ready either.
         asked = asyncio.run_coroutine_threadsafe(self._database.read(current_revision), self._loop)
@@ -121,7 +185,7 @@ def token_from_file(path: Path) -> str:
 
 
 async def run(settings: Settings) -> None:
-    """Run a control plane until SIGTERM or SIGINT."""
+    """Run a control plane until SIGTERM or SIGINT. Raises what it failed for."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -131,11 +195,21 @@ async def run(settings: Settings) -> None:
         running = ControlPlane(settings)
         try:
             await running.start()
-            await stopping.wait()
+            await _until_stopped(running, stopping)
             _log.info("control plane stops")
         finally:
             await running.stop()
     _log.info("control plane stopped")
+
+
+async def _until_stopped(running: ControlPlane, stopping: asyncio.Event) -> None:
+    broken = asyncio.create_task(running.wait_broken())
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait((broken, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if broken.done():
+        broken.result()
+    broken.cancel()
 
 
 def _make_directory(path: Path) -> None:

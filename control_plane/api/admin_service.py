@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -14,20 +14,19 @@ from control_plane.metering.queries import query_usage
 from control_plane.provisioning import CatalogLibrary, CatalogSource
 from control_plane.provisioning.applying import AppliedCatalog
 from control_plane.provisioning.loading import CustomerRecord
+from control_plane.publishing.sessions import SessionRegistry
+from control_plane.publishing.notices import ChangeNotices
+from control_plane.publishing.sessions import SessionRegistry
 from control_plane.storage.database import Database
 from control_plane.wire import administration as wire
 from control_plane.wire.enums import CUSTOMER_STATUSES, enum_from_proto
+from control_plane.wire.publishing import session_to_proto
+from control_plane.wire.publishing import session_to_proto
 from weighbridge.v1 import admin_service_pb2 as pb
 from weighbridge.v1 import admin_service_pb2_grpc
+from weighbridge.v1.sync_service_pb2 import SUBSCRIPTION_MODE_ALL
 
 T = TypeVar("T")
-
-
-class Notices(Protocol):
-    """Where a change is told once it is committed."""
-
-    def publish(self, customers: Iterable[str] = (), catalogs: Iterable[str] = ()) -> None:
-        """Tell which customers and catalogs have a new version."""
 
 
 class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
@@ -38,11 +37,14 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         database: Database,
         library: CatalogLibrary,
         notices: Notices,
+        registry: SessionRegistry,
         now_ms: Callable[[], int],
     ) -> None:
+        self._registry = registry
         self._database = database
         self._library = library
         self._notices = notices
+        self._registry = registry
         self._now_ms = now_ms
         self._committing: set[asyncio.Future[Any]] = set()
 
@@ -198,6 +200,16 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         rows = await self._database.read(lambda connection: query_usage(connection, query))
         return pb.QueryUsageResponse(rows=[wire.usage_row_to_proto(row) for row in rows])
 
+    async def ListSidecars(
+        self, request: pb.ListSidecarsRequest, context: Context
+    ) -> pb.ListSidecarsResponse:
+        customers = await self._database.read(provisioning.count_customers)
+        sidecars = [session_to_proto(session) for session in self._registry.all()]
+        for sidecar in sidecars:
+            if sidecar.mode == SUBSCRIPTION_MODE_ALL:
+                sidecar.customers = customers
+        return pb.ListSidecarsResponse(sidecars=sidecars)
+
     async def _change(self, change: Callable[[Connection, int], CustomerRecord]) -> pb.Customer:
         """Change one customer in a transaction, and tell so after it is committed."""
 
@@ -209,6 +221,12 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
             return record
 
         return wire.customer_record_to_proto(await self._through(commit()))
+
+    async def ListSidecars(
+        self, request: pb.ListSidecarsRequest, context: Context
+    ) -> pb.ListSidecarsResponse:
+        sessions = self._registry.all()
+        return pb.ListSidecarsResponse(sidecars=[session_to_proto(s) for s in sessions])
 
     async def _through(self, committing: Coroutine[Any, Any, T]) -> T:
         """Go through with a commit and its notice, even when the caller leaves meanwhile."""

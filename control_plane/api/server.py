@@ -16,11 +16,13 @@ from control_plane.api.authentication import (
     AuthenticationInterceptor,
 )
 from control_plane.api.errors import CallObserver, ErrorInterceptor
+from control_plane.api.sync_service import SyncService
+from control_plane.api.sync_service import SyncService
 from control_plane.settings import Address
 from control_plane.storage.database import Database
 from weighbridge.rules.errors import FailedPreconditionError
 from weighbridge.runtime.probes import listening_error
-from weighbridge.v1 import admin_service_pb2_grpc
+from weighbridge.v1 import admin_service_pb2_grpc, sync_service_pb2_grpc
 
 REQUEST_BYTES_MAX: Final = 16 << 20
 RESPONSE_BYTES_MAX: Final = 64 << 20
@@ -44,8 +46,14 @@ class ApiServer:
     """Listens from `start` to `stop`; both belong to one event loop."""
 
     def __init__(
-        self, address: Address, database: Database, observe: CallObserver, admin: AdminService
+        self,
+        address: Address,
+        database: Database,
+        observe: CallObserver,
+        admin: AdminService,
+        sync: SyncService,
     ) -> None:
+        self._sync = sync
         self._wanted = address
         self._port = address.port
         self._health = health.aio.HealthServicer()
@@ -55,7 +63,10 @@ class ApiServer:
             options=_OPTIONS,
             maximum_concurrent_rpcs=CALLS_MAX,
         )
+        self._sync = sync
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._server)
+        sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, self._server)
+        sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -77,8 +88,10 @@ class ApiServer:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_s: float) -> None:
-        """Say so to who watches, take no new calls, and give the open ones that long."""
+        """Say so to who watches, end streams, take no new calls, and give open ones that long."""
+        self._sync.stop()
         await self._health.enter_graceful_shutdown()
+        self._sync.stop()
         await self._server.stop(grace_s)
 
 

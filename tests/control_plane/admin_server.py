@@ -16,6 +16,7 @@ from control_plane.api.server import ApiServer
 from control_plane.provisioning import CatalogLibrary
 from control_plane.provisioning.access import Role, register_token
 from control_plane.settings import Address
+from control_plane.publishing.sessions import SessionRegistry
 from control_plane.storage.database import Database
 from weighbridge.runtime.tokens import new_token
 from weighbridge.v1 import admin_service_pb2_grpc
@@ -55,7 +56,9 @@ class AdminServer:
     async def serving(self) -> AsyncIterator[AdminServer]:
         """Serve until the context ends."""
         metrics = ControlPlaneMetrics(self.registry)
-        admin = AdminService(self.database, CatalogLibrary(), self.notices, self.now_ms)
+        admin = AdminService(
+            self.database, CatalogLibrary(), self.notices, SessionRegistry(), self.now_ms
+        )
         server = ApiServer(Address("127.0.0.1", 0), self.database, metrics.observe_call, admin)
         await server.start()
         self.address = server.address

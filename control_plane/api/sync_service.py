@@ -1,0 +1,230 @@
+"""The stream to sidecars: snapshots down, usage up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import grpc
+
+from control_plane.metering.epochs import EpochClaim, EpochRefused, register_epoch
+from control_plane.metering.ingest import Settlement
+from control_plane.metering.queue import IngestQueue
+from control_plane.metering.records import UsageRecord, require_placeable
+from control_plane.provisioning import CatalogLibrary
+from control_plane.publishing.delivery import Deliverer
+from control_plane.publishing.loading import SnapshotLoader, SnapshotReader
+from control_plane.publishing.outbox import UsageSetAside, UsageSettled
+from control_plane.publishing.publisher import Publisher
+from control_plane.publishing.sessions import Greeting, SidecarSession
+from control_plane.storage.database import Database
+from control_plane.wire.publishing import (
+    delivery_to_proto,
+    greeting_from_proto,
+    held_from_proto,
+    refused_from_proto,
+)
+from control_plane.wire.usage import record_mark_to_proto, usage_record_from_proto
+from weighbridge.rules.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    UnavailableError,
+)
+from weighbridge.runtime.logs import get_logger
+from weighbridge.v1 import sync_service_pb2 as pb
+from weighbridge.v1 import sync_service_pb2_grpc
+
+RECORDS_PER_BATCH_MAX: Final = 2_000
+HELLO_TIMEOUT_S: Final = 10.0
+SILENT_INTERVALS_MAX: Final = 4
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Requests = AsyncIterator[pb.SyncRequest]
+
+_log = get_logger("sync")
+
+
+class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
+    """Serves the streams of all sidecars."""
+
+    def __init__(
+        self,
+        database: Database,
+        library: CatalogLibrary,
+        publisher: Publisher,
+        queue: IngestQueue,
+        now_ms: Callable[[], int],
+        heartbeat_interval_ms: int,
+    ) -> None:
+        self._database = database
+        self._library = library
+        self._publisher = publisher
+        self._queue = queue
+        self._now_ms = now_ms
+        self._heartbeat_interval_ms = heartbeat_interval_ms
+        self._loader = SnapshotLoader(database, SnapshotReader(library, now_ms))
+        self._is_stopping = asyncio.Event()
+        self.on_nack: Callable[[], None] = _nothing
+        self.on_delivered: Callable[[str], None] = _ignore
+
+    def stop(self) -> None:
+        """End every stream."""
+        self._is_stopping.set()
+
+    async def Sync(
+        self, request_iterator: Requests, context: Context
+    ) -> AsyncIterator[pb.SyncResponse]:
+        """Serve one stream: a hello, a welcome, and then what each side has."""
+        greeting = await self._greeting(request_iterator)
+        settled = await self._register(greeting)
+        if isinstance(settled, EpochRefused):
+            _log.warning("sidecar refused", sidecar_id=greeting.sidecar_id, detail=settled.detail)
+            refused = pb.IdentityRefused(detail=settled.detail)
+            yield pb.SyncResponse(identity_refused=refused)
+            return
+        session = SidecarSession(greeting, self._now_ms())
+        self._publisher.connect(session)
+        _log.info("sidecar connected", sidecar_id=greeting.sidecar_id, epoch=greeting.epoch)
+        receiving = asyncio.create_task(self._receive(request_iterator, session))
+        try:
+            yield pb.SyncResponse(welcome=self._welcome(settled))
+            async for message in self._deliver(session, receiving):
+                yield message
+        finally:
+            receiving.cancel()
+            await asyncio.gather(receiving, return_exceptions=True)
+            self._publisher.disconnect(session)
+            _log.info("sidecar disconnected", sidecar_id=greeting.sidecar_id)
+
+    async def _greeting(self, requests: Requests) -> Greeting:
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                first = await anext(requests)
+        except (TimeoutError, StopAsyncIteration):
+            raise InvalidArgumentError("hello", "has to come first, within 10 s") from None
+        if first.WhichOneof("message") != "hello":
+            raise InvalidArgumentError("hello", "has to be the first message of a stream")
+        return greeting_from_proto(first.hello)
+
+    async def _register(self, greeting: Greeting) -> tuple[Any, ...] | EpochRefused:
+        claim = EpochClaim(
+            greeting.sidecar_id,
+            greeting.epoch,
+            greeting.predecessor,
+            greeting.boot_id,
+            greeting.epochs,
+        )
+        return await self._database.write(lambda c: register_epoch(c, claim, self._now_ms()))
+
+    def _welcome(self, settled: tuple[Any, ...]) -> pb.Welcome:
+        return pb.Welcome(
+            control_plane_now_unix_ms=self._now_ms(),
+            heartbeat_interval_ms=self._heartbeat_interval_ms,
+            settled=[record_mark_to_proto(mark) for mark in settled],
+        )
+
+    async def _deliver(
+        self, session: SidecarSession, receiving: asyncio.Task[None]
+    ) -> AsyncIterator[pb.SyncResponse]:
+        deliverer = Deliverer(session, self._database, self._library, self._loader, self._now_ms)
+        interval_s = self._heartbeat_interval_ms / 1000
+        loop = asyncio.get_running_loop()
+        receiving.add_done_callback(lambda _: session.wake())
+        beat_at_s = loop.time() + interval_s
+        while not self._is_over(session, receiving):
+            sent = 0
+            for delivery in await deliverer.next():
+                sent += 1
+                self.on_delivered(type(delivery).__name__)
+                yield delivery_to_proto(delivery)
+            if loop.time() >= beat_at_s:
+                beat_at_s = loop.time() + interval_s
+                yield delivery_to_proto(deliverer.beat())
+            if not sent and session.is_initial_complete and not session.outbox:
+                await session.wait(max(beat_at_s - loop.time(), 0))
+            elif not sent and session.totals_since is not None:
+                await session.wait(interval_s)
+
+    def _is_over(self, session: SidecarSession, receiving: asyncio.Task[None]) -> bool:
+        """Whether the stream ends now; raises where it ends for a reason to be told."""
+        if self._is_stopping.is_set():
+            raise UnavailableError("the control plane stops; connect again")
+        if session.is_replaced.is_set():
+            raise FailedPreconditionError("a newer stream of this sidecar took over")
+        if receiving.done():
+            receiving.result()
+            return True
+        return False
+
+    async def _receive(self, requests: Requests, session: SidecarSession) -> None:
+        silence_s_max = self._heartbeat_interval_ms * SILENT_INTERVALS_MAX / 1000
+        while True:
+            try:
+                async with asyncio.timeout(silence_s_max):
+                    request = await anext(requests)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise UnavailableError("the sidecar was silent for too long") from None
+            await self._take(request, session)
+
+    async def _take(self, request: pb.SyncRequest, session: SidecarSession) -> None:
+        match request.WhichOneof("message"):
+            case "usage":
+                await self._take_usage(request.usage, session)
+            case "subscribe":
+                session.subscribe(held_from_proto("subscribe", request.subscribe.customers))
+            case "unsubscribe":
+                session.unsubscribe(request.unsubscribe.customers)
+            case "nack":
+                self.on_nack()
+                nack = refused_from_proto(request.nack)
+                session.nacks.append(nack)
+                _log.error(
+                    "snapshot not applied by a sidecar",
+                    sidecar_id=session.greeting.sidecar_id,
+                    **nack._asdict(),
+                )
+            case "hello":
+                raise InvalidArgumentError("hello", "has been said on this stream already")
+            case _:
+                pass
+
+    async def _take_usage(self, usage: pb.UsageBatch, session: SidecarSession) -> None:
+        if len(usage.records) > RECORDS_PER_BATCH_MAX:
+            problem = f"has {len(usage.records)}; at most {RECORDS_PER_BATCH_MAX}"
+            raise InvalidArgumentError("usage.records", problem)
+        records = [usage_record_from_proto(record) for record in usage.records]
+        for index, record in enumerate(records):
+            require_placeable(f"usage.records[{index}]", record)
+        if not records:
+            return
+        settlement = await self._queue.settle(records)
+        self._answer(records, settlement, session)
+
+    def _answer(
+        self, records: list[UsageRecord], settlement: Settlement, session: SidecarSession
+    ) -> None:
+        mine = {record.mark for record in records}
+        reports = [report for report in settlement.reports if report.mark in mine]
+        session.put_urgent(UsageSetAside(report) for report in reports)
+        highest = {record.epoch_key: record.mark for record in records}
+        session.put_urgent(
+            UsageSettled(mark._replace(number=min(mark.number, settlement.marks[key])))
+            for key, mark in highest.items()
+        )
+        for key, mark in highest.items():
+            if settlement.marks[key] < mark.number:
+                raise FailedPreconditionError(
+                    f"usage.records: epoch {key.epoch} is settled up to {settlement.marks[key]}; "
+                    "the next record is missing; connect again and resend from there"
+                )
+
+
+def _nothing() -> None:
+    return
+
+
+def _ignore(_kind: str) -> None:
+    return

@@ -1,0 +1,98 @@
+"""Usage on its way into the database: records of all streams, grouped into one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection
+
+from control_plane.metering.counters import CounterCache
+from control_plane.metering.ingest import Settlement, settle_records
+from control_plane.metering.records import UsageRecord
+from control_plane.provisioning import CatalogLibrary
+from control_plane.storage.database import Database
+from weighbridge.rules.errors import UnavailableError
+from weighbridge.runtime.logs import get_logger
+
+RECORDS_PER_TRANSACTION: Final = 2_000
+BATCHES_WAITING_MAX: Final = 256
+RETRY_S_MIN: Final = 0.05
+RETRY_S_MAX: Final = 5.0
+
+_log = get_logger("metering")
+
+
+class _Waiting(NamedTuple):
+    records: Sequence[UsageRecord]
+    settled: asyncio.Future[Settlement]
+
+
+class IngestQueue:
+    """Settles batches in the order they come. Bounded: a full queue makes streams wait."""
+
+    def __init__(
+        self,
+        database: Database,
+        library: CatalogLibrary,
+        now_ms: Callable[[], int],
+        random: Random,
+    ) -> None:
+        self._database = database
+        self._cache = CounterCache(library)
+        self._now_ms = now_ms
+        self._random = random
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(BATCHES_WAITING_MAX)
+        # Told what became of each transaction.
+        self.on_settled: Callable[[Settlement], None] = _ignore
+
+    async def settle(self, records: Sequence[UsageRecord]) -> Settlement:
+        """Settle records together with those of other streams; return once that is committed."""
+        settled: asyncio.Future[Settlement] = asyncio.get_running_loop().create_future()
+        await self._queue.put(_Waiting(records, settled))
+        return await settled
+
+    async def run(self) -> None:
+        """Settle until cancelled."""
+        while True:
+            group = [await self._queue.get()]
+            size = len(group[0].records)
+            while size < RECORDS_PER_TRANSACTION and not self._queue.empty():
+                group.append(self._queue.get_nowait())
+                size += len(group[-1].records)
+            try:
+                settlement = await self._settle(group)
+            except Exception as error:  # noqa: BLE001 (handed to every stream that waits)
+                for waiting in group:
+                    if not waiting.settled.done():
+                        waiting.settled.set_exception(error)
+                continue
+            self.on_settled(settlement)
+            for waiting in group:
+                if not waiting.settled.done():
+                    waiting.settled.set_result(settlement)
+
+    async def _settle(self, group: Sequence[_Waiting]) -> Settlement:
+        records = [record for waiting in group for record in waiting.records]
+
+        def work(connection: Connection) -> Settlement:
+            return settle_records(connection, records, self._cache, self._now_ms())
+
+        attempt = 0
+        while True:
+            try:
+                return await self._database.write(work)
+            except UnavailableError as error:
+                # Sidecars keep what is not acknowledged, so waiting loses nothing.
+                _log.warning("usage not settled; tried again", error=str(error))
+                # The transaction may have failed at its commit, after the cache took it in.
+                self._cache.clear()
+                span_s = min(RETRY_S_MAX, RETRY_S_MIN * 2**attempt)
+                await asyncio.sleep(self._random.uniform(RETRY_S_MIN, span_s))
+                attempt += 1
+
+
+def _ignore(_settlement: Settlement) -> None:
+    return

@@ -1,0 +1,161 @@
+"""Works out what to send a sidecar next. Values, not messages: the API makes those of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, select
+
+from control_plane.metering.records import RecordMark
+from control_plane.metering.totals import WindowTotal
+from control_plane.provisioning import CatalogLibrary
+from control_plane.publishing.loading import Loaded, SnapshotLoader
+from control_plane.publishing.outbox import Revoked, Totals, Urgent
+from control_plane.publishing.publisher import marks_of
+from control_plane.publishing.sessions import SidecarSession
+from control_plane.storage import tables
+from control_plane.storage.database import Database
+from weighbridge.rules.catalog import Catalog, Customer, CustomerStatus
+
+CUSTOMERS_PER_LOAD: Final = 200
+CUSTOMERS_PER_CHECK: Final = 500
+
+
+class WholeCustomer(NamedTuple):
+    """A customer with its totals and the receiver's records that these include."""
+
+    customer: Customer
+    totals: tuple[WindowTotal, ...]
+    included: tuple[RecordMark, ...]
+
+
+class Unknown(NamedTuple):
+    """There is no such customer at this revision."""
+
+    customer: str
+    version: int
+
+
+class InitialComplete(NamedTuple):
+    """All that the greeting asked for has been sent."""
+
+    revision: int
+    usage_revision: int
+
+
+class Beat(NamedTuple):
+    """A heartbeat; the revisions are 0 while something still waits."""
+
+    now_ms: int
+    revision: int
+    usage_revision: int
+
+
+Delivery = Urgent | Totals | Catalog | WholeCustomer | Unknown | InitialComplete | Beat
+
+
+class Deliverer:
+    """Feeds one session's stream."""
+
+    def __init__(
+        self,
+        session: SidecarSession,
+        database: Database,
+        library: CatalogLibrary,
+        loader: SnapshotLoader,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._session = session
+        self._database = database
+        self._library = library
+        self._loader = loader
+        self._now_ms = now_ms
+
+    async def next(self) -> Sequence[Delivery]:
+        """Return what to send next; nothing where nothing waits."""
+        outbox = self._session.outbox
+        urgent = outbox.take_urgent()
+        if urgent is not None:
+            return (urgent,)
+        totals = outbox.take_totals()
+        if totals is not None:
+            return (totals,)
+        catalogs = outbox.take_catalogs()
+        if catalogs:
+            return await self._database.read(lambda c: self._load_catalogs(c, catalogs))
+        customers = outbox.take_customers(CUSTOMERS_PER_LOAD)
+        if customers:
+            return await self._load_customers(customers)
+        return await self._complete()
+
+    def beat(self) -> Beat:
+        """Return a heartbeat; it promises what was sent only where nothing waits."""
+        session = self._session
+        is_idle = session.is_initial_complete and not session.outbox
+        if not is_idle or session.totals_since is not None:
+            return Beat(self._now_ms(), 0, 0)
+        return Beat(self._now_ms(), session.revision, session.usage_revision)
+
+    async def _complete(self) -> Sequence[Delivery]:
+        session = self._session
+        if session.backlog_revision is not None:
+            await self._read_backlog(session.backlog_revision)
+            return ()
+        if session.unchecked:
+            await self._check_held()
+            return ()
+        if session.is_initial_complete or session.totals_since is not None:
+            return ()
+        session.is_initial_complete = True
+        return (InitialComplete(session.revision, session.usage_revision),)
+
+    async def _read_backlog(self, since: int) -> None:
+        customer = tables.customer.c
+        query = (
+            select(customer.id, customer.version)
+            .where(customer.version > since)
+            .order_by(customer.version)
+            .limit(CUSTOMERS_PER_LOAD)
+        )
+        rows = await self._database.read(lambda c: c.execute(query).all())
+        session = self._session
+        session.backlog_revision = rows[-1].version if rows else None
+        session.outbox.put_customers(row.id for row in rows)
+
+    async def _check_held(self) -> None:
+        """Send again only what has another version than the sidecar holds, or is unknown."""
+        session = self._session
+        asked = list(session.unchecked)[:CUSTOMERS_PER_CHECK]
+        customer = tables.customer.c
+        query = select(customer.id, customer.version).where(customer.id.in_(asked))
+        rows = await self._database.read(lambda c: c.execute(query).all())
+        versions = {row.id: row.version for row in rows}
+        held = {name: session.unchecked.pop(name) for name in asked}
+        session.outbox.put_customers(n for n in asked if versions.get(n) != held[n])
+
+    def _load_catalogs(self, connection: Connection, catalogs: Sequence[str]) -> list[Delivery]:
+        return [self._library.load(connection, catalog) for catalog in catalogs]
+
+    async def _load_customers(self, customers: Sequence[str]) -> list[Delivery]:
+        session = self._session
+        loaded = await self._loader.load(customers, session.greeting.epochs)
+        deliveries: list[Delivery] = []
+        for customer in customers:
+            session.outbox.drop_older_totals(customer, loaded.usage_revision)
+            deliveries.append(self._delivery(customer, loaded))
+        # A catalog that came meanwhile goes first: the customers may need it.
+        catalogs = session.outbox.take_catalogs()
+        if catalogs:
+            ahead = await self._database.read(lambda c: self._load_catalogs(c, catalogs))
+            deliveries = [*ahead, *deliveries]
+        return deliveries
+
+    def _delivery(self, customer: str, loaded: Loaded) -> Delivery:
+        found = loaded.customers.get(customer)
+        if found is None:
+            return Unknown(customer, loaded.revision)
+        if found.customer.status is CustomerStatus.REVOKED:
+            return Revoked(customer, found.customer.version)
+        included = marks_of(self._session.greeting.epochs, loaded.marks)
+        return WholeCustomer(found.customer, found.totals, included)

@@ -1,0 +1,141 @@
+"""One session per connected sidecar: who it is, what it wants, and what waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NamedTuple
+
+from control_plane.metering.records import EpochKey
+from control_plane.publishing.outbox import Outbox, Urgent
+
+NACKS_KEPT: Final = 100
+
+
+class Interest(Enum):
+    """Which customers a sidecar holds."""
+
+    ALL = "all"
+    LISTED = "listed"
+    ON_DEMAND = "on_demand"
+
+
+class Refused(NamedTuple):
+    """A snapshot that a sidecar could not apply."""
+
+    catalog: str
+    customer: str
+    version: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a sidecar says of itself when it connects. Versions held are by id; 0 is none."""
+
+    sidecar_id: str
+    epoch: str
+    predecessor: str
+    boot_id: str
+    software_version: str
+    interest: Interest
+    customers: dict[str, int]
+    catalogs: dict[str, int]
+    held_revision: int
+    held_usage_revision: int
+    epochs: tuple[EpochKey, ...]
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it holds nothing that could be brought up to date: it gets everything whole."""
+        return self.held_usage_revision == 0
+
+
+class SidecarSession:
+    """A stream to a sidecar. All of it on one event loop."""
+
+    def __init__(self, greeting: Greeting, connected_at_ms: int) -> None:
+        self.greeting = greeting
+        self.connected_at_ms = connected_at_ms
+        self.customers = set(greeting.customers)
+        self.outbox = Outbox()
+        self.nacks: deque[Refused] = deque(maxlen=NACKS_KEPT)
+        # How far changes were put into the outbox: sent, once it is empty.
+        self.revision = 0
+        self.usage_revision = 0
+        # Interest ALL: customers with a version above are still to be put into the outbox.
+        self.backlog_revision: int | None = None
+        # Otherwise: customers whose versions held are still to be compared.
+        self.unchecked: dict[str, int] = {}
+        self.is_initial_complete = False
+        # Totals that changed since are to be put into the outbox first.
+        self.totals_since: int | None = None
+        self.is_replaced = asyncio.Event()
+        self._wake = asyncio.Event()
+
+    def wants(self, customer: str) -> bool:
+        """Whether it is to hear of the customer."""
+        return self.greeting.interest is Interest.ALL or customer in self.customers
+
+    def put_urgent(self, messages: Iterable[Urgent]) -> None:
+        """Send before everything else."""
+        for message in messages:
+            self.outbox.put_urgent(message)
+        self.wake()
+
+    def subscribe(self, customers: Iterable[str]) -> None:
+        """Send customers whole, and their changes from now on."""
+        wanted = list(customers)
+        if self.greeting.interest is not Interest.ALL:
+            self.customers.update(wanted)
+        self.outbox.put_customers(wanted)
+        self.wake()
+
+    def unsubscribe(self, customers: Iterable[str]) -> None:
+        """Send nothing more of customers."""
+        dropped = set(customers)
+        self.customers -= dropped
+        self.outbox.drop_customers(dropped)
+
+    def wake(self) -> None:
+        """Note that something waits."""
+        self._wake.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until something does, at most that long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+
+class SessionRegistry:
+    """The sidecars that are connected to this process."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, SidecarSession] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def add(self, session: SidecarSession) -> None:
+        """Connect a sidecar; an older stream of the same one is told to end."""
+        before = self._sessions.get(session.greeting.sidecar_id)
+        if before is not None:
+            before.is_replaced.set()
+            before.wake()
+        self._sessions[session.greeting.sidecar_id] = session
+
+    def remove(self, session: SidecarSession) -> None:
+        """Disconnect a sidecar, unless a newer stream took its place."""
+        if self._sessions.get(session.greeting.sidecar_id) is session:
+            del self._sessions[session.greeting.sidecar_id]
+
+    def all(self) -> list[SidecarSession]:
+        """Return every session, by sidecar id."""
+        return [self._sessions[sidecar_id] for sidecar_id in sorted(self._sessions)]
