@@ -35,6 +35,7 @@ from weighbridge.runtime.tokens import new_token, read_secret_file, write_secret
 
 READY_TIMEOUT_S: Final = 2.0
 PRUNE_INTERVAL_S: Final = 600.0
+PRUNE_PAUSE_S: Final = 0.05
 FROM_FILE: Final = "file"
 
 _log = get_logger("control_plane")
@@ -85,12 +86,12 @@ class ControlPlane:
         metrics = self._metrics
 
         def settled(settlement: Settlement) -> None:
-            metrics.observe_settlement(settlement)
+            metrics.count_settlement(settlement)
             self._publisher.usage_settled()
 
         self._queue.on_settled = settled
         self._sync.on_nack = metrics.nacks.inc
-        self._sync.snapshots_pushed = metrics.messages_sent
+        self._sync.on_delivered = metrics.count_snapshot
         metrics.count_sidecars(self._sidecars.__len__)
 
     async def start(self) -> None:
@@ -131,13 +132,16 @@ class ControlPlane:
 
     async def _prune(self) -> None:
         while True:
-            try:
-                while await self._database.write(lambda connection: prune(connection, wall_ms())):
-                    # Between two pages, so that settling usage never waits for all of them.
-                    await asyncio.sleep(0)
-            except UnavailableError as error:
-                _log.warning("old keys and digests not removed; tried again", error=str(error))
-            await asyncio.sleep(PRUNE_INTERVAL_S)
+            is_last = await self._prune_page()
+            # Paused between pages too, so that settling usage never waits for all of them.
+            await asyncio.sleep(PRUNE_INTERVAL_S if is_last else PRUNE_PAUSE_S)
+
+    async def _prune_page(self) -> bool:
+        try:
+            return not await self._database.write(lambda connection: prune(connection, wall_ms()))
+        except UnavailableError as error:
+            _log.warning("old keys and digests not removed; tried again later", error=str(error))
+            return True
 
     async def _register_tokens(self) -> None:
         settings = self._settings

@@ -14,13 +14,11 @@ from control_plane.metering.queries import query_usage
 from control_plane.provisioning import CatalogLibrary, CatalogSource
 from control_plane.provisioning.applying import AppliedCatalog
 from control_plane.provisioning.loading import CustomerRecord
-from control_plane.publishing.sessions import SessionRegistry
 from control_plane.publishing.notices import ChangeNotices
 from control_plane.publishing.sessions import SessionRegistry
 from control_plane.storage.database import Database
 from control_plane.wire import administration as wire
 from control_plane.wire.enums import CUSTOMER_STATUSES, enum_from_proto
-from control_plane.wire.publishing import session_to_proto
 from control_plane.wire.publishing import session_to_proto
 from weighbridge.v1 import admin_service_pb2 as pb
 from weighbridge.v1 import admin_service_pb2_grpc
@@ -36,11 +34,10 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         self,
         database: Database,
         library: CatalogLibrary,
-        notices: Notices,
+        notices: ChangeNotices,
         registry: SessionRegistry,
         now_ms: Callable[[], int],
     ) -> None:
-        self._registry = registry
         self._database = database
         self._library = library
         self._notices = notices
@@ -221,12 +218,6 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
             return record
 
         return wire.customer_record_to_proto(await self._through(commit()))
-
-    async def ListSidecars(
-        self, request: pb.ListSidecarsRequest, context: Context
-    ) -> pb.ListSidecarsResponse:
-        sessions = self._registry.all()
-        return pb.ListSidecarsResponse(sidecars=[session_to_proto(s) for s in sessions])
 
     async def _through(self, committing: Coroutine[Any, Any, T]) -> T:
         """Go through with a commit and its notice, even when the caller leaves meanwhile."""

@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from control_plane.api.authentication import ADMIN_SERVICE
 from control_plane.metering.ingest import Settlement
-from control_plane.metering.ingest import Settlement
 
 # Group commits take a few milliseconds; a catalog for many customers may take a second.
 SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 10)
@@ -49,9 +48,9 @@ class ControlPlaneMetrics:
             ["reason"],
             registry=registry,
         )
-        self.messages_sent = Counter(
-            "weighbridge_control_plane_messages_sent",
-            "Messages sent to sidecars, by kind; Catalog and WholeCustomer are snapshots.",
+        self.snapshots_pushed = Counter(
+            "weighbridge_control_plane_snapshots_pushed",
+            "Snapshots and parts of them sent to sidecars, by kind.",
             ["kind"],
             registry=registry,
         )
@@ -95,13 +94,6 @@ class ControlPlaneMetrics:
         """Count something sent to a sidecar."""
         if kind in _SNAPSHOT_KINDS:
             self.snapshots_pushed.labels(_SNAPSHOT_KINDS[kind]).inc()
-
-    def observe_settlement(self, settlement: Settlement) -> None:
-        """Count what became of usage records."""
-        self.usage_records_settled.inc(settlement.records)
-        self.usage_events_settled.inc(settlement.events)
-        for reason, count in settlement.set_aside.items():
-            self.usage_set_aside.labels(reason.value).inc(count)
 
     def count_sidecars(self, count: Callable[[], int]) -> None:
         """Ask `count` at each scrape how many sidecars are connected."""

@@ -17,7 +17,6 @@ from control_plane.api.authentication import (
 )
 from control_plane.api.errors import CallObserver, ErrorInterceptor
 from control_plane.api.sync_service import SyncService
-from control_plane.api.sync_service import SyncService
 from control_plane.settings import Address
 from control_plane.storage.database import Database
 from weighbridge.rules.errors import FailedPreconditionError
@@ -53,7 +52,6 @@ class ApiServer:
         admin: AdminService,
         sync: SyncService,
     ) -> None:
-        self._sync = sync
         self._wanted = address
         self._port = address.port
         self._health = health.aio.HealthServicer()
@@ -65,7 +63,6 @@ class ApiServer:
         )
         self._sync = sync
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._server)
-        sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, self._server)
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -89,7 +86,6 @@ class ApiServer:
 
     async def stop(self, grace_s: float) -> None:
         """Say so to who watches, end streams, take no new calls, and give open ones that long."""
-        self._sync.stop()
         await self._health.enter_graceful_shutdown()
         self._sync.stop()
         await self._server.stop(grace_s)

@@ -9,6 +9,7 @@ from control_plane.provisioning.catalogs import (
 )
 from control_plane.provisioning.customers import (
     NewCustomer,
+    count_customers,
     create_customer,
     create_resource,
     get_customer,
@@ -36,6 +37,7 @@ __all__ = [
     "apply_catalog",
     "cancel_subscription",
     "catalog_versions",
+    "count_customers",
     "create_customer",
     "create_resource",
     "current_revision",

@@ -114,6 +114,11 @@ def list_customers(
     return CustomerPage(tuple(load_records(connection, page)), page[-1] if len(ids) > size else "")
 
 
+def count_customers(connection: Connection) -> int:
+    """Return how many customers there are, whatever their status."""
+    return connection.execute(select(func.count()).select_from(customer)).scalar_one()
+
+
 def set_customer_status(
     connection: Connection, customer_id: str, status: CustomerStatus, now_ms: int
 ) -> CustomerRecord:
