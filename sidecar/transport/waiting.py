@@ -6,11 +6,14 @@ A waiting call holds nothing; when its customer is here it is decided anew, as i
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import grpc
 
 from sidecar.core.gate import Gate, Moment
 from sidecar.transport.seam import Answer, Call, Pending, Seam, Status
+
+ANSWER_MARGIN_MS: Final = 100
 
 
 class WaitingCalls:
@@ -39,7 +42,8 @@ class WaitingCalls:
             )
         expires_ms = moment.boot_ms + self._load_timeout_ms
         if call.deadline_ms is not None:
-            expires_ms = min(expires_ms, call.deadline_ms)
+            # A little before the caller gives up, so that the reason still reaches it.
+            expires_ms = min(expires_ms, call.deadline_ms - ANSWER_MARGIN_MS)
         pending = Pending(call, customer, expires_ms)
         if customer not in self._waiting:
             self._waiting[customer] = []
