@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import grpc
@@ -13,25 +15,32 @@ from provisioned import NOW_MS
 from control_plane.api.admin_service import AdminService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer
+from control_plane.api.sync_service import SyncService
+from control_plane.metering.queue import IngestQueue
 from control_plane.provisioning import CatalogLibrary
 from control_plane.provisioning.access import Role, register_token
-from control_plane.settings import Address
+from control_plane.publishing.notices import ChangeNotice, ChangeNotices
+from control_plane.publishing.publisher import Publisher
 from control_plane.publishing.sessions import SessionRegistry
+from control_plane.settings import Address
 from control_plane.storage.database import Database
 from weighbridge.runtime.tokens import new_token
 from weighbridge.v1 import admin_service_pb2_grpc
+
+HEARTBEAT_INTERVAL_MS = 1_000
 
 
 class RecordedNotices:
     """Keeps what was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, notices: ChangeNotices) -> None:
         self.customers: list[str] = []
         self.catalogs: list[str] = []
+        notices.listen(self._note)
 
-    def publish(self, customers: Iterable[str] = (), catalogs: Iterable[str] = ()) -> None:
-        self.customers += customers
-        self.catalogs += catalogs
+    def _note(self, notice: ChangeNotice) -> None:
+        self.customers += notice.customers
+        self.catalogs += notice.catalogs
 
 
 class AdminServer:
@@ -39,7 +48,8 @@ class AdminServer:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.notices = RecordedNotices()
+        self._notices = ChangeNotices()
+        self.notices = RecordedNotices(self._notices)
         self.registry = CollectorRegistry()
         self.admin_token = new_token()
         self.sync_token = new_token()
@@ -55,17 +65,29 @@ class AdminServer:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[AdminServer]:
         """Serve until the context ends."""
+        database, library, clock = self.database, CatalogLibrary(), self.now_ms
         metrics = ControlPlaneMetrics(self.registry)
-        admin = AdminService(
-            self.database, CatalogLibrary(), self.notices, SessionRegistry(), self.now_ms
+        sidecars = SessionRegistry()
+        publisher = Publisher(database, library, self._notices, sidecars, clock)
+        queue = IngestQueue(database, library, clock, Random(1))
+        server = ApiServer(
+            Address("127.0.0.1", 0),
+            database,
+            metrics.observe_call,
+            AdminService(database, library, self._notices, sidecars, clock),
+            SyncService(database, library, publisher, queue, clock, HEARTBEAT_INTERVAL_MS),
         )
-        server = ApiServer(Address("127.0.0.1", 0), self.database, metrics.observe_call, admin)
+        await publisher.start()
+        tasks = [asyncio.create_task(publisher.run()), asyncio.create_task(queue.run())]
         await server.start()
         self.address = server.address
         try:
             yield self
         finally:
             await server.stop(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     @asynccontextmanager
     async def stub(

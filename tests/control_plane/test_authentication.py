@@ -21,7 +21,8 @@ from control_plane.provisioning.access import (
 from weighbridge.rules.errors import NotFoundError, UnauthenticatedError
 from weighbridge.runtime.tokens import new_token
 from weighbridge.v1 import admin_service_pb2 as pb
-from weighbridge.v1 import admin_service_pb2_grpc
+from weighbridge.v1 import admin_service_pb2_grpc, sync_service_pb2_grpc
+from weighbridge.v1 import sync_service_pb2 as sync_pb
 
 
 @pytest.fixture
@@ -93,6 +94,43 @@ async def test_health_and_reflection_are_open(server: AdminServer) -> None:
         async for answer in reflection.ServerReflectionInfo(iter(requests)):
             names = {service.name for service in answer.list_services_response.service}
     assert "weighbridge.v1.AdminService" in names
+
+
+async def test_a_stream_takes_a_token_of_its_own(server: AdminServer) -> None:
+    hello = sync_pb.Hello(
+        sidecar_id="sc-1", epoch="e-1", mode=sync_pb.SUBSCRIPTION_MODE_ALL, software_version="1"
+    )
+    async with grpc.aio.insecure_channel(server.address) as channel, server.stub() as admin:
+        stub = sync_service_pb2_grpc.SyncServiceStub(channel)
+        for token, answer in ((server.admin_token, "of role admin"), (new_token(), "not known")):
+            refused = stub.Sync(metadata=[("authorization", f"Bearer {token}")])
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await refused.read()
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert answer in (caught.value.details() or "")
+        listed = await admin.ListSidecars(pb.ListSidecarsRequest())
+        assert not listed.sidecars
+
+        stream = stub.Sync(metadata=[("authorization", f"Bearer {server.sync_token}")])
+        await stream.write(sync_pb.SyncRequest(hello=hello))
+        first = await stream.read()
+        assert first.welcome.control_plane_now_unix_ms == NOW_MS
+        listed = await admin.ListSidecars(pb.ListSidecarsRequest())
+        [sidecar] = listed.sidecars
+        assert (sidecar.sidecar_id, sidecar.epoch, sidecar.software_version) == ("sc-1", "e-1", "1")
+        assert (sidecar.mode, sidecar.customers) == (sync_pb.SUBSCRIPTION_MODE_ALL, 0)
+        stream.cancel()
+
+
+async def test_errors_of_a_stream_have_their_status(server: AdminServer) -> None:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = sync_service_pb2_grpc.SyncServiceStub(channel)
+        stream = stub.Sync(metadata=[("authorization", f"Bearer {server.sync_token}")])
+        await stream.write(sync_pb.SyncRequest(hello=sync_pb.Hello(epoch="e-1", mode=1)))  # type: ignore[arg-type]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream.read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (caught.value.details() or "").startswith("hello.sidecar_id: is empty")
 
 
 def test_a_new_token_replaces_the_one_of_its_name(environment: Environment) -> None:
