@@ -120,7 +120,11 @@ def start_up(data_dir: Path, *arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "weighbridge.cli", "up", f"--data-dir={data_dir}"]
     ports = [f"--{name}-port=0" for name in PORTS]
     return subprocess.Popen(
-        [*command, *ports, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, *ports, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # What `first_line` reads ahead would be lost to `communicate`.
+        bufsize=0,
     )
 
 

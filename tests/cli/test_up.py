@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from running_pair import START_S, end, first_line, is_alive, start_up, wait_until
+from running_pair import START_S, STOP_S, end, first_line, is_alive, start_up, wait_until
 
 from weighbridge.cli.exit_codes import ExitCode
 
@@ -22,6 +22,8 @@ def test_sigint_stops_both_and_ends_well(data_dir: Path) -> None:
     assert line, end(process)
     pids = json.loads(line)["pids"].values()
     process.send_signal(signal.SIGINT)
+    # A second signal would mean "at once".
+    process.wait(STOP_S)
     exit_code, err = end(process)
     assert (exit_code, err) == (ExitCode.OK, "")
     assert not any(is_alive(pid) for pid in pids)
@@ -32,12 +34,13 @@ def test_sigint_stops_both_and_ends_well(data_dir: Path) -> None:
 def test_the_panel_names_addresses_and_token_files(data_dir: Path) -> None:
     process = start_up(data_dir, "--verbose")
     try:
-        assert "Weighbridge is up" in first_line(process).decode()
+        shown = first_line(process).decode()
         process.terminate()
-        out, err = process.communicate(timeout=START_S)
+        out, err = process.communicate(timeout=STOP_S)
     finally:
-        end(process)
-    shown = out.decode()
+        process.kill()
+    shown += out.decode()
+    assert "Weighbridge is up" in shown
     assert str(data_dir / "admin.token") in shown
     assert "127.0.0.1:" in shown
     assert (data_dir / "admin.token").read_text(encoding="ascii").strip() not in shown
