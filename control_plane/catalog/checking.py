@@ -24,10 +24,8 @@ from control_plane.catalog.document import (
     LimitDocument,
     LimitsDocument,
 )
-from control_plane.catalog.problem import Path, listed, quoted
+from control_plane.catalog.problem import Finding, Path, listed, quoted, unknown
 from weighbridge.rules.catalog import Limit
-
-Finding = tuple[Path, str]
 
 ENTITLEMENTS_MAX: Final = 20_000
 """Limits and other grants of all plans, inheritance resolved: it bounds a snapshot's size."""
@@ -54,7 +52,7 @@ def references(document: CatalogDocument) -> Iterator[Finding]:
     for id_, plan in document.plans.items():
         path: Path = ("plans", id_)
         if plan.extends is not None and plan.extends not in document.plans:
-            yield (*path, "extends"), _unknown("plan", plan.extends, document.plans)
+            yield (*path, "extends"), unknown("plan", plan.extends, document.plans)
         yield from _plan_list((*path, "upgrades_to"), plan.upgrades_to, document)
         for position, above in enumerate(plan.upgrades_to):
             if above == id_:
@@ -94,7 +92,7 @@ def _grants(
         path = (*owner, "features", id_)
         feature = document.features.get(id_)
         if feature is None:
-            yield path, _unknown("feature", id_, document.features)
+            yield path, unknown("feature", id_, document.features)
         else:
             yield from _grant(path, id_, feature, grant)
 
@@ -160,7 +158,7 @@ def _plan_list(path: Path, plans: Sequence[str], document: CatalogDocument) -> I
     yield from _repeated(path, plans)
     for position, plan in enumerate(plans):
         if plan not in document.plans:
-            yield (*path, position), _unknown("plan", plan, document.plans)
+            yield (*path, position), unknown("plan", plan, document.plans)
 
 
 def _repeated(path: Path, words: Sequence[str]) -> Iterator[Finding]:
@@ -220,10 +218,6 @@ def _agreement(
         yield (*path, "kind"), f"is not {of_plan.kind.value}, the kind {own}"
     if limit.window is not None and window_of(limit.window).key != of_plan.window.key:
         yield (*path, "window"), f"is not {of_plan.window.key}, the window {own}"
-
-
-def _unknown(what: str, id_: str, known: Mapping[str, object]) -> str:
-    return f"there is no {what} {quoted(id_)}; known: {listed(list(known))}"
 
 
 def _article(word: str) -> str:

@@ -1,4 +1,4 @@
-"""What differs between two versions of a catalog, and whose entitlements that touches."""
+"""What differs between two versions of a catalog, and whose entitlements or prices it touches."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeAlias, Union
+from typing import Final, NamedTuple
 
+from control_plane.catalog.price_comparing import price_trees
+from control_plane.catalog.tree import Tree, without_empty
 from weighbridge.rules.catalog import (
     AddOn,
     Catalog,
@@ -19,9 +21,7 @@ from weighbridge.rules.catalog import (
     PlanVersion,
     UpgradeOffer,
 )
-
-# A catalog as nested names, the leaves as texts.
-Tree: TypeAlias = Union[str, "Mapping[str, Tree]"]
+from weighbridge.rules.rating.prices import Proration
 
 TEXT_LENGTH_MAX: Final = 200
 
@@ -41,8 +41,8 @@ class ChangeKind(Enum):
 class CatalogChange:
     """One difference. `before` is empty where added, `after` where removed.
 
-    `plans` and `add_ons` are those whose entitlements it changes: customers on them are affected.
-    Names, offers and upgrade paths change no entitlement.
+    `plans` and `add_ons` are those whose entitlements or prices it changes: customers on them are
+    affected. Names, offers and upgrade paths change neither.
     """
 
     path: str
@@ -79,7 +79,7 @@ def next_plan_versions(
     """Return the version of each plan of `after`: moved by one where its content changed.
 
     `highest` holds the highest number that each plan ever had, for plans that were removed and
-    come back. Content is all that a plan resolves to: entitlements, upgrades, name, offer.
+    come back. Content is all that a plan resolves to: entitlements, prices, upgrades, name, offer.
     """
     old = {} if before is None else _plan_trees(before)
     numbers = {}
@@ -177,7 +177,7 @@ def _feature_tree(feature: Feature) -> Tree:
     outage = feature.outage.kind.value
     if feature.outage.kind is OutageKind.SAFE_CAPACITY:
         outage += f" {feature.outage.capacity}"
-    return _without_empty(
+    return without_empty(
         {
             "type": feature.type.value,
             "name": feature.name,
@@ -189,18 +189,24 @@ def _feature_tree(feature: Feature) -> Tree:
 
 
 def _plan_tree(plan: PlanVersion, catalog: Catalog) -> Tree:
-    display = _without_empty(
+    display = without_empty(
         {
             "name": plan.name,
             "upgrades_to": ", ".join(plan.upgrades_to),
             "offer": _offer_tree(plan.offer),
         }
     )
-    return {"features": _entitlement_trees(plan.entitlements, catalog), **display}
+    costs = without_empty(
+        {
+            "prices": price_trees(plan.prices),
+            "proration": "" if plan.proration is Proration.TIME else plan.proration.value,
+        }
+    )
+    return {"features": _entitlement_trees(plan.entitlements, catalog), **costs, **display}
 
 
 def _add_on_tree(add_on: AddOn, catalog: Catalog) -> Tree:
-    return _without_empty(
+    return without_empty(
         {
             "name": add_on.name,
             "plans": _set_text(add_on.plans),
@@ -208,6 +214,7 @@ def _add_on_tree(add_on: AddOn, catalog: Catalog) -> Tree:
                 id_: _addition_tree(each, add_on, catalog)
                 for id_, each in add_on.entitlements.items()
             },
+            "prices": price_trees(add_on.prices),
             "offer": _offer_tree(add_on.offer),
         }
     )
@@ -231,7 +238,7 @@ def _addition_tree(entitlement: Entitlement, add_on: AddOn, catalog: Catalog) ->
 
 
 def _offer_tree(offer: UpgradeOffer) -> Tree:
-    return _without_empty({"message": offer.message, "url": offer.url})
+    return without_empty({"message": offer.message, "url": offer.url})
 
 
 def _entitlement_trees(entitlements: Mapping[str, Entitlement], catalog: Catalog) -> Tree:
@@ -269,7 +276,3 @@ def _number_text(number: int | None) -> str:
 
 def _set_text(words: Iterable[str]) -> str:
     return ", ".join(sorted(words))
-
-
-def _without_empty(tree: Mapping[str, Tree]) -> dict[str, Tree]:
-    return {key: part for key, part in tree.items() if part}

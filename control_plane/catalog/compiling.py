@@ -28,6 +28,7 @@ from control_plane.catalog.document import (
     SafeCapacityDocument,
     WindowDocument,
 )
+from control_plane.catalog.price_compiling import compile_prices, proration_of, resolve_prices
 from weighbridge.rules.catalog import (
     AddOn,
     Catalog,
@@ -59,6 +60,7 @@ def compile_catalog(
     numbers = plan_versions or {}
     features = {id_: _feature(id_, written) for id_, written in document.features.items()}
     resolved = resolve_plans(document)
+    prices = resolve_prices(document)
     plans = {
         id_: PlanVersion(
             plan=id_,
@@ -67,6 +69,8 @@ def compile_catalog(
             entitlements=resolved[id_],
             upgrades_to=tuple(written.upgrades_to),
             offer=_offer(written.offer),
+            prices=compile_prices(prices[id_][1]),
+            proration=proration_of(document, id_),
         )
         for id_, written in document.plans.items()
     }
@@ -173,6 +177,20 @@ def _add_on(
     document: CatalogDocument,
     resolved: Mapping[str, Entitlements],
 ) -> AddOn:
+    return AddOn(
+        id=id_,
+        name=written.name or id_,
+        entitlements=add_on_entitlements(written, document, resolved),
+        plans=tuple(written.plans or ()),
+        offer=_offer(written.offer),
+        prices=compile_prices(written.prices),
+    )
+
+
+def add_on_entitlements(
+    written: AddOnDocument, document: CatalogDocument, resolved: Mapping[str, Entitlements]
+) -> Entitlements:
+    """Return what an add-on adds, given what the plans grant. Its limits are sound here."""
     # Sorted, so that the order in which plans are written decides nothing.
     suited = sorted(suited_plans(written, document))
     entitlements = {}
@@ -185,13 +203,7 @@ def _add_on(
                 written.features[feature_id],
                 [limit for plan in plans if plan is not None for limit in plan.limits],
             )
-    return AddOn(
-        id=id_,
-        name=written.name or id_,
-        entitlements=entitlements,
-        plans=tuple(written.plans or ()),
-        offer=_offer(written.offer),
-    )
+    return entitlements
 
 
 def suited_plans(add_on: AddOnDocument, document: CatalogDocument) -> list[str]:

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from weighbridge.rules.units import AMOUNT_MAX, ID_RULE
+from control_plane.catalog.document_parts import (
+    URL_PATTERN,
+    Absent,
+    Amount,
+    DocumentModel,
+    Id,
+    Name,
+    PeriodName,
+)
+from control_plane.catalog.price_document import PricesDocument
 
 FEATURES_MAX: Final = 1_000
 PLANS_MAX: Final = 200
@@ -18,22 +26,10 @@ ADD_ONS_MAX: Final = 200
 LIMITS_MAX: Final = 16
 VALUES_MAX: Final = 256
 
-ID_PATTERN: Final = r"^[A-Za-z0-9._:@/-]{1,128}$"
-URL_PATTERN: Final = r"^https?://[^\s]+$"
-RULE_OF_PATTERN: Final = {
-    ID_PATTERN: f"is not an id; an id is {ID_RULE}",
-    URL_PATTERN: "is not an address; it begins with https:// or http://",
-}
-
-Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-Amount = Annotated[int, Field(ge=0, le=AMOUNT_MAX)]
 Unlimited = Literal["unlimited"]
-PeriodName = Literal["hour", "day", "week", "month", "year"]
 WindowName = Literal["hour", "day", "week", "month", "year", "lifetime"]
 KindName = Literal["hard", "soft"]
-# Left out. A key without a value is refused before the models see it.
-Absent = SkipJsonSchema[None]
+ProrationName = Literal["time", "difference", "none"]
 
 # Tags name the alternatives of a value. They have a blank, so that no key equals one.
 LIMIT_WORD: Final = "limit word"
@@ -67,12 +63,6 @@ def _window_tag(value: Any) -> str:
 def _feature_tag(value: Any) -> str:
     kind = value.get("type") if isinstance(value, dict) else None
     return f"feature {kind}" if kind in FEATURE_TYPES else "feature metered"
-
-
-class DocumentModel(BaseModel):
-    """A mapping of the document."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class SafeCapacityDocument(DocumentModel):
@@ -239,6 +229,12 @@ class PlanDocument(DocumentModel):
     features: Annotated[dict[Id, Grant], Field(max_length=FEATURES_MAX)] = Field(
         default_factory=dict, description="What it grants, by feature."
     )
+    prices: PricesDocument | Absent = Field(
+        None, description="What it costs, by currency; else what the plan it extends costs."
+    )
+    proration: ProrationName | Absent = Field(
+        None, description="What changing to it within a period costs at once; else as inherited."
+    )
     upgrades_to: Annotated[list[Id], Field(max_length=PLANS_MAX)] = Field(
         default_factory=list, description="Plans to offer when this one refuses, nearest first."
     )
@@ -256,7 +252,10 @@ class AddOnDocument(DocumentModel):
         None, description="Plans it can be added to; else all."
     )
     features: Annotated[dict[Id, AddOnGrant], Field(min_length=1, max_length=FEATURES_MAX)] = Field(
-        description="What it adds, by feature."
+        default_factory=dict, description="What it adds, by feature; needed unless it has prices."
+    )
+    prices: Annotated[PricesDocument, Field(min_length=1)] | Absent = Field(
+        None, description="What it costs, by currency."
     )
     offer: OfferDocument = Field(
         default_factory=lambda: OfferDocument(message="", url=None),

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from control_plane.catalog.checking import Finding, add_on_limits, references
+from control_plane.catalog.checking import add_on_limits, references
 from control_plane.catalog.document import CatalogDocument
-from control_plane.catalog.problem import Problem, line_of, raise_first
+from control_plane.catalog.price_checking import price_references, prices_together
+from control_plane.catalog.problem import Finding, Problem, line_of, raise_first
 from control_plane.catalog.shape import document_from_source
 from control_plane.catalog.yaml_source import read_yaml
 
-# In this order: each rests on the one before.
-_CHECKS: tuple[Callable[[CatalogDocument], Iterable[Finding]], ...] = (references, add_on_limits)
+Check = Callable[[CatalogDocument], Iterable[Finding]]
+
+# In this order: each row rests on those before.
+_CHECKS: tuple[tuple[Check, ...], ...] = (
+    (references, price_references),
+    (add_on_limits,),
+    (prices_together,),
+)
 
 
 def load_document(text: str, source_name: str) -> CatalogDocument:
@@ -23,9 +30,11 @@ def load_document(text: str, source_name: str) -> CatalogDocument:
     """
     source = read_yaml(text, source_name)
     document = document_from_source(source, source_name)
-    for check in _CHECKS:
+    for checks in _CHECKS:
         problems = (
-            Problem(line_of(path, source.lines), path, found) for path, found in check(document)
+            Problem(line_of(path, source.lines), path, found)
+            for check in checks
+            for path, found in check(document)
         )
         raise_first(problems, source_name)
     return document

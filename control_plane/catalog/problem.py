@@ -9,6 +9,7 @@ from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.units import is_id
 
 Path = tuple[str | int, ...]
+Finding = tuple[Path, str]
 
 WHOLE_DOCUMENT = "document"
 QUOTED_LENGTH_MAX = 60
@@ -58,3 +59,8 @@ def listed(words: Sequence[str]) -> str:
     """Write the words that would be right, a few of them."""
     shown = ", ".join(words[:10])
     return f"{shown}, ..." if len(words) > 10 else shown  # noqa: PLR2004 (what a line holds)
+
+
+def unknown(what: str, id_: str, known: Mapping[str, object]) -> str:
+    """Say that an id does not exist, and which do."""
+    return f"there is no {what} {quoted(id_)}; known: {listed(list(known))}"

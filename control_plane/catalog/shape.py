@@ -13,7 +13,6 @@ from control_plane.catalog.document import (
     GRANT_WORD,
     LIMIT_WORD,
     OUTAGE_WORD,
-    RULE_OF_PATTERN,
     WINDOW_WORD,
     AddOnDocument,
     AddOnLimitDocument,
@@ -21,7 +20,6 @@ from control_plane.catalog.document import (
     BooleanFeature,
     CalendarWindow,
     CatalogDocument,
-    DocumentModel,
     EnumFeature,
     LimitDocument,
     LimitsDocument,
@@ -30,6 +28,13 @@ from control_plane.catalog.document import (
     OfferDocument,
     PlanDocument,
     SafeCapacityDocument,
+)
+from control_plane.catalog.document_parts import RULE_OF_PATTERN, DocumentModel
+from control_plane.catalog.price_document import (
+    MODEL_OF_PRICE_TAG,
+    PRICE_KINDS,
+    TierDocument,
+    price_tag,
 )
 from control_plane.catalog.problem import Path, Problem, line_of, listed, quoted, raise_first
 from control_plane.catalog.yaml_source import YamlSource
@@ -57,7 +62,8 @@ def document_from_source(source: YamlSource, source_name: str) -> CatalogDocumen
 
 def _problems(errors: list[ErrorDetails], source: YamlSource) -> Iterator[Problem]:
     misspelled = {each["loc"][:-1] for each in errors if each["type"] == "extra_forbidden"}
-    for details in errors:
+    # That a value could be left out helps nobody who wrote one.
+    for details in (each for each in errors if each["type"] != "none_required"):
         # A misspelled key is missing too, but that is the same mistake.
         if details["type"] != "missing" or details["loc"][:-1] not in misspelled:
             path = _path(details, source.data)
@@ -89,6 +95,12 @@ def _must_be(what: str) -> Callable[[ErrorDetails], str]:
     return lambda details: f"must be {what}, but is {_shown(details['input'])}"
 
 
+def _no_tag(details: ErrorDetails) -> str:
+    if price_tag.__name__ in details["ctx"]["discriminator"]:
+        return f"says no price; write one of {', '.join(PRICE_KINDS)}"
+    return _must_be(_GRANT_FORMS)(details)
+
+
 def _unknown_key(details: ErrorDetails) -> str:
     known = listed(list(_model_at(details["loc"][:-1]).model_fields))
     return f"is not a key here; known keys: {known}"
@@ -112,8 +124,11 @@ def _pattern(details: ErrorDetails) -> str:
     return f"{quoted(details['input'])} {RULE_OF_PATTERN[details['ctx']['pattern']]}"
 
 
+# Where it helps to say what is meant.
+_MISSING: Final = {"of": "is missing; a percentage is of usage or of fees"}
+
 _TEXTS: Final[dict[str, Callable[[ErrorDetails], str]]] = {
-    "missing": lambda _: "is missing",
+    "missing": lambda details: _MISSING.get(str(details["loc"][-1]), "is missing"),
     "extra_forbidden": _unknown_key,
     "model_type": _must_be("a mapping"),
     "dict_type": _must_be("a mapping"),
@@ -121,7 +136,8 @@ _TEXTS: Final[dict[str, Callable[[ErrorDetails], str]]] = {
     "string_type": _must_be("text"),
     "int_type": _must_be("an integer"),
     "bool_type": _must_be("true or false"),
-    "union_tag_not_found": _must_be(_GRANT_FORMS),
+    "decimal_type": _must_be("a decimal such as 0.05"),
+    "union_tag_not_found": _no_tag,
     "literal_error": lambda details: (
         f"is {_shown(details['input'])}; write one of {details['ctx']['expected']}"
     ),
@@ -153,6 +169,8 @@ def _model_at(location: tuple[int | str, ...]) -> type[DocumentModel]:
     section, last = location[0], location[-1]
     if len(location) == len(("plans", "ID")):
         return PlanDocument if section == "plans" else AddOnDocument
+    if isinstance(last, int) and location[-2] in ("graduated", "volume"):
+        return TierDocument
     if isinstance(last, int):
         return LimitDocument if section == "plans" else AddOnLimitDocument
     return _MODEL_OF_TAG[last]
@@ -168,4 +186,5 @@ _MODEL_OF_TAG: Final[dict[str, type[DocumentModel]]] = {
     "window calendar": CalendarWindow,
     "window anniversary": AnniversaryWindow,
     "offer": OfferDocument,
+    **MODEL_OF_PRICE_TAG,
 }

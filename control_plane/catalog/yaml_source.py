@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 import yaml
@@ -28,7 +29,7 @@ _CONSTANTS: Final[dict[str, bool | None]] = {
 }
 # A number with more digits stays text: it is no amount, and reading it would take long.
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})", re.ASCII)
-_FLOAT = re.compile(
+_FRACTION = re.compile(
     r"[-+]?(\.[0-9]{1,40}|[0-9]{1,40}\.[0-9]{0,40})([eE][-+]?[0-9]{1,3})?", re.ASCII
 )
 _UNPRINTABLE = re.compile(
@@ -40,7 +41,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class YamlSource(NamedTuple):
-    """A document's plain values (dict, list, str, int, float, bool, None) and their lines.
+    """A document's plain values (dict, list, str, int, Decimal, bool, None) and their lines.
 
     The line of a mapping's entry is its key's; the document's own path is ().
     """
@@ -195,7 +196,7 @@ class _Builder:
         return parent.path if parent.key is None else (*parent.path, parent.key)
 
 
-def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
+def _scalar(event: yaml.ScalarEvent) -> str | int | Decimal | bool | None:
     text = event.value
     if event.style not in (None, ""):
         return text
@@ -203,4 +204,5 @@ def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
         return _CONSTANTS[text]
     if _INTEGER.fullmatch(text):
         return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    # Its digits as written: a float would be another number.
+    return Decimal(text) if _FRACTION.fullmatch(text) else text

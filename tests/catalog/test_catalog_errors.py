@@ -15,7 +15,7 @@ CASES = {
         ("description:", "descriptoin:"),
         ("descriptoin", "descriptoin", "known keys: catalog, description, features, plans"),
     ),
-    "prices are not expressible": (
+    "a single price is no key": (
         ("    name: Free\n", "    name: Free\n    price: 10\n"),
         ("plans.free.price", "price: 10", "is not a key here; known keys: name, extends"),
     ),
@@ -53,7 +53,7 @@ CASES = {
     ),
     "unknown key of an add-on": (
         ("    plans: [free]", "    price: 1\n    plans: [free]"),
-        ("add_ons.more_mails.price", "price", "known keys: name, plans, features, offer"),
+        ("add_ons.more_mails.price", "price", "known keys: name, plans, features, prices, offer"),
     ),
     "unknown key of an add-on limit": (
         ("limit: 1000}]", "limit: 1000, period: day}]"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
-from itertools import combinations
+from itertools import combinations, product
 
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.rating.money import (
@@ -201,14 +201,28 @@ def clashes(prices: Iterable[Price]) -> Iterator[tuple[Price, Price]]:
     Of two that fit, the one with more dimensions is meant, so one's dimensions must include the
     other's. Prices of different periods charge apart, and so do different currencies.
     """
-    charging = [found for price in prices if (found := usage_price(price)) is not None]
-    for one, other in combinations(charging, 2):
-        if (one.feature, one.every, one.currency) != (other.feature, other.every, other.currency):
-            continue
-        ours, theirs = dict(one.match), dict(other.match)
-        excludes = any(theirs.get(name, value) != value for name, value in ours.items())
-        nests = ours.keys() < theirs.keys() or theirs.keys() < ours.keys()
-        if not excludes and not nests:
+    groups: dict[tuple[object, ...], dict[tuple[str, ...], dict[Match, Price]]] = {}
+    for price in prices:
+        charging = usage_price(price)
+        if charging is not None:
+            group = groups.setdefault((charging.feature, price.every, price.currency), {})
+            alike = group.setdefault(tuple(name for name, _ in charging.match), {})
+            first = alike.setdefault(charging.match, price)
+            if first is not price:
+                yield first, price
+    # Only between prices that ask for different dimensions is each looked at beside each.
+    for group in groups.values():
+        for ours, theirs in combinations(group, 2):
+            if not set(ours) < set(theirs) and not set(theirs) < set(ours):
+                yield from _both_fit(group[ours], group[theirs])
+
+
+def _both_fit(
+    ours: Mapping[Match, Price], theirs: Mapping[Match, Price]
+) -> Iterator[tuple[Price, Price]]:
+    for (match, one), (other_match, other) in product(ours.items(), theirs.items()):
+        wanted = dict(other_match)
+        if all(wanted.get(name, value) == value for name, value in match):
             yield one, other
 
 
