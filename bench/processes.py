@@ -158,10 +158,14 @@ def running(installation: Installation) -> Iterator[Installation]:
 def wait_ready(process: Process, probe_port: int) -> None:
     """Wait until /readyz says yes. Raises BenchError when it does not, or the process ends."""
     deadline_s = time.monotonic() + READY_S_MAX
-    while probe(probe_port, "/readyz")[0] != http.HTTPStatus.OK:
+    while True:
+        status, text = probe(probe_port, "/readyz")
+        if status == http.HTTPStatus.OK:
+            return
         process.require_alive()
         if time.monotonic() > deadline_s:
-            raise BenchError(f"{process.module} was not ready within {READY_S_MAX:g} s")
+            why = text.strip() or "it does not answer"
+            raise BenchError(f"{process.module} was not ready within {READY_S_MAX:g} s: {why}")
         time.sleep(_POLL_S)
 
 
