@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from sqlalchemy import Connection, func, insert, select, tuple_, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from control_plane.metering.records import EpochKey, RecordMark
+from control_plane.metering.rows import rows_by_key
 from control_plane.storage.tables import usage_epoch
 
-KEYS_PER_QUERY: Final = 400
+_NUMBER: Final = list(usage_epoch.columns).index(usage_epoch.c.number)
 
 _OUT_OF_LINE: Final = "~"
 """Begins the predecessor of an epoch that takes no place in the line of starts. No id has it."""
@@ -121,16 +122,13 @@ def _refusal(claim: EpochClaim, why: str) -> EpochRefused:
 def settled_marks(connection: Connection, epochs: Iterable[EpochKey]) -> tuple[RecordMark, ...]:
     """Return the mark of each epoch, in that order; 0 of one that sent nothing."""
     wanted = list(epochs)
-    table = usage_epoch.c
-    numbers: dict[EpochKey, int] = {}
-    for first in range(0, len(wanted), KEYS_PER_QUERY):
-        chunk = wanted[first : first + KEYS_PER_QUERY]
-        query = select(table.sidecar_id, table.epoch, table.number).where(
-            tuple_(table.sidecar_id, table.epoch).in_(chunk)
-        )
-        for row in connection.execute(query):
-            numbers[EpochKey(row.sidecar_id, row.epoch)] = row.number
+    numbers = _numbers(connection, wanted)
     return tuple(RecordMark(*key, numbers.get(key, 0)) for key in wanted)
+
+
+def _numbers(connection: Connection, epochs: Iterable[EpochKey]) -> dict[EpochKey, int]:
+    found = rows_by_key(connection, usage_epoch, ("sidecar_id", "epoch"), epochs)
+    return {EpochKey(row[0], row[1]): row[_NUMBER] for row in found}
 
 
 def lock_marks(
@@ -141,21 +139,8 @@ def lock_marks(
     An epoch that never said hello here (it was refused, or ran while this side was away) gets its
     row now, but no place in the line of starts.
     """
-    # Always in one order, so that two transactions never wait for each other.
-    wanted = sorted(set(epochs))
-    table = usage_epoch.c
-    marks: dict[EpochKey, int] = {}
-    for first in range(0, len(wanted), KEYS_PER_QUERY):
-        query = (
-            select(table.sidecar_id, table.epoch, table.number)
-            .where(
-                tuple_(table.sidecar_id, table.epoch).in_(wanted[first : first + KEYS_PER_QUERY])
-            )
-            .order_by(table.sidecar_id, table.epoch)
-            .with_for_update()
-        )
-        for row in connection.execute(query):
-            marks[EpochKey(row.sidecar_id, row.epoch)] = row.number
+    wanted = set(epochs)
+    marks = _numbers(connection, wanted)
     missing = [key for key in wanted if key not in marks]
     if missing:
         connection.execute(insert(usage_epoch), [_unannounced(key, now_ms) for key in missing])

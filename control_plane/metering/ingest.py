@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection
 
 from control_plane.metering.counters import Counter, CounterCache
 from control_plane.metering.epochs import lock_marks, move_marks
@@ -26,14 +26,12 @@ from control_plane.metering.records import (
     problem_of,
     record_payload,
 )
-from control_plane.metering.rows import insert_rows
+from control_plane.metering.rows import insert_rows, rows_by_key
 from control_plane.metering.tally import Group, Tally
 from control_plane.storage.tables import usage_event, usage_record, usage_set_aside
 
 AHEAD_MS_MAX: Final = 24 * 3_600_000
 """How far ahead of this clock usage may lie; past that, a clock is wrong."""
-
-RECORDS_PER_QUERY: Final = 300
 
 _EVENT_COLUMNS: Final = [column.name for column in usage_event.columns if column.name != "id"]
 _RECORD_COLUMNS: Final = [column.name for column in usage_record.columns]
@@ -250,17 +248,12 @@ def _take_next(
 def _stored_digests(
     connection: Connection, known: Iterable[UsageRecord], besides: Iterable[RecordMark]
 ) -> dict[RecordMark, bytes]:
-    wanted = sorted({record.mark for record in known}.difference(besides))
-    table = usage_record.c
-    digests: dict[RecordMark, bytes] = {}
-    for first in range(0, len(wanted), RECORDS_PER_QUERY):
-        chunk = wanted[first : first + RECORDS_PER_QUERY]
-        query = select(table.sidecar_id, table.epoch, table.number, table.digest).where(
-            tuple_(table.sidecar_id, table.epoch, table.number).in_(chunk)
-        )
-        for sidecar_id, epoch, number, digest in connection.execute(query):
-            digests[RecordMark(sidecar_id, epoch, number)] = digest
-    return digests
+    wanted = {record.mark for record in known}.difference(besides)
+    place = ("sidecar_id", "epoch", "number")
+    return {
+        RecordMark(*mark): digest
+        for *mark, digest, _ in rows_by_key(connection, usage_record, place, wanted)
+    }
 
 
 def _key_use(entry: UsageEntry) -> KeyUse:

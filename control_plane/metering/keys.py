@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, delete, select, tuple_
+from sqlalchemy import Connection, delete, tuple_
 
-from control_plane.metering.rows import insert_rows
+from control_plane.metering.rows import insert_rows, rows_by_key
 from control_plane.storage.tables import usage_key
 
 KEY_KEPT_MS: Final = 24 * 3_600_000
@@ -59,19 +59,15 @@ def _bound(
     connection: Connection, keys: Iterable[CustomerKey], now_ms: int
 ) -> dict[CustomerKey, bytes]:
     """Return what is bound; keys whose time ran out are freed."""
-    wanted = sorted(keys)
-    table = usage_key.c
     bound: dict[CustomerKey, bytes] = {}
     expired: list[CustomerKey] = []
-    for first in range(0, len(wanted), KEYS_PER_QUERY):
-        chunk = wanted[first : first + KEYS_PER_QUERY]
-        query = select(usage_key).where(tuple_(table.customer_id, table.idempotency_key).in_(chunk))
-        for row in connection.execute(query):
-            key = (row.customer_id, row.idempotency_key)
-            if row.expires_at_ms > now_ms:
-                bound[key] = row.digest
-            else:
-                expired.append(key)
+    place = ("customer_id", "idempotency_key")
+    for customer, key, digest, expires_at_ms in rows_by_key(connection, usage_key, place, keys):
+        if expires_at_ms > now_ms:
+            bound[customer, key] = digest
+        else:
+            expired.append((customer, key))
+    table = usage_key.c
     for first in range(0, len(expired), KEYS_PER_QUERY):
         chunk = expired[first : first + KEYS_PER_QUERY]
         connection.execute(

@@ -4,37 +4,45 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
-    Delete,
-    String,
-    Tuple,
-    Update,
+    Dialect,
+    Select,
+    and_,
     bindparam,
-    column,
     delete,
     func,
     insert,
+    literal_column,
     select,
-    tuple_,
     update,
-    values,
 )
 
 from control_plane.metering.counters import CountedWindow, Counter, CustomerCounters
-from control_plane.metering.rows import insert_rows
+from control_plane.metering.rows import (
+    Prepared,
+    chunks_filled,
+    execute_rows,
+    insert_rows,
+    prepare,
+    rows_by_key,
+    wanted_rows,
+)
 from control_plane.storage.tables import environment, usage_event, usage_total
 from weighbridge.rules.units import COUNTER_MAX
 from weighbridge.rules.window import Window
 
-T = TypeVar("T")
-ChangeT = TypeVar("ChangeT", Update, Delete)
-
-COUNTERS_PER_QUERY: Final = 200
 HALF: Final = 2**32
+FOREVER_MS: Final = 2**62
+
+_COUNTER: Final = ("customer_id", "resource_id", "feature_id")
+_KEY: Final = (*_COUNTER, "window_key", "window_start_ms")
+_ROW: Final = tuple(f"in_{name}" for name in _KEY)
 
 
 class TotalKey(NamedTuple):
@@ -98,84 +106,62 @@ def counters_changed_since(connection: Connection, usage_revision: int) -> list[
 
 def read_rows(connection: Connection, counters: Iterable[Counter]) -> dict[TotalKey, int]:
     """Return every row there is of these counters; locked, where this transaction writes."""
-    table = usage_total.c
-    counter = tuple_(table.customer_id, table.resource_id, table.feature_id)
-    return _read(connection, counter, sorted(set(counters)))
+    return _read(connection, _COUNTER, counters)
 
 
 def read_totals(connection: Connection, keys: Iterable[TotalKey]) -> dict[TotalKey, int]:
     """Return those rows that there are; locked, where this transaction writes."""
-    return _read(connection, tuple_(*usage_total.primary_key.columns), sorted(keys))
+    return _read(connection, _KEY, keys)
 
 
 def _read(
-    connection: Connection, columns: Tuple, wanted: Sequence[tuple[object, ...]]
+    connection: Connection, columns: tuple[str, ...], wanted: Iterable[tuple[object, ...]]
 ) -> dict[TotalKey, int]:
-    primary_key = tuple(usage_total.primary_key.columns)
-    is_writing = connection.get_execution_options().get("weighbridge_writes", False)
-    found: dict[TotalKey, int] = {}
-    for chunk in _chunks(wanted, COUNTERS_PER_QUERY):
-        # In order, so that two transactions never wait for each other's rows.
-        query = (
-            select(*primary_key, usage_total.c.total)
-            .where(columns.in_(chunk))
-            .order_by(*primary_key)
-        )
-        if is_writing:
-            query = query.with_for_update()
-        for *key, total in connection.execute(query):
-            found[TotalKey(*key)] = total
-    return found
+    return {
+        TotalKey(*key): total
+        for *key, total, _ in rows_by_key(connection, usage_total, columns, wanted)
+    }
 
 
 def sum_events(
-    connection: Connection, windows: Sequence[tuple[TotalKey, int | None]]
+    connection: Connection, windows: Iterable[tuple[TotalKey, int | None]]
 ) -> dict[TotalKey, int]:
     """Sum the events of windows, each given with its end."""
-    sums: dict[TotalKey, int] = {}
-    for chunk in _chunks(windows, COUNTERS_PER_QUERY):
-        wanted = (
-            values(
-                column("position", BigInteger),
-                column("customer", String),
-                column("resource", String),
-                column("feature", String),
-                column("start_ms", BigInteger),
-                column("end_ms", BigInteger),
-                name="wanted",
-            )
-            .data([_wanted_row(i, key, end_ms) for i, (key, end_ms) in enumerate(chunk)])
-            .cte("wanted")
-        )
-        event = usage_event.c
-        # In two halves: the sum itself could overflow the database's integers.
-        query = (
-            select(
-                wanted.c.position,
-                func.sum(event.amount // HALF),
-                func.sum(event.amount % HALF),
-            )
-            .join(
-                usage_event,
-                (event.customer_id == wanted.c.customer)
-                & (event.resource_id == wanted.c.resource)
-                & (event.feature_id == wanted.c.feature)
-                & (event.occurred_at_ms >= wanted.c.start_ms)
-                & (event.occurred_at_ms < wanted.c.end_ms),
-            )
-            .group_by(wanted.c.position)
-        )
-        for position, high, low in connection.execute(query):
+    rows = [
+        (*key.counter, key.start_ms, FOREVER_MS if end_ms is None else end_ms, key)
+        for key, end_ms in windows
+    ]
+    sums = {row[-1]: 0 for row in rows}
+    for chunk in chunks_filled(rows):
+        statement = _prepared_sum(connection.dialect, len(chunk))
+        cells = [cell for i, row in enumerate(chunk) for cell in (*row[:-1], i)]
+        for position, high, low in connection.exec_driver_sql(
+            statement.text, statement.parameters(cells)
+        ):
             # A total that is full stays so, and shows: further usage is set aside as overflow.
-            sums[chunk[position][0]] = min(int(high) * HALF + int(low), COUNTER_MAX)
-    return {key: sums.get(key, 0) for key, _ in windows}
+            sums[chunk[position][-1]] = min(int(high) * HALF + int(low), COUNTER_MAX)
+    return sums
 
 
-def _wanted_row(
-    position: int, key: TotalKey, end_ms: int | None
-) -> tuple[int, str, str, str, int, int]:
-    last_ms = 2**62 if end_ms is None else end_ms
-    return (position, key.customer, key.resource, key.feature, key.start_ms, last_ms)
+@lru_cache(maxsize=16)
+def _prepared_sum(dialect: Dialect, size: int) -> Prepared:
+    wanted = wanted_rows(usage_event, _COUNTER, size, ("start_ms", "end_ms", "position"))
+    event = usage_event.c
+    # In two halves: the sum itself could overflow the database's integers. Halves by bits and
+    # literals, for the parameters are the cells alone.
+    high = func.sum(event.amount.bitwise_rshift(literal_column("32", BigInteger)))
+    low = func.sum(event.amount.bitwise_and(literal_column(str(HALF - 1), BigInteger)))
+    is_in_window = and_(
+        *(event[name] == wanted.c[name] for name in _COUNTER),
+        event.occurred_at_ms >= wanted.c.start_ms,
+        event.occurred_at_ms < wanted.c.end_ms,
+    )
+    query: Select[Any] = (
+        select(wanted.c.position, high, low)
+        .join_from(wanted, usage_event, is_in_window)
+        .group_by(wanted.c.position)
+    )
+    return prepare(dialect, query)
 
 
 def read_current(
@@ -238,44 +224,31 @@ def update_totals(
     connection: Connection, totals: Iterable[tuple[TotalKey, int]], usage_revision: int
 ) -> None:
     """Set the totals of rows that were read in this transaction."""
-    rows = [
-        {**_row_parameters(key), "new_total": total, "new_revision": usage_revision}
-        for key, total in totals
-    ]
-    if rows:
-        changed = _matching(update(usage_total)).values(
-            total=bindparam("new_total"), usage_revision=bindparam("new_revision")
-        )
-        connection.execute(changed, rows)
+    statement = _prepared_update(connection.dialect)
+    execute_rows(connection, statement, ((total, usage_revision, *key) for key, total in totals))
 
 
 def delete_totals(connection: Connection, keys: Iterable[TotalKey]) -> None:
     """Remove rows that no grant counts in any more; from events they can be made again."""
-    rows = [_row_parameters(key) for key in keys]
-    if rows:
-        connection.execute(_matching(delete(usage_total)), rows)
+    execute_rows(connection, _prepared_delete(connection.dialect), keys)
 
 
-def _matching(statement: ChangeT) -> ChangeT:
-    table = usage_total.c
-    return statement.where(
-        table.customer_id == bindparam("in_customer"),
-        table.resource_id == bindparam("in_resource"),
-        table.feature_id == bindparam("in_feature"),
-        table.window_key == bindparam("in_window"),
-        table.window_start_ms == bindparam("in_start_ms"),
+@lru_cache(maxsize=4)
+def _prepared_update(dialect: Dialect) -> Prepared:
+    new = ("new_total", "new_usage_revision")
+    statement = update(usage_total).values(
+        total=bindparam(new[0]), usage_revision=bindparam(new[1])
     )
+    return prepare(dialect, statement.where(*_is_row()), (*new, *_ROW))
 
 
-def _row_parameters(key: TotalKey) -> dict[str, object]:
-    return {
-        "in_customer": key.customer,
-        "in_resource": key.resource,
-        "in_feature": key.feature,
-        "in_window": key.window_key,
-        "in_start_ms": key.start_ms,
-    }
+@lru_cache(maxsize=4)
+def _prepared_delete(dialect: Dialect) -> Prepared:
+    return prepare(dialect, delete(usage_total).where(*_is_row()), _ROW)
 
 
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[first : first + size] for first in range(0, len(items), size))
+def _is_row() -> list[ColumnElement[bool]]:
+    return [
+        usage_total.c[name] == bindparam(parameter)
+        for name, parameter in zip(_KEY, _ROW, strict=True)
+    ]
