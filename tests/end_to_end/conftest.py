@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.world import World, catalog
+from tests.end_to_end.world import World, catalog, check
 
 
 @pytest.fixture
@@ -19,6 +19,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         admin = world.admin()
         admin.apply(catalog())
         admin.create("acme")
+        assert check(world.api(), "acme", "api.calls").decision.allowed
         yield world
     finally:
         world.end()
