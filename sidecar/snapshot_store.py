@@ -6,10 +6,17 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Final, NamedTuple
 
-from sidecar.journal.database import is_corrupt_schema, transaction
+from sidecar.journal.database import (
+    DATABASE_ERRORS,
+    CorruptError,
+    is_corrupt,
+    is_corrupt_schema,
+    transaction,
+)
 from sidecar.journal.directory import DataDirectory
 from sidecar.journal.problems import ProblemKind
 from sidecar.journal.write_ahead import inspect_log
@@ -20,14 +27,16 @@ _LOG_FILE: Final = f"{_FILE}-wal"
 _INDEX_FILE: Final = f"{_FILE}-shm"
 _META: Final = "meta"
 _VERSION: Final = 1
+# One tree and no index beside it: an index could be damaged where no checksum of a row shows it.
 _SCHEMA: Final = """
 CREATE TABLE snapshot (
     kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, checksum INTEGER NOT NULL,
     payload BLOB NOT NULL, PRIMARY KEY (kind, id)
-);
+) WITHOUT ROWID;
 """
+_INSERT: Final = "INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?, ?)"
 _SLICE_ROWS: Final = 256
-_ROW_TYPES: Final = [int, str, str, int, int, bytes]
+_ROW_TYPES: Final = [str, str, int, int, bytes]
 
 
 class StoredSnapshot(NamedTuple):
@@ -40,7 +49,6 @@ class StoredSnapshot(NamedTuple):
 
 
 class _Row(NamedTuple):
-    rowid: int
     kind: str
     id: str
     version: int
@@ -56,9 +64,9 @@ class _Row(NamedTuple):
 class SnapshotStore:
     """Snapshots by kind and id, each with a checksum, and a few values that describe the whole.
 
-    Opening verifies every row. What is damaged is set aside and reported, and the rest is there;
-    the values of `meta` are then gone, since what they say (every change up to revision N is held)
-    is not so any more. A file that cannot be read at all is set aside, and an empty one begun.
+    Opening verifies every row. A damaged file is set aside and reported, and what is sound in it
+    goes on in a new one, except the values of `meta`: what they say (every change up to revision N
+    is held) is not so any more.
 
     Methods may be called from any thread, and block for as long as the disk takes.
     """
@@ -70,7 +78,7 @@ class SnapshotStore:
         self._failure = ""
         try:
             self._connection = self._open(now_ms)
-        except (sqlite3.Error, OSError) as error:
+        except (*DATABASE_ERRORS, OSError) as error:
             raise self._unavailable(error) from error
 
     def save(
@@ -95,32 +103,28 @@ class SnapshotStore:
                         "DELETE FROM snapshot WHERE kind = ? AND id = ?", list(remove)
                     )
                     self._connection.executemany(
-                        "INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?, ?)",
+                        _INSERT,
                         [
                             (kind, item, version, _checksum(kind, item, version, payload), payload)
                             for kind, item, version, payload in rows
                         ],
                     )
-            except sqlite3.Error as error:
+            except DATABASE_ERRORS as error:
                 raise self._unavailable(error) from error
 
     def load_all(self) -> Iterator[StoredSnapshot]:
-        """Yield every snapshot. Raises UnavailableError."""
-        after = 0
+        """Yield every snapshot, by kind and id. Raises UnavailableError."""
+        after = ("", "")
         while rows := self._read_slice(after):
-            after = rows[-1].rowid
+            after = (rows[-1].kind, rows[-1].id)
             for row in rows:
                 if row.kind != _META:
                     yield StoredSnapshot(row.kind, row.id, row.version, row.payload)
 
     def meta(self) -> dict[str, str]:
         """Return the values last set; none where snapshots were lost since. UnavailableError."""
-        found = {}
-        after = 0
-        while rows := self._read_slice(after, _META):
-            after = rows[-1].rowid
-            found.update({row.id: row.payload.decode() for row in rows})
-        return found
+        rows = self._read_slice((_META, ""))
+        return {row.id: row.payload.decode() for row in rows if row.kind == _META}
 
     def close(self) -> None:
         """Close the file."""
@@ -129,125 +133,116 @@ class SnapshotStore:
             self._connection.close()
 
     def _open(self, now_ms: int) -> sqlite3.Connection:
+        folder = self._directory.path
+        if not (folder / _FILE).exists():
+            self._begin_anew([], now_ms)
+        damage = "its write-ahead log" if inspect_log(folder / _LOG_FILE).is_damaged else ""
+        if not damage:
+            try:
+                return self._connect_verified()
+            except CorruptError as error:
+                damage = str(error)
+        rows = list(_sound_rows(folder / _FILE))
+        moved = self._begin_anew(rows, now_ms)
+        self._directory.problems.report(
+            ProblemKind.CORRUPT_SNAPSHOT,
+            f"{folder / _FILE} is damaged ({damage}); set aside as {moved[0].name}; {len(rows)} "
+            "snapshots are kept, and the control plane sends everything again",
+        )
+        return self._connect_verified()
+
+    def _connect_verified(self) -> sqlite3.Connection:
+        """Open the file. Raises CorruptError where anything in it is damaged."""
         path = self._directory.path / _FILE
-        if not path.exists():
-            self._begin_anew(now_ms)
-        is_log_damaged = inspect_log(self._directory.path / _LOG_FILE).is_damaged
+        connection = sqlite3.connect(
+            path, timeout=2.0, isolation_level=None, check_same_thread=False
+        )
         try:
-            connection = _connect(self._directory)
-        except sqlite3.Error as error:
-            if not is_corrupt_schema(error):
-                raise
-            self._report(f"{path} cannot be read ({error})", self._begin_anew(now_ms))
-            return _connect(self._directory)
-        try:
-            damaged = _find_damaged(connection)
-            if damaged or is_log_damaged:
-                self._set_rows_aside(connection, damaged, now_ms)
-        except sqlite3.Error as error:
+            _verify(connection, path)
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "mmap_size = 0"):
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+        except DATABASE_ERRORS as error:
             connection.close()
-            if not is_corrupt_schema(error):
-                raise
-            self._report(f"{path} cannot be read ({error})", self._begin_anew(now_ms))
-            return _connect(self._directory)
+            if is_corrupt_schema(error):
+                raise CorruptError(str(error)) from error
+            raise
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
-    def _begin_anew(self, now_ms: int) -> str:
-        """Set the files aside and make an empty one; return the name that was given."""
-        folder = self._directory.path
-        moved = self._directory.set_aside([_FILE, _LOG_FILE], now_ms)
-        (folder / _INDEX_FILE).unlink(missing_ok=True)
+    def _begin_anew(self, rows: Iterable[_Row], now_ms: int) -> list[Path]:
+        """Put a new file with these rows in place; return as what the old ones are set aside."""
         draft = self._directory.new_draft(_FILE)
         with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
             connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-        draft.rename(folder / _FILE)
+            with transaction(connection):
+                connection.executemany(_INSERT, rows)
+        moved = self._directory.set_aside([_FILE, _LOG_FILE], now_ms)
+        (self._directory.path / _INDEX_FILE).unlink(missing_ok=True)
+        draft.rename(self._directory.path / _FILE)
         self._directory.sync()
-        return moved[0].name if moved else ""
+        return moved
 
-    def _set_rows_aside(
-        self, connection: sqlite3.Connection, damaged: list[int], now_ms: int
-    ) -> None:
-        """Keep a copy of the file as it is, and go on without what is damaged in it."""
-        target = self._directory.free_name(_FILE, now_ms)
-        with closing(sqlite3.connect(target)) as copy:
-            connection.backup(copy)
-        with transaction(connection):
-            connection.executemany(
-                "DELETE FROM snapshot WHERE rowid = ?", [(rowid,) for rowid in damaged]
-            )
-            connection.execute("DELETE FROM snapshot WHERE kind = ?", (_META,))
-        what = f"{len(damaged)} rows" if damaged else "the end of the write-ahead log"
-        self._report(f"{self._directory.path / _FILE}: {what} damaged", target.name)
-
-    def _report(self, what: str, set_aside_as: str) -> None:
-        self._directory.problems.report(
-            ProblemKind.CORRUPT_SNAPSHOT,
-            f"{what}; set aside as {set_aside_as}; the control plane sends everything again",
-        )
-
-    def _read_slice(self, after: int, kind: str = "") -> list[_Row]:
+    def _read_slice(self, after: tuple[str, str]) -> list[_Row]:
         with self._lock:
             if self._failure:
                 raise UnavailableError(self._failure)
             try:
-                return _read_rows(self._connection, after, kind)
-            except sqlite3.Error as error:
+                found = self._connection.execute(
+                    "SELECT * FROM snapshot WHERE (kind, id) > (?, ?) ORDER BY kind, id LIMIT ?",
+                    (*after, _SLICE_ROWS),
+                )
+                rows = [_Row._make(values) for values in found.fetchall()]
+            except DATABASE_ERRORS as error:
                 raise self._unavailable(error) from error
+            if not all(row.is_sound() for row in rows):
+                raise self._unavailable(CorruptError("a row is not as it was written"))
+            return rows
 
-    def _unavailable(self, error: sqlite3.Error | OSError) -> UnavailableError:
+    def _unavailable(self, error: Exception) -> UnavailableError:
         path = self._directory.path / _FILE
         reason = getattr(error, "strerror", None) or error
-        if isinstance(error, sqlite3.Error) and is_corrupt_schema(error):
+        if isinstance(error, CorruptError) or is_corrupt(error):
             # Not begun anew while running: what was saved before would be missing from it.
             self._failure = f"{path} is damaged ({reason}); it is set aside at the next start"
             self._directory.problems.report(ProblemKind.CORRUPT_SNAPSHOT, self._failure)
         return UnavailableError(f"snapshots cannot be kept in {path}: {reason}")
 
 
-def _connect(directory: DataDirectory) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        directory.path / _FILE, timeout=2.0, isolation_level=None, check_same_thread=False
-    )
-    try:
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "mmap_size = 0"):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
-        _require_version(connection, directory)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _require_version(connection: sqlite3.Connection, directory: DataDirectory) -> None:
+def _verify(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > _VERSION:
         raise FailedPreconditionError(
-            f"{directory.path / _FILE} was written by a later release (format {version}); "
-            "start that release, or remove the file"
+            f"{path} was written by a later release (format {version}); start that release, "
+            "or remove the file"
         )
-    connection.execute("SELECT kind FROM snapshot LIMIT 1").fetchone()
-
-
-def _read_rows(connection: sqlite3.Connection, after: int, kind: str = "") -> list[_Row]:
-    found = connection.execute(
-        "SELECT rowid, kind, id, version, checksum, payload FROM snapshot"
-        " WHERE rowid > ? AND (? = '' OR kind = ?) ORDER BY rowid LIMIT ?",
-        (after, kind, kind, _SLICE_ROWS),
-    )
-    return [_Row._make(values) for values in found.fetchall()]
-
-
-def _find_damaged(connection: sqlite3.Connection) -> list[int]:
-    """Return the rows that are not as they were written. Raises sqlite3.Error."""
-    for (finding,) in connection.execute("PRAGMA quick_check(1)"):
+    damaged = sum(not _Row._make(values).is_sound() for values in _all_values(connection))
+    if damaged:
+        raise CorruptError(f"{damaged} rows")
+    for (finding,) in connection.execute("PRAGMA integrity_check(1)"):
         if finding != "ok":
-            raise sqlite3.DatabaseError(str(finding))
-    damaged = []
-    after = 0
-    while rows := _read_rows(connection, after):
-        after = rows[-1].rowid
-        damaged += [row.rowid for row in rows if not row.is_sound()]
-    return damaged
+            raise CorruptError(str(finding))
+
+
+def _all_values(connection: sqlite3.Connection) -> sqlite3.Cursor:
+    return connection.execute("SELECT kind, id, version, checksum, payload FROM snapshot")
+
+
+def _sound_rows(path: Path) -> Iterator[_Row]:
+    """Yield what can be read and is sound, without the write-ahead log and without changing it."""
+    rows: dict[tuple[str, str], _Row] = {}
+    for order in ("", " ORDER BY kind DESC, id DESC"):
+        # From both ends, because a page that cannot be read ends a scan.
+        with (
+            closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as source,
+            suppress(*DATABASE_ERRORS),
+        ):
+            for values in source.execute(f"SELECT * FROM snapshot{order}"):  # noqa: S608
+                row = _Row._make(values)
+                if row.is_sound() and row.kind != _META:
+                    rows[row.kind, row.id] = row
+    yield from rows.values()
 
 
 def _checksum(kind: str, item: str, version: int, payload: bytes) -> int:

@@ -12,7 +12,10 @@ from typing import Protocol
 
 import lmdb
 
-WAL_CHECKPOINT_BYTES = 8 * 1024 * 1024
+from sidecar.journal import DataDirectory, Journal, JournalSettings
+
+WAL_CHECKPOINT_BYTES = 16 * 1024 * 1024
+_PAGE_BYTES = 2048
 _MAP_BYTES = 8 * 1024 * 1024 * 1024
 _DIGEST = bytes(32)
 _FRAME = struct.Struct(">QI")
@@ -51,6 +54,7 @@ class SqliteEngine:
 
     def _connect(self, synchronous: str) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA wal_autocheckpoint=0")
@@ -126,6 +130,32 @@ class LmdbEngine:
         self._env.close()
 
 
+class JournalEngine:
+    """The sidecar's own journal: SQLite with checksums, bounds, marks and its upkeep thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._directory = DataDirectory(folder / "journal", 0)
+        settings = JournalSettings(bytes_max=1 << 34)
+        self._journal = Journal.open(self._directory, settings, boot_id="", now_ms=0)
+
+    def append(self, payload: bytes) -> int:
+        """Append one record."""
+        return self._journal.append(payload, _DIGEST, 0)
+
+    def maintain(self) -> None:
+        """Do nothing: the journal maintains itself."""
+
+    def read_range(self, first: int, count: int) -> list[bytes]:
+        """Return records in order."""
+        records = self._journal.read_after((0, first - 1), count, 1 << 30)
+        return [record.payload for record in records]
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+        self._directory.close()
+
+
 class FileEngine:
     """One write(2) to a plain file: the floor that any engine stands on."""
 
@@ -169,6 +199,7 @@ ENGINES: dict[str, Callable[[Path], Engine]] = {
     "lmdb-nometasync": lambda folder: LmdbEngine(folder, {"metasync": False}),
     "lmdb-sync": lambda folder: LmdbEngine(folder, {}),
     "file": FileEngine,
+    "journal": JournalEngine,
 }
 
 

@@ -61,17 +61,23 @@ _CORRUPT_CODES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SLICE_BYTES_MAX: Final = 1 << 20
 
 
+DATABASE_ERRORS: Final = (sqlite3.Error, UnicodeError)
+
+
 class CorruptError(Exception):
     """What is on disk is not what was written."""
 
 
-def is_corrupt(error: sqlite3.Error) -> bool:
+def is_corrupt(error: Exception) -> bool:
     """Whether an error says that the file is damaged, and not that it could not be used."""
+    if isinstance(error, UnicodeError):
+        # A damaged name in the schema, which SQLite quotes in its message.
+        return True
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _CORRUPT_CODES
 
 
-def is_corrupt_schema(error: sqlite3.Error) -> bool:
+def is_corrupt_schema(error: Exception) -> bool:
     """Whether an error of a statement known to be right says that tables or texts are not ours."""
     code = getattr(error, "sqlite_errorcode", None)
     return code in (None, sqlite3.SQLITE_ERROR) or is_corrupt(error)
@@ -85,7 +91,7 @@ def connect(path: Path, synchronous: str) -> sqlite3.Connection:
     try:
         for pragma in (*_PRAGMAS, f"PRAGMA synchronous = {synchronous}"):
             connection.execute(pragma).fetchall()
-    except sqlite3.Error:
+    except DATABASE_ERRORS:
         connection.close()
         raise
     return connection
@@ -162,14 +168,6 @@ def delete_after(connection: sqlite3.Connection, epoch_key: int, sequence: int) 
 def empty_log(connection: sqlite3.Connection) -> None:
     """Move the write-ahead log into the database, unless another process reads from it."""
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def count_records(connection: sqlite3.Connection, first: int, last: int) -> int:
-    """Return how many records a range of sequences has."""
-    (count,) = connection.execute(
-        "SELECT count(*) FROM record WHERE sequence BETWEEN ? AND ?", (first, last)
-    ).fetchone()
-    return int(count)
 
 
 def read_epochs(connection: sqlite3.Connection) -> list[EpochRow]:
@@ -265,25 +263,27 @@ def used_bytes(connection: sqlite3.Connection) -> int:
     return int((pages - free) * page_bytes)
 
 
-def delete_records(connection: sqlite3.Connection, first: int, last: int, limit: int) -> int:
+def delete_records(
+    connection: sqlite3.Connection, first: int, last: int, limit: int, bytes_max: int
+) -> int:
     """Delete a slice of a range, from its start; return the last sequence deleted, 0 for none."""
     found = connection.execute(
         "SELECT sequence, length(payload) FROM record WHERE sequence BETWEEN ? AND ?"
         " ORDER BY sequence LIMIT ?",
         (first, last, limit),
     ).fetchall()
-    until = _end_of_slice(found)
+    until = _end_of_slice(found, bytes_max)
     if until:
         connection.execute("DELETE FROM record WHERE sequence BETWEEN ? AND ?", (first, until))
     return until
 
 
-def _end_of_slice(found: Iterable[tuple[int, int]]) -> int:
+def _end_of_slice(found: Iterable[tuple[int, int]], bytes_max: int) -> int:
     until = 0
     size = 0
     for sequence, length in found:
         size += length
-        if until and size > _SLICE_BYTES_MAX:
+        if until and size > bytes_max:
             break
         until = sequence
     return until

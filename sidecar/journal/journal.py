@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final, NamedTuple, NoReturn, Self
+from typing import Final, NamedTuple, NoReturn, Self, TypeVar
 
 from sidecar.journal import database
 from sidecar.journal.directory import DataDirectory
 from sidecar.journal.durable import DurableMark
-from sidecar.journal.epoch import EpochState, EpochView
-from sidecar.journal.loading import Loaded, load
+from sidecar.journal.epoch import EpochView
+from sidecar.journal.loading import load
 from sidecar.journal.problems import Problem, ProblemKind
 from sidecar.journal.reading import position_of, read_kept, read_one, read_unsettled
 from sidecar.journal.record import Position, StoredRecord, record_checksum
+from sidecar.journal.restoring import restore
 from sidecar.journal.settings import JournalSettings
 from sidecar.journal.starting import PreviousRun, begin_epoch, drop_empty_epochs, previous_run
 from sidecar.journal.state import JournalState
@@ -26,6 +27,9 @@ RECORD_OVERHEAD_BYTES: Final = 64
 
 # A clock set back a little does not reorder records; one set back by more was wrong before.
 _CLOCK_STEP_MS_MAX: Final = 3_600_000
+
+
+Read = TypeVar("Read")
 
 
 class _Opened(NamedTuple):
@@ -49,10 +53,10 @@ class Journal:
     **Failure.** Where a write fails, `append` raises UnavailableError, no number is taken, and
     `failure` says why; all further appends are refused until `recover` has read the end again.
 
-    **Damage** is set aside in files `corrupt-*` and reported in `problems`; what is sound is kept
-    (see `salvage`). Where nothing of the database can be read, the identity stays, since it lies in
-    a file of its own, and only the records are gone: usage that was not settled yet is then missing
-    from the control plane's totals.
+    **Damage**, found at the start or by a later read, is set aside in files `corrupt-*` and
+    reported in `problems`; what is sound is kept (see `salvage`). Where nothing of the database can
+    be read, the identity stays, since it lies in a file of its own, and only the records are gone:
+    usage that was not settled yet is then missing from the control plane's totals.
     """
 
     def __init__(
@@ -198,7 +202,7 @@ class Journal:
             row = (current.row.base + number, at_ms, checksum, digest, payload)
             try:
                 self._connection.execute(database.INSERT_RECORD, row)
-            except sqlite3.Error as error:
+            except database.DATABASE_ERRORS as error:
                 self._fail("written", error)
             current.last_number = number
             state.written_at_ms = at_ms
@@ -261,7 +265,7 @@ class Journal:
             )
             self._connection = loaded.connection
             state.damage = ""
-            self._restore(loaded)
+            restore(self._directory, state, loaded)
             self._upkeep = Upkeep(self._directory, self._settings, state, self._durable)
         state.failure = ""
         self._upkeep.start()
@@ -294,9 +298,11 @@ class Journal:
         At least one where there is one, and of one epoch at a time. Numbers that have no record
         any more come as records that are lost.
         """
-        with self._reading():
-            epochs = self._state.epochs
-            return read_unsettled(self._connection, epochs, after, limit_records, limit_bytes)
+        return self._read(
+            lambda: read_unsettled(
+                self._connection, self._state.epochs, after, limit_records, limit_bytes
+            )
+        )
 
     def read_after(
         self, after: Position, limit_records: int, limit_bytes: int
@@ -305,38 +311,43 @@ class Journal:
 
         Those pruned or lost are passed over.
         """
-        with self._reading():
-            epochs = tuple(self._state.epochs)
-            return read_kept(self._connection, epochs, after, limit_records, limit_bytes)
+        return self._read(
+            lambda: read_kept(
+                self._connection, tuple(self._state.epochs), after, limit_records, limit_bytes
+            )
+        )
 
     def read_at(self, position: Position) -> bytes:
         """Return a record's payload. Raises NotFoundError where it is not kept."""
-        with self._reading():
-            record = read_one(self._connection, tuple(self._state.epochs), position)
+        record = self._read(lambda: read_one(self._connection, tuple(self._state.epochs), position))
         if record is None:
             raise NotFoundError(f"journal record {position[1]} is not kept any more")
         return record.payload
 
     def position_before(self, at_ms: int) -> Position:
         """Return a position; all records written at an instant or later lie after it."""
-        with self._reading():
-            sequence = database.last_written_before(self._connection, at_ms)
-            return position_of(tuple(self._state.epochs), sequence)
+        sequence = self._read(lambda: database.last_written_before(self._connection, at_ms))
+        return position_of(tuple(self._state.epochs), sequence)
 
     # Failing
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _read(self, read: Callable[[], Read]) -> Read:
+        """Read; where what is read is damaged, set it aside first and read what is left."""
         try:
-            yield
-        except sqlite3.Error as error:
-            self._fail("read", error)
+            return read()
         except database.CorruptError as error:
             self._state.fail(f"the journal is damaged: {error}", damage=str(error))
-            self._directory.problems.report(ProblemKind.CORRUPT_RECORD, str(error))
-            raise UnavailableError(self._state.failure) from error
+        except database.DATABASE_ERRORS as error:
+            if not database.is_corrupt(error):
+                self._fail("read", error)
+            self._state.fail(f"the journal is damaged: {error}", damage=str(error))
+        self.recover(self._state.written_at_ms)
+        try:
+            return read()
+        except (*database.DATABASE_ERRORS, database.CorruptError) as error:
+            self._fail("read", error)
 
-    def _fail(self, action: str, error: sqlite3.Error) -> NoReturn:
+    def _fail(self, action: str, error: Exception) -> NoReturn:
         damage = str(error) if database.is_corrupt(error) else ""
         self._state.fail(f"the journal cannot be {action}: {error}", damage)
         self._directory.problems.report(ProblemKind.WRITE_FAILED, self._state.failure)
@@ -352,41 +363,12 @@ class Journal:
             "plane has not settled; connect it, or raise journal_bytes_max"
         )
 
-    def _restore(self, loaded: Loaded) -> None:
-        """Make the disk agree with what was acknowledged, and see that it can be written."""
-        state, connection = self._state, self._connection
-        known = {epoch.row.key for epoch in loaded.epochs}
-        with database.transaction(connection):
-            for epoch in state.epochs:
-                if epoch.row.key not in known:
-                    database.write_epoch(connection, epoch.row)
-                epoch.is_dirty = epoch.is_history_cut = True
-            # What an append or a new epoch left behind although it was told to have failed.
-            last = state.current
-            database.delete_after(connection, last.row.key, last.row.base + last.last_number)
-        self._report_missing(last)
-        database.empty_log(connection)
-        state.log_bytes = 0
-        state.bytes_used = database.used_bytes(connection)
-
-    def _report_missing(self, current: EpochState) -> None:
-        first, last = current.settled_number + 1, current.last_number
-        base = current.row.base
-        missing = current.unsettled - database.count_records(
-            self._connection, base + first, base + last
-        )
-        if missing:
-            self._directory.problems.report(
-                ProblemKind.LOST_RECORDS,
-                f"{missing} of the unsettled records {first} to {last} of this run are lost",
-            )
-
 
 @contextmanager
 def _translating(directory: DataDirectory) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (*database.DATABASE_ERRORS, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UnavailableError(
             f"data directory {directory.path}: the journal cannot be opened: {reason}"

@@ -82,13 +82,13 @@ class _Loading:
         path = self._directory.path / database.FILE
         try:
             connection = database.connect(path, self._synchronous)
-        except sqlite3.Error as error:
+        except database.DATABASE_ERRORS as error:
             raise _translated(error) from error
         try:
             self._require_version(connection)
             epochs, last_sequence = self._read_epochs(connection)
             written_at_ms = self._verify(connection, epochs)
-        except sqlite3.Error as error:
+        except database.DATABASE_ERRORS as error:
             connection.close()
             raise _translated(error) from error
         except BaseException:
@@ -177,7 +177,7 @@ def _last_written_at_ms(connection: sqlite3.Connection) -> int:
     return int(found[0]) if found else 0
 
 
-def _translated(error: sqlite3.Error) -> Exception:
+def _translated(error: Exception) -> Exception:
     if database.is_corrupt_schema(error):
         return CorruptError(str(error))
     return error

@@ -8,9 +8,10 @@ ones. The damaged files are set aside as they were found.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -23,12 +24,17 @@ from sidecar.journal.record import Row, epoch_seed, is_sound
 
 _REBUILT: Final = "journal-rebuilt.sqlite"
 _COPY_FOLDER: Final = "journal-salvage"
-_READ_ERRORS: Final = (sqlite3.Error, OverflowError, UnicodeError)
+_READ_ERRORS: Final = (*database.DATABASE_ERRORS, OverflowError)
 _SLICE: Final = 200
 _SLICE_BYTES: Final = 1 << 20
 _SEQUENCE_MAX: Final = 1 << 62
-# Sequences in a row that cannot be read, after which nothing more is expected.
+# Where a database's head says how many pages it has.
+_PAGE_COUNT_AT: Final = 28
+_PADDED_BYTES_MAX: Final = 1 << 40
+# Sequences in a row that cannot be read, after which nothing more is expected; fewer in a file
+# that has no room for as many.
 _MISSES_MAX: Final = 100_000
+_RECORD_BYTES_MIN: Final = 32
 
 
 def finish_rebuild(directory: DataDirectory, now_ms: int) -> None:
@@ -67,42 +73,47 @@ def rebuild(directory: DataDirectory, reason: str, now_ms: int) -> None:
 
 def _fill(directory: DataDirectory, draft: Path) -> tuple[int, int]:
     folder = directory.path / _COPY_FOLDER
-    folder.mkdir(mode=0o700)
-    try:
-        # A copy, because reading through a log changes files, and those set aside are evidence.
-        for name in (database.FILE, database.LOG_FILE):
-            source = directory.path / name
-            if source.exists():
-                shutil.copyfile(source, folder / name)
-        copy = folder / database.FILE
-        alone = f"{(directory.path / database.FILE).as_uri()}?immutable=1"
-        with closing(sqlite3.connect(draft, isolation_level=None)) as target:
-            target.execute("PRAGMA synchronous = FULL")
-            target.execute("BEGIN")
-            for source_uri in (copy.as_uri(), alone):
-                _gather(source_uri, target)
-            (epochs,) = target.execute("SELECT count(*) FROM epoch").fetchone()
-            (records,) = target.execute("SELECT count(*) FROM record").fetchone()
-            target.execute("COMMIT")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with closing(sqlite3.connect(draft, isolation_level=None)) as target:
+        target.execute("PRAGMA synchronous = FULL")
+        target.execute("BEGIN")
+        for names in ((database.FILE, database.LOG_FILE), (database.FILE,)):
+            folder.mkdir(mode=0o700)
+            try:
+                _gather(_copy(directory.path, folder, names), target)
+            finally:
+                shutil.rmtree(folder)
+        (epochs,) = target.execute("SELECT count(*) FROM epoch").fetchone()
+        (records,) = target.execute("SELECT count(*) FROM record").fetchone()
+        target.execute("COMMIT")
     return epochs, records
 
 
-def _gather(source_uri: str, target: sqlite3.Connection) -> None:
+def _copy(source: Path, folder: Path, names: Sequence[str]) -> Path:
+    """Copy files: reading through a log changes them, and those set aside are evidence."""
+    for name in names:
+        if (source / name).exists():
+            shutil.copyfile(source / name, folder / name)
+    path = folder / database.FILE
+    with path.open("r+b") as file:
+        file.seek(_PAGE_COUNT_AT)
+        count = int.from_bytes(file.read(4), "big")
+        # SQLite reads nothing of a file that is shorter than its head says.
+        if file.seek(0, os.SEEK_END) < count * database.PAGE_BYTES <= _PADDED_BYTES_MAX:
+            file.truncate(count * database.PAGE_BYTES)
+    return path
+
+
+def _gather(path: Path, target: sqlite3.Connection) -> None:
     """Copy what is sound in one source and not yet in the target."""
-    try:
-        source = sqlite3.connect(source_uri, uri=True, isolation_level=None)
-    except sqlite3.Error:
-        return
-    with closing(source):
+    with closing(sqlite3.connect(path, isolation_level=None)) as source:
         for row in _sound_epochs(source):
             target.execute(
                 "INSERT OR IGNORE INTO epoch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*row, row.checksum()),
             )
         epochs = database.read_epochs(target)
-        for record in _readable_records(source, epochs):
+        misses_max = min(_MISSES_MAX, path.stat().st_size // _RECORD_BYTES_MIN)
+        for record in _readable_records(source, epochs, misses_max):
             if _belongs_and_is_sound(record, epochs):
                 target.execute("INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?, ?)", record)
 
@@ -123,13 +134,15 @@ def _sound_epochs(source: sqlite3.Connection) -> Iterator[EpochRow]:
                 yield row
 
 
-def _readable_records(source: sqlite3.Connection, epochs: list[EpochRow]) -> Iterator[Row]:
+def _readable_records(
+    source: sqlite3.Connection, epochs: list[EpochRow], misses_max: int
+) -> Iterator[Row]:
     """Yield rows in order, past those that cannot be read."""
     if not epochs:
         return
     position = min(row.base for row in epochs)
     misses = 0
-    while misses < _MISSES_MAX:
+    while misses < misses_max:
         try:
             rows = database.read_records(source, position + 1, _SEQUENCE_MAX, _SLICE, _SLICE_BYTES)
         except _READ_ERRORS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 from typing import Final
 
@@ -17,6 +16,7 @@ from sidecar.journal.state import JournalState
 
 _IDLE_INTERVAL_MS: Final = 1000
 _SLICE_RECORDS: Final = 128
+_SLICE_BYTES: Final = 1 << 20
 _SLICES_MAX: Final = 64
 _LOG_LENGTHS_MAX: Final = 4
 _FULL_SHARE: Final = 0.75
@@ -73,7 +73,7 @@ class Upkeep:
                 self._checkpoint()
                 self._prune()
                 self._measure()
-            except sqlite3.Error as error:
+            except database.DATABASE_ERRORS as error:
                 if database.is_corrupt(error):
                     self._state.fail(f"the journal is damaged: {error}", damage=str(error))
                 self._problems.report(ProblemKind.UPKEEP_FAILED, f"journal upkeep: {error}")
@@ -151,7 +151,7 @@ class Upkeep:
     def _prune(self) -> None:
         state, settings = self._state, self._settings
         now_ms, state.prune_now_ms = state.prune_now_ms, None
-        if now_ms is None and not self._is_filling():
+        if now_ms is None and not self._excess_bytes():
             return
         newest_ms = max(state.written_at_ms, now_ms or 0)
         unread = database.last_written_before(
@@ -167,8 +167,9 @@ class Upkeep:
                 return
         self._remove_pruned_epochs()
 
-    def _is_filling(self) -> bool:
-        return self._state.bytes_used > self._settings.bytes_max * _FULL_SHARE
+    def _excess_bytes(self) -> int:
+        """Return what is used beyond the share from which settled records go early."""
+        return max(0, self._state.bytes_used - int(self._settings.bytes_max * _FULL_SHARE))
 
     def _prune_epoch(self, epoch: EpochState, due: int, unread: int, slices_max: int) -> int:
         """Delete records up to `due`, or as long as room is short; return the slices it took."""
@@ -176,7 +177,7 @@ class Upkeep:
             with self._state.lock:
                 # What is settled on disk, so that no kill brings back a mark below what is gone.
                 settled = min(epoch.row.settled_number, epoch.settled_number)
-                limit = min(settled if self._is_filling() else due, settled, unread)
+                limit = min(settled if self._excess_bytes() else due, settled, unread)
                 if epoch.first_number > limit:
                     return used
                 self._delete_slice(epoch, limit)
@@ -186,7 +187,11 @@ class Upkeep:
     def _delete_slice(self, epoch: EpochState, limit: int) -> None:
         base = epoch.row.base
         until = database.delete_records(
-            self._connection, base + epoch.first_number, base + limit, _SLICE_RECORDS
+            self._connection,
+            base + epoch.first_number,
+            base + limit,
+            _SLICE_RECORDS,
+            min(self._excess_bytes() or _SLICE_BYTES, _SLICE_BYTES),
         )
         epoch.first_number = (until - base if until else limit) + 1
         epoch.forget_minutes()

@@ -94,10 +94,9 @@ def _inspect_frames(file: BinaryIO, layout: _Layout, checksum: Checksum) -> LogS
     for frame in _frames(file, layout):
         # Frames with other salts are left from before the log was begun anew.
         if _FRAME.unpack_from(frame)[2:4] != layout.salts:
-            if damaged == 0:
-                # The salts themselves may be what is damaged: look on for more of this log.
-                following = sum(1 for later in _frames(file, layout) if _is_of(later, layout))
-                damaged = following and following + 1
+            # Unless the salts themselves are what is damaged: look on for more of this log.
+            following = sum(1 for later in _frames(file, layout) if _is_of(later, layout))
+            damaged += following and following + 1
             break
         if damaged == 0:
             extended = _extend_by_frame(checksum, frame, layout)
