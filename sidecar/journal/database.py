@@ -49,6 +49,7 @@ _PRAGMAS: Final = (
     "PRAGMA secure_delete = OFF",
     "PRAGMA cell_size_check = ON",
     "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -1024",
 )
 
 INSERT_RECORD: Final = "INSERT INTO record VALUES (?, ?, ?, ?, ?)"

@@ -40,7 +40,7 @@ class DataDirectory:
 
     def __init__(self, path: Path, now_ms: int) -> None:
         self.path = path.absolute()
-        self.problems = ProblemLog("sidecar.journal")
+        self.problems = ProblemLog("sidecar")
         self._lock_fd = -1
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)

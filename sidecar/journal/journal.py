@@ -368,7 +368,7 @@ class Journal:
 def _translating(directory: DataDirectory) -> Iterator[None]:
     try:
         yield
-    except (*database.DATABASE_ERRORS, OSError) as error:
+    except (*database.DATABASE_ERRORS, database.CorruptError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UnavailableError(
             f"data directory {directory.path}: the journal cannot be opened: {reason}"

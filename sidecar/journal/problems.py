@@ -6,7 +6,7 @@ from collections import Counter, deque
 from enum import Enum
 from typing import Final, NamedTuple
 
-import structlog
+from weighbridge.runtime.logs import get_logger
 
 _KEPT_MAX: Final = 100
 
@@ -37,7 +37,7 @@ class ProblemLog:
     """The last problems, and how many of each kind there were since the start."""
 
     def __init__(self, part: str) -> None:
-        self._log = structlog.get_logger(part)
+        self._log = get_logger(part)
         self._kept: deque[Problem] = deque(maxlen=_KEPT_MAX)
         self.counts: Counter[ProblemKind] = Counter()
 

@@ -81,8 +81,14 @@ class Upkeep:
     def _run(self) -> None:
         interval_ms = self._settings.fsync_interval_ms or _IDLE_INTERVAL_MS
         while not self._stop.wait(interval_ms / 1000):
-            if not self._state.failure:
+            if self._state.failure:
+                continue
+            try:
                 self.run_round()
+            except Exception as error:
+                # A defect; but appends without upkeep would never be synced, nor the log moved.
+                self._state.fail(f"the journal's upkeep ended: {error!r}")
+                raise
 
     def _sync(self) -> None:
         current = self._state.current
