@@ -13,21 +13,20 @@ from typing import Any, Final
 
 from tour_steps import FIRST_STEPS, STEPS_AFTER_UPGRADE, SUBSCRIBERS, UPGRADED, Step, Subscriber
 
-from weighbridge.client import Decision, SyncClient
+from weighbridge import Decision, SyncClient
 
 WAIT_S: Final = 20.0
 PAUSE_S: Final = 0.005
 
 
-def wait_until_pushed(client: SyncClient, subscribers: Iterable[Subscriber]) -> float:
-    """Wait until the sidecar has every customer on its plan; return how long, in seconds."""
-    started_s = time.monotonic()
+def wait_until_pushed(client: SyncClient, subscribers: Iterable[Subscriber]) -> None:
+    """Wait until the sidecar has every customer on its plan."""
+    deadline_s = time.monotonic() + WAIT_S
     for subscriber in subscribers:
         while client.entitlements(subscriber.customer).plan != subscriber.plan:
-            if time.monotonic() > started_s + WAIT_S:
+            if time.monotonic() > deadline_s:
                 sys.exit(f"{subscriber.customer} did not reach the sidecar within {WAIT_S:g} s")
             time.sleep(PAUSE_S)
-    return time.monotonic() - started_s
 
 
 def run(client: SyncClient, step: Step) -> dict[str, Any]:
@@ -46,13 +45,13 @@ def run(client: SyncClient, step: Step) -> dict[str, Any]:
 
 def outcome(decision: Decision) -> dict[str, Any]:
     """Return what the tour looks at."""
-    offers = [hint.message for hint in decision.upgrade_hints if hint.message]
     return {
         "allowed": decision.allowed,
         "reason": decision.reason.name if decision.reason else "",
         "overage": decision.overage_amount,
-        "upgrades": [hint.plan or hint.add_on for hint in decision.upgrade_hints],
-        "offer": offers[0] if offers else "",
+        "upgrades": {
+            str(hint.plan or hint.add_on): hint.message for hint in decision.upgrade_hints
+        },
     }
 
 
@@ -61,8 +60,7 @@ def main() -> None:
     address, part = sys.argv[1:]
     is_first = part == "first"
     with SyncClient(address, timeout_s=5.0) as client:
-        waited_s = wait_until_pushed(client, SUBSCRIBERS if is_first else [UPGRADED])
-        print(json.dumps({"waited_ms": round(waited_s * 1000)}), flush=True)
+        wait_until_pushed(client, SUBSCRIBERS if is_first else [UPGRADED])
         for step in FIRST_STEPS if is_first else STEPS_AFTER_UPGRADE:
             print(json.dumps(run(client, step)), flush=True)
 

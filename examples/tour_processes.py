@@ -36,7 +36,6 @@ class Running(NamedTuple):
 class Part(NamedTuple):
     """What the application was answered, and when the last answer came (monotonic seconds)."""
 
-    waited_ms: int
     outcomes: list[dict[str, Any]]
     ended_s: float
 
@@ -65,13 +64,13 @@ def run_application(sidecar: str, part: str) -> Part:
     command = [sys.executable, str(HERE / "tour_client.py"), sidecar, part]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
         try:
-            lines = [json.loads(line) for line in lines_of(process, CLIENT_S)]
+            outcomes = [json.loads(line) for line in lines_of(process, CLIENT_S)]
             ended_s = time.monotonic()
         finally:
             stop(process)
-    if process.returncode or not lines:
+    if process.returncode:
         raise TourError(f"the application ended with exit code {process.returncode}")
-    return Part(lines[0]["waited_ms"], lines[1:], ended_s)
+    return Part(outcomes, ended_s)
 
 
 def lines_of(process: subprocess.Popen[bytes], within_s: float) -> Iterator[bytes]:

@@ -1,47 +1,67 @@
-"""The tour's table: what was asked, what was expected, what came."""
+"""The tour's tables: what was asked, what was expected, what came."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
-from tour_steps import MODELS, SUBSCRIBERS, Expected, Step
+from tour_steps import MODELS, Expected, Step, Subscriber
 
-UPGRADES_SHOWN: Final = 2
-MODEL_OF_CATALOG: Final = {catalog: title for title, catalog, _ in MODELS}
-MODEL_OF_CUSTOMER: Final = {
-    subscriber.customer: MODEL_OF_CATALOG[subscriber.catalog] for subscriber in SUBSCRIBERS
-}
+TITLE_OF_CATALOG: Final = {catalog: title for title, catalog, _ in MODELS}
+COLUMNS: Final = ("the application asks", "expected", "got", "upgrade hint")
 
 
 class Row(NamedTuple):
-    """One line of the table."""
+    """One line. `title` says of which model and customer it is."""
 
-    model: str
-    customer: str
+    title: str
     what: str
     expected: str
     got: str
-    is_ok: bool
+    upgrade: str = ""
+    offer: str = ""
+    is_ok: bool = False
 
 
-def rows_of(steps: Iterable[Step], outcomes: Sequence[dict[str, Any]]) -> Iterator[Row]:
+def rows_of(
+    subscribers: Iterable[Subscriber], steps: Iterable[Step], outcomes: Sequence[dict[str, Any]]
+) -> Iterator[Row]:
     """Compare each step with its outcome; a step without one failed."""
+    titles = {
+        each.customer: f"{TITLE_OF_CATALOG[each.catalog]}: {each.customer} on {each.plan}"
+        for each in subscribers
+    }
     answers = iter(outcomes)
     for step in steps:
         outcome = next(answers, {})
+        upgrades = outcome.get("upgrades", {})
+        shown = (
+            step.expected.upgrade
+            if step.expected.upgrade in upgrades
+            else min(upgrades, default="")
+        )
         yield Row(
-            model=MODEL_OF_CUSTOMER[step.customer],
-            customer=step.customer,
+            title=titles[step.customer],
             what=step.what,
-            expected=_expected_text(step.expected),
-            got=_got_text(outcome),
+            expected=_text(step.expected.allowed, step.expected.reason, step.expected.overage),
+            got=_text(outcome["allowed"], outcome.get("reason", ""), outcome["overage"])
+            if outcome
+            else "no answer",
+            upgrade=f"{shown} +{len(upgrades) - 1}" if len(upgrades) > 1 else shown,
+            offer=upgrades.get(shown, ""),
             is_ok=_is_as_expected(step.expected, outcome),
         )
+
+
+def _text(is_allowed: bool, reason: str, overage: int) -> str:  # noqa: FBT001 (a private formatter)
+    if not is_allowed:
+        return reason
+    return f"allowed, {overage:,} over" if overage else "allowed"
 
 
 def _is_as_expected(expected: Expected, outcome: dict[str, Any]) -> bool:
@@ -52,42 +72,24 @@ def _is_as_expected(expected: Expected, outcome: dict[str, Any]) -> bool:
     return outcome["reason"] == expected.reason and expected.upgrade in outcome["upgrades"]
 
 
-def _expected_text(expected: Expected) -> str:
-    if not expected.allowed:
-        return f"refused: {expected.reason}, upgrade {expected.upgrade}"
-    return f"allowed, {expected.overage:,} of it overage" if expected.overage else "allowed"
-
-
-def _got_text(outcome: dict[str, Any]) -> str:
-    if not outcome:
-        return "no answer"
-    if outcome["allowed"]:
-        return f"allowed, {outcome['overage']:,} of it overage" if outcome["overage"] else "allowed"
-    upgrades = outcome["upgrades"]
-    more = ", ..." if len(upgrades) > UPGRADES_SHOWN else ""
-    text = f"refused: {outcome['reason']}, upgrade {', '.join(upgrades[:UPGRADES_SHOWN])}{more}"
-    return f"{text}\n“{outcome['offer']}”" if outcome["offer"] else text
-
-
-def print_table(console: Console, rows: Iterable[Row]) -> None:
-    """Print the rows, a section per model, and say of which models only a part is enforced."""
-    table = Table(box=box.SIMPLE_HEAD, title="Weighbridge, a tour", title_justify="left")
-    for column in ("model", "customer", "what the application asked", "expected", "got", ""):
-        table.add_column(column, overflow="fold")
-    last = ""
-    for row in rows:
-        if row.model != last and last:
-            table.add_section()
-        table.add_row(
-            Text(row.model if row.model != last else "", style="bold"),
-            row.customer,
-            row.what,
-            row.expected,
-            Text(row.got),
-            Text("ok", style="green") if row.is_ok else Text("NOT OK", style="bold red"),
-        )
-        last = row.model
-    console.print(table)
+def print_tables(console: Console, rows: Sequence[Row]) -> None:
+    """Print the rows by model and customer, and of which models only a part is enforced."""
+    widths = [max(len(row[column]) for row in rows) for column in range(1, 1 + len(COLUMNS))]
+    for index, (title, group) in enumerate(groupby(rows, key=lambda row: row.title)):
+        members = list(group)
+        # Every table has the same columns, so that they read as one.
+        table = Table(box=None, show_header=index == 0, pad_edge=False, header_style="dim")
+        for name, width in zip(COLUMNS, widths, strict=True):
+            table.add_column(name, min_width=min(width, 34), overflow="fold")
+        table.add_column("", width=2)
+        for row in members:
+            mark = Text("ok", style="green") if row.is_ok else Text("NO", style="bold red")
+            table.add_row(row.what, row.expected, row.got, row.upgrade, mark)
+        console.print(f"\n[bold]{title}[/bold]")
+        console.print(Padding(table, (0, 0, 0, 2)))
+        for offer in dict.fromkeys(row.offer for row in members if row.offer):
+            console.print(Padding(Text(f"offer shown: {offer}", style="dim"), (0, 0, 0, 2)))
+    console.print()
     for title, _, note in MODELS:
         if note:
-            console.print(f"{title}: only what is enforced so far: {note}", style="yellow")
+            console.print(f"{title}: shows only what is enforced so far: {note}.", style="yellow")

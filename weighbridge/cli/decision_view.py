@@ -10,7 +10,7 @@ from rich.text import Text
 
 from weighbridge.cli.instants import format_duration, format_instant
 from weighbridge.cli.json_shapes import enum_label
-from weighbridge.cli.output import facts, number
+from weighbridge.cli.output import facts
 from weighbridge.v1 import sidecar_service_pb2, types_pb2
 
 _DECIDED_BY: Final = {
@@ -52,12 +52,12 @@ def _limit_rows(decision: types_pb2.Decision) -> Iterable[tuple[str, str | Text]
         yield "limit", f"unlimited ({decision.limit_id})"
     for name in ("used", "remaining", "allowed_amount"):
         if decision.HasField(name):
-            yield name.replace("_", " "), number(getattr(decision, name))
+            yield name.replace("_", " "), f"{getattr(decision, name):,}"
     if decision.reserved:
-        yield "reserved", number(decision.reserved)
+        yield "reserved", f"{decision.reserved:,}"
     if decision.overage_amount:
-        yield "included", number(decision.included_amount)
-        yield "overage", number(decision.overage_amount)
+        yield "included", f"{decision.included_amount:,}"
+        yield "overage", f"{decision.overage_amount:,}"
 
 
 def _wait_rows(decision: types_pb2.Decision) -> Iterable[tuple[str, str | Text]]:

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import grpc
 import typer
+from rich.console import Group
 from rich.live import Live
+from rich.text import Text
 
 from weighbridge.cli import options
 from weighbridge.cli.connection import Sidecar, open_sidecar
@@ -62,4 +64,5 @@ def _show(updates: Iterator[CustomerEntitlements]) -> None:
         return
     with Live(console=console, auto_refresh=False) as live:
         for update in updates:
-            live.update(entitlements_view(update), refresh=True)
+            # The last line is empty: after a full one the terminal's "^C" would wrap, and scroll.
+            live.update(Group(entitlements_view(update), Text()), refresh=True)
