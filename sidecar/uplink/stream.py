@@ -32,6 +32,16 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 50),
 )
 
+# What may pass with time. OSError holds ConnectionError and TimeoutError; a WeighbridgeError is a
+# token file that is not there yet; the other two are a write on a stream that has just ended.
+_PASSING: Final = (
+    grpc.aio.AioRpcError,
+    grpc.aio.UsageError,
+    asyncio.InvalidStateError,
+    OSError,
+    WeighbridgeError,
+)
+
 Call = grpc.aio.StreamStreamCall[pb.SyncRequest, pb.SyncResponse]
 
 
@@ -77,10 +87,11 @@ class Uplink:
             except IdentityRefusedError as error:
                 self._log.warning("identity refused, taking a new one", detail=str(error))
                 self._renew_identity()
-            except (grpc.aio.AioRpcError, OSError, WeighbridgeError) as error:
-                # OSError holds ConnectionError and TimeoutError; a WeighbridgeError is a token
-                # file that is not there yet. All of them may pass with time.
+            except _PASSING as error:
                 self._log.warning("stream lost", error=_describe(error))
+            except Exception:
+                # A defect here must not take down the answers that need no control plane.
+                self._log.exception("stream failed")
             finally:
                 self._session.ended()
             await asyncio.sleep(self._backoff_s())
