@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -76,14 +78,56 @@ def test_no_version_is_pinned_twice() -> None:
     assert not pins("requirements-run.txt").keys() & pins("requirements-dev.txt").keys()
 
 
-def test_what_is_declared_is_pinned_for_running() -> None:
+def declared() -> dict[str, set[str]]:
+    """Return the distributions that each extra names; "" is what is always installed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"]]
-    for extra in project["optional-dependencies"].values():
-        declared += extra
-    names = {normal(re.split(r"[\[>=<~! ]", each, maxsplit=1)[0]) for each in declared}
+    groups = {"": project["dependencies"], **project["optional-dependencies"]}
+    return {
+        extra: {normal(re.split(r"[\[>=<~! ]", each, maxsplit=1)[0]) for each in requirements}
+        for extra, requirements in groups.items()
+    }
+
+
+def imported(folder: str) -> set[str]:
+    """Return the distributions whose modules a folder's files import."""
+    modules: set[str] = set()
+    for name in tracked(folder):
+        if name.endswith(".py"):
+            for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    modules |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    modules.add(node.module.split(".")[0])
+    outside = modules - sys.stdlib_module_names - set(PACKAGES)
+    # Several share the name `google`, and pydantic brings the one version of its core that fits.
+    special = {"google": ["protobuf"], "pydantic_core": ["pydantic"]}
+    owners = {**packages_distributions(), **special}
+    return {normal(owners[module][0]) for module in outside}
+
+
+def test_what_is_declared_is_pinned_for_running() -> None:
+    names = set().union(*declared().values())
 
     assert not names - pins("requirements-run.txt").keys() - {"weighbridge"}
+
+
+def test_what_is_imported_is_declared_where_it_is_needed() -> None:
+    extras = declared()
+    always = extras[""]
+    both = always | (extras["sidecar"] & extras["control-plane"])
+    allowed = {
+        "weighbridge/v1": always,
+        "weighbridge/rules": set(),
+        "weighbridge/client": always,
+        "weighbridge/runtime": both,
+        "weighbridge/cli": always | extras["cli"],
+        "sidecar": always | extras["sidecar"],
+        "control_plane": always | extras["control-plane"],
+    }
+
+    assert {folder: imported(folder) - names for folder, names in allowed.items()} == {
+        folder: set() for folder in allowed
+    }
 
 
 def test_the_floors_fit_the_generated_code() -> None:
