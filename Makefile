@@ -91,7 +91,7 @@ coverage: $(DEV) ## Coverage of everything, as a table
 
 .PHONY: bench
 bench: $(DEV) ## Measure the sidecar beside an echo (needs h2load)
-	$(BIN)/python bench/run.py $(ARGS)
+	$(BIN)/python -m bench.transport $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what can be made again
