@@ -6,6 +6,7 @@ Plain dataclasses and no settings library: the sidecar runs beside every pod, an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,6 +18,8 @@ from weighbridge.rules.units import require_id
 
 PREFIX: Final = "WEIGHBRIDGE_SIDECAR_"
 IDEMPOTENCY_KEEP_S_MIN: Final = 900
+# Kubernetes gives every pod such variables of each service; ours may well be named so.
+_OF_A_SERVICE: Final = re.compile(r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?")
 _LOOPBACK: Final = ("127.", "localhost:", "[::1]:")
 
 
@@ -89,7 +92,11 @@ class Settings:
 def settings_from_environment(environment: Mapping[str, str]) -> Settings:
     """Read the settings. Raises InvalidArgumentError naming the variable."""
     known = {PREFIX + field.name.upper(): field.name for field in fields(Settings)}
-    given = {name: text for name, text in environment.items() if name.startswith(PREFIX)}
+    given = {
+        name: text
+        for name, text in environment.items()
+        if name.startswith(PREFIX) and not _OF_A_SERVICE.fullmatch(name.removeprefix(PREFIX))
+    }
     unknown = sorted(given.keys() - known.keys())
     if unknown:
         raise InvalidArgumentError(unknown[0], "is not a setting of the sidecar")

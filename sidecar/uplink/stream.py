@@ -89,7 +89,7 @@ class Uplink:
                 self._renew_identity()
             except _PASSING as error:
                 self._log.warning("stream lost", error=_describe(error))
-            except Exception:
+            except Exception:  # noqa: BLE001 (logged whole, and tried again)
                 # A defect here must not take down the answers that need no control plane.
                 self._log.exception("stream failed")
             finally:
