@@ -28,6 +28,7 @@ def running_up() -> Iterator[Up]:
             line = first_line(process)
             assert line, end(process)
             yield Up(process, json.loads(line))
+            assert process.poll() is None, end(process)
         finally:
             end(process)
 

@@ -244,6 +244,15 @@ def test_start_of_the_sidecar_is_light() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.parametrize("process", ["sidecar", "control-plane"])
+def test_a_process_takes_the_place_of_the_command(process: str) -> None:
+    command = [sys.executable, "-m", "weighbridge.cli", process, "--set", "no_such=1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == ExitCode.USAGE
+    prefix = f"WEIGHBRIDGE_{process.upper().replace('-', '_')}_"
+    assert done.stderr.startswith(f"error: {prefix}NO_SUCH: is not a setting")
+
+
 def test_settings_environment() -> None:
     variables = settings_environment(
         "P_", {"listen": "h:1", "mode": None, "anywhere": True}, ["log_level=debug"]

@@ -230,6 +230,27 @@ def test_catalog_diff_apply_show(cli: CommandLine, tmp_path: Path) -> None:
     assert {each["catalog"]: each["version"] for each in listed}["plans"] == 2
 
 
+class Terminal(io.StringIO):
+    """Somebody who answers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_apply_asks_at_a_terminal(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "asked.yaml"
+    file.write_text(catalog_text(catalog="asked"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    refused = cli("catalog", "apply", str(file))
+    assert refused.exit_code == ExitCode.NO
+    assert refused.err.endswith("error: nothing was applied\n")
+    assert cli("catalog", "show", "asked").exit_code == ExitCode.NOT_FOUND
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    assert "asked: version 1 is current" in cli("catalog", "apply", str(file)).out
+
+
 def test_bad_catalogs_are_told_with_file_line_and_path(cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(catalog_text(catalog="bad") + "colour: blue\n", encoding="utf-8")

@@ -82,6 +82,7 @@ def test_a_directory_is_used_once(data_dir: Path) -> None:
         exit_code, err = end(second)
         assert exit_code == ExitCode.FAILED
         assert err.startswith(f"error: another `weighbridge up` runs in {data_dir}; ")
+        assert (data_dir / "addresses.json").exists()
     finally:
         end(process)
 
