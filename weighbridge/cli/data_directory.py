@@ -53,18 +53,23 @@ class DataDirectory:
         self._make()
         lock = os.open(self.root / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            self._lock(lock)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CommandError(
-                    f"another `weighbridge up` runs in {self.root}; "
-                    "stop it, or choose another directory with --data-dir",
-                    ExitCode.FAILED,
-                ) from None
-            yield
+                yield
+            finally:
+                self.addresses.unlink(missing_ok=True)
         finally:
-            self.addresses.unlink(missing_ok=True)
             os.close(lock)
+
+    def _lock(self, lock: int) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(
+                f"another `weighbridge up` runs in {self.root}; "
+                "stop it, or choose another directory with --data-dir",
+                ExitCode.FAILED,
+            ) from None
 
     def _make(self) -> None:
         try:
