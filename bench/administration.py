@@ -16,6 +16,7 @@ from weighbridge.v1 import admin_service_pb2 as pb
 from weighbridge.v1.admin_service_pb2_grpc import AdminServiceStub
 
 _CALL_S_MAX: Final = 30.0
+_STANDSTILL_S_MAX: Final = 60.0
 _AT_ONCE: Final = 32
 _POLL_S: Final = 0.25
 _MESSAGE_BYTES_MAX: Final = 64 << 20
@@ -77,19 +78,25 @@ class Administration:
         answer = await self._call(self._admin.QueryUsage, pb.QueryUsageRequest())
         return {(r.customer, r.feature): Total(r.amount, r.calls) for r in answer.rows}
 
-    async def settled(self, calls: int, within_s: float) -> dict[tuple[str, str], Total]:
+    async def settled(self, calls: int) -> dict[tuple[str, str], Total]:
         """Wait until at least so many calls are settled; return the totals.
 
-        Raises BenchError out of time.
+        Raises BenchError when nothing more is settled for a while.
         """
-        deadline_s = time.monotonic() + within_s
+        before = -1
+        deadline_s = 0.0
         while True:
             totals = await self.totals()
             found = sum(total.calls for total in totals.values())
             if found >= calls:
                 return totals
+            if found > before:
+                before, deadline_s = found, time.monotonic() + _STANDSTILL_S_MAX
             if time.monotonic() > deadline_s:
-                raise BenchError(f"{found:,} of {calls:,} calls were settled in {within_s:g} s")
+                raise BenchError(
+                    f"{found:,} of {calls:,} calls are settled, and no more since "
+                    f"{_STANDSTILL_S_MAX:g} s"
+                )
             await asyncio.sleep(_POLL_S)
 
     async def _call(self, method: Any, request: Any) -> Any:

@@ -30,7 +30,6 @@ from bench.traces.reading import TRACES, Trace
 README: Final = Path(__file__).parents[1] / "README.md"
 CATALOG: Final = Path(__file__).with_name("catalog.yaml")
 PLAN: Final = "replay"
-_SETTLE_S_MAX: Final = 180.0
 _SHOWN_MAX: Final = 10
 _HEAD: Final = [
     "trace",
@@ -110,7 +109,7 @@ async def _replay(
                 sent_s = time.monotonic() - started_s
                 _tell(f"  {progress.answered:,} calls answered in {sent_s:.1f} s")
                 calls += sum(one.progress.answered for one in driven.values())
-                await administration.settled(calls, _SETTLE_S_MAX)
+                await administration.settled(calls)
                 settled_s = time.monotonic() - started_s - sent_s
                 driven[trace.name] = Driven(progress, sent_s, settled_s)
             found = await administration.totals()

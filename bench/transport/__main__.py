@@ -34,7 +34,6 @@ README: Final = Path(__file__).parents[1] / "README.md"
 CATALOG: Final = Path(__file__).with_name("catalog.yaml")
 SERVER_CORE: Final = 0
 LOAD_CORE: Final = 1
-_SETTLE_S_MAX: Final = 120.0
 
 
 def arguments() -> argparse.Namespace:
@@ -107,7 +106,7 @@ async def _bench(plan: Plan) -> Mapping[str, Sequence[Round]]:
 
 async def _require_settled(administration: Administration, calls: int) -> None:
     """See that the control plane has each unit that was consumed, once."""
-    totals = await administration.settled(calls, _SETTLE_S_MAX)
+    totals = await administration.settled(calls)
     settled = totals[CUSTOMER, FEATURE]
     if settled != (calls, calls):
         raise BenchError(f"{calls:,} units were consumed, {settled} are settled")
