@@ -40,6 +40,7 @@ from weighbridge.runtime.logs import get_logger
 from weighbridge.runtime.probes import ProbeServer
 
 TICK_S: Final = 0.05
+TRANSPORT: Final = "reference"
 DRAIN_POLL_S: Final = 0.02
 PRUNE_INTERVAL_MS: Final = 60_000
 RECOVER_INTERVAL_MS: Final = 1_000
@@ -144,7 +145,7 @@ class Sidecar:
             address=self._server.address,
             socket=str(settings.socket_path),
             probes=f"{self._probes.host}:{self._probes.port}",
-            transport="reference",
+            transport=TRANSPORT,
             sidecar_id=self._journal.sidecar_id,
         )
 
@@ -212,6 +213,7 @@ class Sidecar:
                     self._sending,
                     self._session,
                     transport.latencies,
+                    {"version": version("weighbridge"), "transport": TRANSPORT},
                     self._moment,
                 )
             )

@@ -1,16 +1,23 @@
 """Idempotency keys: the same key and payload gets the first answer.
 
 A key maps to the journal record that holds its answer; the answers themselves stay on disk. No key
-is forgotten early: at capacity, calls with a new key are refused.
+is forgotten early: at capacity, calls with a new key are refused. There can be a million of them,
+so each is kept as two short byte strings: a digest of the key, and where its answer lies.
 """
 
 from __future__ import annotations
 
+import struct
 from collections import deque
-from typing import NamedTuple
+from hashlib import blake2b
+from typing import Final, NamedTuple
 
+from sidecar.core.request import DIGEST_SIZE
 from sidecar.core.usage import Position
 from weighbridge.rules.errors import ConflictError, ResourceExhaustedError
+
+_PACKED: Final = struct.Struct(f">{DIGEST_SIZE}sIQI")
+_SLICE_MS: Final = 1_000
 
 
 class KeyedAnswer(NamedTuple):
@@ -27,8 +34,9 @@ class KeyTable:
     def __init__(self, capacity: int, keep_ms: int) -> None:
         self._capacity = capacity
         self._keep_ms = keep_ms
-        self._answers: dict[str, KeyedAnswer] = {}
-        self._expiring: deque[tuple[int, str]] = deque()
+        self._answers: dict[bytes, bytes] = {}
+        # Keys by the second they may be forgotten after, the earliest first.
+        self._expiring: deque[tuple[int, list[bytes]]] = deque()
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -38,10 +46,12 @@ class KeyTable:
 
         Raises ConflictError where the key was used with another payload.
         """
-        answer = self._answers.get(_scoped(customer, key))
-        if answer is not None:
-            require_same_payload(key, answer.digest, digest)
-        return answer
+        packed = self._answers.get(_name(customer, key))
+        if packed is None:
+            return None
+        first, epoch_index, record_number, number = _PACKED.unpack(packed)
+        require_same_payload(key, first, digest)
+        return KeyedAnswer(first, Position(epoch_index, record_number), number)
 
     def require_room(self, staged: int, now_ms: int) -> None:
         """Raise ResourceExhaustedError unless one more key fits beside those staged."""
@@ -56,14 +66,19 @@ class KeyTable:
 
     def add(self, customer: str, key: str, answer: KeyedAnswer, used_at_ms: int) -> None:
         """Remember where the answer to a key lies."""
-        scoped = _scoped(customer, key)
-        self._answers[scoped] = answer
-        self._expiring.append((used_at_ms + self._keep_ms, scoped))
+        name = _name(customer, key)
+        self._answers[name] = _PACKED.pack(answer.digest, *answer.position, answer.number)
+        # Rounded up: no key goes early.
+        expires_ms = (used_at_ms + self._keep_ms + _SLICE_MS) // _SLICE_MS * _SLICE_MS
+        if not self._expiring or self._expiring[-1][0] < expires_ms:
+            self._expiring.append((expires_ms, []))
+        self._expiring[-1][1].append(name)
 
     def expire(self, now_ms: int) -> None:
         """Forget keys that were kept long enough."""
         while self._expiring and self._expiring[0][0] <= now_ms:
-            self._answers.pop(self._expiring.popleft()[1], None)
+            for name in self._expiring.popleft()[1]:
+                self._answers.pop(name, None)
 
 
 def require_same_payload(key: str, first: bytes, digest: bytes) -> None:
@@ -75,6 +90,6 @@ def require_same_payload(key: str, first: bytes, digest: bytes) -> None:
         )
 
 
-def _scoped(customer: str, key: str) -> str:
+def _name(customer: str, key: str) -> bytes:
     # No id contains a line feed, so the pair reads one way only.
-    return f"{customer}\n{key}"
+    return blake2b(f"{customer}\n{key}".encode(), digest_size=DIGEST_SIZE).digest()

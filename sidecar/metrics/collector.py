@@ -13,6 +13,7 @@ from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
+    InfoMetricFamily,
 )
 from prometheus_client.registry import Collector
 
@@ -28,7 +29,7 @@ from sidecar.uplink.session import Session
 
 PREFIX = "weighbridge_sidecar_"
 
-Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily | InfoMetricFamily
 
 
 class Sources(NamedTuple):
@@ -43,6 +44,7 @@ class Sources(NamedTuple):
     sending: UsageSending
     session: Session
     latencies: Mapping[Method, Latencies]
+    about: Mapping[str, str]
     moment: Callable[[], Moment]
 
 
@@ -54,6 +56,8 @@ class SidecarCollector(Collector):
 
     def collect(self) -> Iterator[Family]:
         """Gather everything once."""
+        about = dict(self._sources.about)
+        yield InfoMetricFamily(PREFIX.rstrip("_"), "What this sidecar is.", value=about)
         yield from self._decisions()
         yield from self._latencies()
         yield from self._gauges()

@@ -206,7 +206,11 @@ def test_at_capacity_keyed_calls_are_refused_and_no_key_is_forgotten_early() -> 
     with pytest.raises(ResourceExhaustedError, match="idempotency_key"):
         driver.consume("unlimited", key="c")
     assert isinstance(driver.ask(request(Kind.CONSUME, feature="unlimited", key="a")), Replay)
-    driver.later(900_000)
+    driver.later(899_999)
+    with pytest.raises(ResourceExhaustedError):
+        driver.consume("unlimited", key="c")
+    # Forgotten in slices of a second, never early.
+    driver.later(1_001)
     assert driver.consume("unlimited", key="c").is_recorded
 
 
