@@ -14,7 +14,7 @@ from weighbridge.cli.connection import ControlPlane, Sidecar
 from weighbridge.cli.doctor_findings import Finding, fail, ok, warn
 from weighbridge.cli.exit_codes import CommandError, ExitCode
 from weighbridge.cli.json_shapes import enum_label
-from weighbridge.cli.probe import ask, in_the_way, metrics_of
+from weighbridge.cli.probe import ask, in_the_way, info_of, metrics_of
 from weighbridge.runtime.clock import wall_ms
 from weighbridge.v1.admin_service_pb2 import ConnectedSidecar, ListSidecarsRequest
 from weighbridge.v1.sync_service_pb2 import SubscriptionMode
@@ -95,6 +95,8 @@ def _sidecar_findings(targets: Targets) -> Iterator[Finding]:
     except (OSError, HTTPException):
         return  # "sidecar ready" has said so
     yield _clock(answer.answered_at_unix_s)
+    transport = info_of(answer.text, f"{_PREFIX}info").get("transport", "")
+    yield ok("transport", transport) if transport else warn("transport", "not told", "update it")
     yield from _metrics_findings(metrics_of(answer.text))
 
 
@@ -109,7 +111,7 @@ def _sidecar_reachable(targets: Targets) -> Finding:
             grpc.channel_ready_future(sidecar.channel).result(timeout=targets.timeout_s)
         except grpc.FutureTimeoutError:
             return fail(check, f"{sidecar.address} does not answer", f"{_START} with --sidecar")
-    return ok(check, f"{sidecar.address} answers (reference transport)")
+    return ok(check, f"{sidecar.address} answers")
 
 
 def _ready(check: str, address: str, timeout_s: float) -> Finding:

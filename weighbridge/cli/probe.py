@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import re
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 _HTTP_OK = 200
 
@@ -53,3 +54,15 @@ def metrics_of(text: str) -> dict[str, float]:
         if name and "{" not in name and not name.startswith("#"):
             samples[name] = float(value.split(" ", 1)[0])
     return samples
+
+
+def info_of(text: str, name: str) -> dict[str, str]:
+    """Return the labels of an info metric in a Prometheus text; none where it is not there."""
+    for line in text.splitlines():
+        if line.startswith(f"{name}{{"):
+            labels = line[len(name) + 1 : line.rindex("}")]
+            return dict(_LABEL.findall(labels))
+    return {}
+
+
+_LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
