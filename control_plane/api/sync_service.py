@@ -11,7 +11,12 @@ import grpc
 from control_plane.metering.epochs import EpochClaim, EpochRefused, register_epoch
 from control_plane.metering.ingest import Settlement
 from control_plane.metering.queue import IngestQueue
-from control_plane.metering.records import UsageRecord, require_placeable
+from control_plane.metering.records import (
+    EpochKey,
+    RecordMark,
+    UsageRecord,
+    require_placeable,
+)
 from control_plane.provisioning import CatalogLibrary
 from control_plane.publishing.delivery import Deliverer
 from control_plane.publishing.loading import SnapshotLoader, SnapshotReader
@@ -71,6 +76,7 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
     def stop(self) -> None:
         """End every stream."""
         self._is_stopping.set()
+        self._publisher.wake_all()
 
     async def Sync(
         self, request_iterator: Requests, context: Context
@@ -209,7 +215,10 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
         mine = {record.mark for record in records}
         reports = [report for report in settlement.reports if report.mark in mine]
         session.put_urgent(UsageSetAside(report) for report in reports)
-        highest = {record.epoch_key: record.mark for record in records}
+        highest: dict[EpochKey, RecordMark] = {}
+        for record in records:
+            before = highest.get(record.epoch_key, record.mark)
+            highest[record.epoch_key] = max(before, record.mark)
         session.put_urgent(
             UsageSettled(mark._replace(number=min(mark.number, settlement.marks[key])))
             for key, mark in highest.items()

@@ -21,6 +21,7 @@ RECORDS_PER_TRANSACTION: Final = 2_000
 BATCHES_WAITING_MAX: Final = 256
 RETRY_S_MIN: Final = 0.05
 RETRY_S_MAX: Final = 5.0
+DOUBLINGS_MAX: Final = 16
 
 _log = get_logger("metering")
 
@@ -64,15 +65,31 @@ class IngestQueue:
                 size += len(group[-1].records)
             try:
                 settlement = await self._settle(group)
-            except Exception as error:  # noqa: BLE001 (handed to every stream that waits)
-                for waiting in group:
-                    if not waiting.settled.done():
-                        waiting.settled.set_exception(error)
-                continue
-            self.on_settled(settlement)
-            for waiting in group:
-                if not waiting.settled.done():
-                    waiting.settled.set_result(settlement)
+            except Exception as error:  # noqa: BLE001 (what one batch does must not fail others)
+                await self._settle_alone(group, error)
+            else:
+                self._tell(group, settlement)
+
+    async def _settle_alone(self, group: Sequence[_Waiting], error: Exception) -> None:
+        """Find the batch that cannot be settled; the error is for the stream that sent it."""
+        if len(group) == 1:
+            _log.error("usage not settled", error=str(error), records=len(group[0].records))
+            if not group[0].settled.done():
+                group[0].settled.set_exception(error)
+            return
+        for waiting in group:
+            try:
+                settlement = await self._settle([waiting])
+            except Exception as own_error:  # noqa: BLE001 (handed to the stream)
+                await self._settle_alone([waiting], own_error)
+            else:
+                self._tell([waiting], settlement)
+
+    def _tell(self, group: Sequence[_Waiting], settlement: Settlement) -> None:
+        self.on_settled(settlement)
+        for waiting in group:
+            if not waiting.settled.done():
+                waiting.settled.set_result(settlement)
 
     async def _settle(self, group: Sequence[_Waiting]) -> Settlement:
         records = [record for waiting in group for record in waiting.records]
@@ -89,9 +106,12 @@ class IngestQueue:
                 _log.warning("usage not settled; tried again", error=str(error))
                 # The transaction may have failed at its commit, after the cache took it in.
                 self._cache.clear()
-                span_s = min(RETRY_S_MAX, RETRY_S_MIN * 2**attempt)
+                span_s = min(RETRY_S_MAX, RETRY_S_MIN * 2 ** min(attempt, DOUBLINGS_MAX))
                 await asyncio.sleep(self._random.uniform(RETRY_S_MIN, span_s))
                 attempt += 1
+            except Exception:
+                self._cache.clear()
+                raise
 
 
 def _ignore(_settlement: Settlement) -> None:

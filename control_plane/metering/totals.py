@@ -93,15 +93,16 @@ def next_usage_revision(connection: Connection, now_ms: int) -> int:
     return 1
 
 
-def counters_changed_since(connection: Connection, usage_revision: int) -> list[Counter]:
-    """Return the counters with a total that changed after the usage revision."""
+def counters_changed_since(connection: Connection, usage_revision: int) -> dict[Counter, int]:
+    """Return the counters with a total that changed after the usage revision, and when last."""
     table = usage_total.c
+    counter = (table.customer_id, table.resource_id, table.feature_id)
     query = (
-        select(table.customer_id, table.resource_id, table.feature_id)
+        select(*counter, func.max(table.usage_revision))
         .where(table.usage_revision > usage_revision)
-        .distinct()
+        .group_by(*counter)
     )
-    return [Counter(*row) for row in connection.execute(query)]
+    return {Counter(*key): changed for *key, changed in connection.execute(query).all()}
 
 
 def read_rows(connection: Connection, counters: Iterable[Counter]) -> dict[TotalKey, int]:

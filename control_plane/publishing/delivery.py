@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select
@@ -80,10 +80,10 @@ class Deliverer:
             return (urgent,)
         totals = outbox.take_totals()
         if totals is not None:
-            return (totals,)
+            return (totals._replace(usage_revision=self._reached().usage_revision),)
         catalogs = outbox.take_catalogs()
         if catalogs:
-            return await self._database.read(lambda c: self._load_catalogs(c, catalogs))
+            return await self._load_catalogs(catalogs)
         customers = outbox.take_customers(CUSTOMERS_PER_LOAD)
         if customers:
             return await self._load_customers(customers)
@@ -91,11 +91,16 @@ class Deliverer:
 
     def beat(self) -> Beat:
         """Return a heartbeat; it promises what was sent only where nothing waits."""
+        reached = self._reached()
+        return Beat(self._now_ms(), reached.revision, reached.usage_revision)
+
+    def _reached(self) -> InitialComplete:
+        """Return the revisions up to which all has been sent; 0 where something waits."""
         session = self._session
         is_idle = session.is_initial_complete and not session.outbox
         if not is_idle or session.totals_since is not None:
-            return Beat(self._now_ms(), 0, 0)
-        return Beat(self._now_ms(), session.revision, session.usage_revision)
+            return InitialComplete(0, 0)
+        return InitialComplete(session.revision, session.usage_revision)
 
     async def _complete(self) -> Sequence[Delivery]:
         session = self._session
@@ -134,8 +139,13 @@ class Deliverer:
         held = {name: session.unchecked.pop(name) for name in asked}
         session.outbox.put_customers(n for n in asked if versions.get(n) != held[n])
 
-    def _load_catalogs(self, connection: Connection, catalogs: Sequence[str]) -> list[Delivery]:
-        return [self._library.load(connection, catalog) for catalog in catalogs]
+    async def _load_catalogs(self, catalogs: Iterable[str]) -> list[Delivery]:
+        def load(connection: Connection) -> list[Catalog]:
+            return [self._library.load(connection, catalog) for catalog in catalogs]
+
+        loaded = await self._database.read(load)
+        self._session.catalogs.update((catalog.id, catalog.version) for catalog in loaded)
+        return [*loaded]
 
     async def _load_customers(self, customers: Sequence[str]) -> list[Delivery]:
         session = self._session
@@ -144,11 +154,15 @@ class Deliverer:
         for customer in customers:
             session.outbox.drop_older_totals(customer, loaded.usage_revision)
             deliveries.append(self._delivery(customer, loaded))
-        # A catalog that came meanwhile goes first: the customers may need it.
-        catalogs = session.outbox.take_catalogs()
+        # A catalog that the customers need goes first, also where no notice of it came so far.
+        needed = {
+            found.customer.catalog
+            for found in loaded.customers.values()
+            if session.catalogs.get(found.customer.catalog, 0) < found.customer.catalog_version_min
+        }
+        catalogs = needed.union(session.outbox.take_catalogs())
         if catalogs:
-            ahead = await self._database.read(lambda c: self._load_catalogs(c, catalogs))
-            deliveries = [*ahead, *deliveries]
+            deliveries = [*await self._load_catalogs(catalogs), *deliveries]
         return deliveries
 
     def _delivery(self, customer: str, loaded: Loaded) -> Delivery:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from control_plane.metering.totals import (
     current_usage_revision,
     read_current,
 )
-from control_plane.provisioning import CatalogLibrary, current_revision, load_customers
+from control_plane.provisioning import CatalogLibrary, current_revision
 from control_plane.storage.database import Database
 from weighbridge.rules.catalog import Customer, CustomerStatus
 
@@ -40,16 +41,27 @@ class Loaded(NamedTuple):
     usage_revision: int
 
 
-class ChangedTotals(NamedTuple):
-    """Totals that changed, by customer, and marks, from one consistent view."""
+FeatureKey = tuple[str, str]
+"""A resource of a customer, "" for itself, and a feature."""
 
-    totals: dict[str, tuple[WindowTotal, ...]]
+
+class FeatureTotals(NamedTuple):
+    """Totals of all current windows of one feature, and the usage revision of their last change."""
+
+    usage_revision: int
+    totals: tuple[WindowTotal, ...]
+
+
+class ChangedTotals(NamedTuple):
+    """Totals that changed, by customer and feature, and marks, from one consistent view."""
+
+    totals: dict[str, dict[FeatureKey, FeatureTotals]]
     marks: dict[EpochKey, RecordMark]
     usage_revision: int
 
 
 class SnapshotReader:
-    """Reads in the database's own terms. For one thread at a time."""
+    """Reads what changed, or customers whole. For one thread at a time."""
 
     def __init__(self, library: CatalogLibrary, now_ms: Callable[[], int]) -> None:
         self._cache = CounterCache(library)
@@ -59,18 +71,21 @@ class SnapshotReader:
         self, connection: Connection, customers: Iterable[str], epochs: Iterable[EpochKey]
     ) -> Loaded:
         """Read customers whole."""
-        wanted = list(customers)
-        self._cache.refresh(connection, wanted)
-        found = load_customers(connection, wanted)
+        self._cache.refresh(connection, wanted := set(customers))
+        found = [counters for name in wanted if (counters := self._cache.find(name)) is not None]
         counted = [
             (counters, all_counters(counters))
-            for customer in found
-            if customer.status is CustomerStatus.ACTIVE
-            and (counters := self._cache.find(customer.id)) is not None
+            for counters in found
+            if counters.customer.status is CustomerStatus.ACTIVE
         ]
         totals = read_current(connection, counted, self._now_ms())
         return Loaded(
-            {c.id: LoadedCustomer(c, _without_zeros(totals.get(c.id, ()))) for c in found},
+            {
+                counters.customer.id: LoadedCustomer(
+                    counters.customer, _without_zeros(totals.get(counters.customer.id, ()))
+                )
+                for counters in found
+            },
             _marks(connection, epochs),
             current_revision(connection),
             current_usage_revision(connection),
@@ -81,18 +96,33 @@ class SnapshotReader:
     ) -> ChangedTotals:
         """Read the totals of every feature of which one changed after the usage revision."""
         current = current_usage_revision(connection)
-        by_customer: dict[str, list[Counter]] = {}
+        changed: dict[Counter, int] = {}
         if current != usage_revision:
-            for counter in counters_changed_since(connection, usage_revision):
-                by_customer.setdefault(counter.customer, []).append(counter)
-            self._cache.refresh(connection, by_customer)
+            changed = counters_changed_since(connection, usage_revision)
+        by_customer: dict[str, list[Counter]] = defaultdict(list)
+        for counter in changed:
+            by_customer[counter.customer].append(counter)
+        self._cache.refresh(connection, by_customer)
         wanted = [
-            (counters, changed)
-            for customer, changed in by_customer.items()
+            (counters, counted)
+            for customer, counted in by_customer.items()
             if (counters := self._cache.find(customer)) is not None
         ]
-        totals = read_current(connection, wanted, self._now_ms())
+        read = read_current(connection, wanted, self._now_ms())
+        totals = {customer: _by_feature(customer, of, changed) for customer, of in read.items()}
         return ChangedTotals(totals, _marks(connection, epochs), current)
+
+
+def _by_feature(
+    customer: str, totals: Iterable[WindowTotal], changed: Mapping[Counter, int]
+) -> dict[FeatureKey, FeatureTotals]:
+    grouped: dict[FeatureKey, list[WindowTotal]] = defaultdict(list)
+    for total in totals:
+        grouped[total.resource, total.feature].append(total)
+    return {
+        key: FeatureTotals(changed[Counter(customer, *key)], tuple(of))
+        for key, of in grouped.items()
+    }
 
 
 class SnapshotLoader:

@@ -7,11 +7,14 @@ changes again before it was sent is sent once, as it is by then: what waits is i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Final, NamedTuple
 
-from control_plane.metering.records import RecordMark, SetAside
+from control_plane.metering.records import EpochKey, RecordMark, SetAside
 from control_plane.metering.totals import WindowTotal
+from control_plane.publishing.loading import FeatureKey, FeatureTotals
+from weighbridge.rules.errors import ResourceExhaustedError
 
 
 class UsageSettled(NamedTuple):
@@ -34,46 +37,63 @@ class Revoked(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Totals of a customer that changed, and the receiver's records they include."""
+    """Totals of a customer that changed, and the receiver's records they include.
+
+    With it, every change of totals up to `usage_revision` has been sent; 0 promises nothing.
+    """
 
     customer: str
     totals: tuple[WindowTotal, ...]
     included: tuple[RecordMark, ...]
-    usage_revision: int
+    usage_revision: int = 0
 
 
 Urgent = UsageSettled | UsageSetAside | Revoked
 
 
-class _WaitingTotals(NamedTuple):
-    usage_revision: int
-    totals: tuple[WindowTotal, ...]
+REPORTS_WAITING_MAX: Final = 10_000
 
 
 class Outbox:
     """Everything that waits. All of it on one event loop."""
 
     def __init__(self) -> None:
-        self._urgent: deque[Urgent] = deque()
-        self._totals: dict[str, dict[tuple[str, str], _WaitingTotals]] = {}
+        # The newest mark of each epoch says what those before it said.
+        self._settled: dict[EpochKey, UsageSettled] = {}
+        self._revoked: dict[str, Revoked] = {}
+        self._reports: deque[UsageSetAside] = deque()
+        self._totals: dict[str, dict[FeatureKey, FeatureTotals]] = {}
         self._included: tuple[RecordMark, ...] = ()
         self._catalogs: dict[str, None] = {}
         self._customers: dict[str, None] = {}
 
     def __len__(self) -> int:
-        return len(self._urgent) + len(self._totals) + len(self._catalogs) + len(self._customers)
+        urgent = len(self._settled) + len(self._revoked) + len(self._reports)
+        return urgent + len(self._totals) + len(self._catalogs) + len(self._customers)
 
     def put_urgent(self, message: Urgent) -> None:
-        """Have something sent before everything else."""
-        if isinstance(message, Revoked):
-            self._customers.pop(message.customer, None)
-        self._urgent.append(message)
+        """Have something sent before everything else.
+
+        Raises ResourceExhaustedError for one more report where the sidecar reads none of them.
+        """
+        match message:
+            case UsageSettled(mark):
+                self._settled[EpochKey(mark.sidecar_id, mark.epoch)] = message
+            case Revoked(customer):
+                self._customers.pop(customer, None)
+                self._revoked[customer] = message
+            case UsageSetAside():
+                if len(self._reports) >= REPORTS_WAITING_MAX:
+                    raise ResourceExhaustedError(
+                        f"{REPORTS_WAITING_MAX} reports of usage set aside wait to be read; "
+                        "read the stream, then connect again"
+                    )
+                self._reports.append(message)
 
     def put_totals(
         self,
-        changed: Mapping[str, Sequence[WindowTotal]],
+        changed: Mapping[str, Mapping[FeatureKey, FeatureTotals]],
         included: tuple[RecordMark, ...],
-        usage_revision: int,
     ) -> None:
         """Have totals sent. Those of a feature name all its current windows, read at once.
 
@@ -81,12 +101,7 @@ class Outbox:
         """
         self._included = included
         for customer, totals in changed.items():
-            waiting = self._totals.setdefault(customer, {})
-            by_feature: dict[tuple[str, str], list[WindowTotal]] = {}
-            for total in totals:
-                by_feature.setdefault((total.resource, total.feature), []).append(total)
-            for key, grouped in by_feature.items():
-                waiting[key] = _WaitingTotals(usage_revision, tuple(grouped))
+            self._totals.setdefault(customer, {}).update(totals)
 
     def put_catalogs(self, catalogs: Iterable[str]) -> None:
         """Have the current versions of catalogs sent, before any customer."""
@@ -114,8 +129,14 @@ class Outbox:
             del self._totals[customer]
 
     def take_urgent(self) -> Urgent | None:
-        """Take the next urgent message."""
-        return self._urgent.popleft() if self._urgent else None
+        """Take the next urgent message. A report goes before the mark that passes its record."""
+        if self._reports:
+            return self._reports.popleft()
+        if self._settled:
+            return self._settled.pop(next(iter(self._settled)))
+        if self._revoked:
+            return self._revoked.pop(next(iter(self._revoked)))
+        return None
 
     def take_totals(self) -> Totals | None:
         """Take all totals that wait of one customer."""
@@ -124,8 +145,7 @@ class Outbox:
         customer = next(iter(self._totals))
         waiting = self._totals.pop(customer).values()
         totals = tuple(total for item in waiting for total in item.totals)
-        usage_revision = max(item.usage_revision for item in waiting)
-        return Totals(customer, totals, self._included, usage_revision)
+        return Totals(customer, totals, self._included)
 
     def take_catalogs(self) -> list[str]:
         """Take all catalogs that wait."""
@@ -135,7 +155,7 @@ class Outbox:
 
     def take_customers(self, count: int) -> list[str]:
         """Take the next customers, at most `count`."""
-        taken = list(self._customers)[:count]
+        taken = list(islice(self._customers, count))
         for customer in taken:
             del self._customers[customer]
         return taken

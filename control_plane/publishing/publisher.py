@@ -15,7 +15,12 @@ from sqlalchemy import Connection, select
 
 from control_plane.metering.records import EpochKey, RecordMark
 from control_plane.provisioning import CatalogLibrary, catalog_versions, current_revision
-from control_plane.publishing.loading import ChangedTotals, SnapshotReader
+from control_plane.publishing.loading import (
+    ChangedTotals,
+    FeatureKey,
+    FeatureTotals,
+    SnapshotReader,
+)
 from control_plane.publishing.notices import ChangeNotice, ChangeNotices
 from control_plane.publishing.outbox import Revoked
 from control_plane.publishing.sessions import Interest, SessionRegistry, SidecarSession
@@ -98,18 +103,24 @@ class Publisher:
         session.outbox.put_catalogs(
             c for c, version in self._catalogs.items() if held.get(c, 0) < version
         )
+        # Where nothing was settled so far, holding no totals is holding all of them.
+        is_fresh = greeting.is_fresh and self._usage_revision > 0
         if greeting.interest is Interest.ALL:
-            session.backlog_revision = 0 if greeting.is_fresh else greeting.held_revision
-        elif greeting.is_fresh:
+            session.backlog_revision = 0 if is_fresh else greeting.held_revision
+        elif is_fresh:
             session.outbox.put_customers(greeting.customers)
         else:
             session.unchecked = dict(greeting.customers)
-        if greeting.is_fresh:
-            session.usage_revision = self._usage_revision
-        else:
+        session.usage_revision = self._usage_revision
+        if not is_fresh:
             session.totals_since = greeting.held_usage_revision
             self._totals_changed.set()
         session.wake()
+
+    def wake_all(self) -> None:
+        """Have every session look again at what it is to do."""
+        for session in self._registry.all():
+            session.wake()
 
     def disconnect(self, session: SidecarSession) -> None:
         """End publishing to a sidecar."""
@@ -150,7 +161,9 @@ class Publisher:
     def _distribute(self, changes: Changes) -> None:
         catalogs = [c for c, v in changes.catalogs.items() if self._catalogs.get(c, 0) != v]
         for session in self._registry.all():
-            session.outbox.put_catalogs(catalogs)
+            session.outbox.put_catalogs(
+                c for c in catalogs if session.catalogs.get(c, 0) < changes.catalogs[c]
+            )
             wanted = [c for c in changes.customers if session.wants(c.id)]
             session.outbox.put_customers(c.id for c in wanted if not c.is_revoked)
             for customer in wanted:
@@ -164,24 +177,52 @@ class Publisher:
 
     async def _publish_totals(self) -> None:
         sessions = self._registry.all()
-        late = [s.totals_since for s in sessions if s.totals_since is not None]
-        # Whoever comes back has missed some; telling the others those again does no harm.
-        since = min([*late, self._usage_revision])
+        before = self._usage_revision
+        # Whoever comes back has missed some more.
+        since = min([before, *(_missed_since(session) for session in sessions)])
         epochs = {epoch for session in sessions for epoch in session.greeting.epochs}
         changed = await self._database.read(lambda c: self._reader.changed_totals(c, since, epochs))
+        recent = _changed_after(changed, before) if since < before else changed
         for session in sessions:
-            self._put_totals(session, changed)
+            missed = _missed_since(session)
+            self._put_totals(
+                session, recent if missed == before else _changed_after(changed, missed)
+            )
         self._usage_revision = changed.usage_revision
+        for session in self._registry.all():
+            if session.usage_revision < changed.usage_revision and session.totals_since is None:
+                # It connected while this was read, and its first snapshots may be older.
+                session.totals_since = before
+                self._totals_changed.set()
 
     @staticmethod
     def _put_totals(session: SidecarSession, changed: ChangedTotals) -> None:
-        wanted = {c: totals for c, totals in changed.totals.items() if session.wants(c)}
-        included = marks_of(session.greeting.epochs, changed.marks)
+        if session.greeting.interest is Interest.ALL:
+            wanted = changed.totals
+        else:
+            wanted = {c: totals for c, totals in changed.totals.items() if session.wants(c)}
+        is_late = session.totals_since is not None
         if wanted:
-            session.outbox.put_totals(wanted, included, changed.usage_revision)
-            session.wake()
+            included = marks_of(session.greeting.epochs, changed.marks)
+            session.outbox.put_totals(wanted, included)
         session.totals_since = None
         session.usage_revision = changed.usage_revision
+        if wanted or is_late:
+            session.wake()
+
+
+def _missed_since(session: SidecarSession) -> int:
+    """Return the usage revision up to which a session has all changes of totals."""
+    return session.usage_revision if session.totals_since is None else session.totals_since
+
+
+def _changed_after(changed: ChangedTotals, usage_revision: int) -> ChangedTotals:
+    totals: dict[str, dict[FeatureKey, FeatureTotals]] = {}
+    for customer, features in changed.totals.items():
+        kept = {key: of for key, of in features.items() if of.usage_revision > usage_revision}
+        if kept:
+            totals[customer] = kept
+    return changed._replace(totals=totals)
 
 
 def marks_of(

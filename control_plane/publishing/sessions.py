@@ -11,8 +11,10 @@ from typing import Final, NamedTuple
 
 from control_plane.metering.records import EpochKey
 from control_plane.publishing.outbox import Outbox, Urgent
+from weighbridge.rules.errors import ResourceExhaustedError
 
 NACKS_KEPT: Final = 100
+CUSTOMERS_MAX: Final = 1_000_000
 
 
 class Interest(Enum):
@@ -34,7 +36,10 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What a sidecar says of itself when it connects. Versions held are by id; 0 is none."""
+    """What a sidecar says of itself when it connects. Versions held are by id; 0 is none.
+
+    `epochs` are all it keeps records of, its own last.
+    """
 
     sidecar_id: str
     epoch: str
@@ -61,6 +66,8 @@ class SidecarSession:
         self.greeting = greeting
         self.connected_at_ms = connected_at_ms
         self.customers = set(greeting.customers)
+        # Versions of catalogs it holds or was sent.
+        self.catalogs = dict(greeting.catalogs)
         self.outbox = Outbox()
         self.nacks: deque[Refused] = deque(maxlen=NACKS_KEPT)
         # How far changes were put into the outbox: sent, once it is empty.
@@ -87,10 +94,18 @@ class SidecarSession:
         self.wake()
 
     def subscribe(self, customers: Iterable[str]) -> None:
-        """Send customers whole, and their changes from now on."""
+        """Send customers whole, and their changes from now on.
+
+        Raises ResourceExhaustedError past what one sidecar may follow one by one.
+        """
         wanted = list(customers)
         if self.greeting.interest is not Interest.ALL:
             self.customers.update(wanted)
+            if len(self.customers) > CUSTOMERS_MAX:
+                raise ResourceExhaustedError(
+                    f"a sidecar may subscribe to {CUSTOMERS_MAX} customers; "
+                    "unsubscribe from some, or follow all"
+                )
         self.outbox.put_customers(wanted)
         self.wake()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from control_plane.metering.records import EpochKey
 from control_plane.publishing.delivery import (
     Beat,
     Delivery,
@@ -50,9 +51,15 @@ def greeting_from_proto(hello: pb.Hello) -> Greeting:
     for mark in hello.acknowledged:
         require_id("hello.acknowledged.sidecar_id", mark.sidecar_id)
         require_id("hello.acknowledged.epoch", mark.epoch)
+    own = EpochKey(
+        require_id("hello.sidecar_id", hello.sidecar_id), require_id("hello.epoch", hello.epoch)
+    )
+    if hello.predecessor_epoch == hello.epoch:
+        raise InvalidArgumentError("hello.predecessor_epoch", "is the epoch itself")
+    epochs = dict.fromkeys(epoch_key_from_proto(mark) for mark in hello.acknowledged)
     return Greeting(
-        sidecar_id=require_id("hello.sidecar_id", hello.sidecar_id),
-        epoch=require_id("hello.epoch", hello.epoch),
+        sidecar_id=own.sidecar_id,
+        epoch=own.epoch,
         predecessor=require_optional_id("hello.predecessor_epoch", hello.predecessor_epoch),
         boot_id=require_optional_id("hello.boot_id", hello.boot_id),
         software_version=require_text(
@@ -61,18 +68,27 @@ def greeting_from_proto(hello: pb.Hello) -> Greeting:
         interest=interest,
         customers=held_from_proto("hello.customers", hello.customers),
         catalogs=held_from_proto("hello.catalogs", hello.catalogs),
-        held_revision=hello.held_revision,
-        held_usage_revision=hello.held_usage_revision,
-        epochs=tuple(epoch_key_from_proto(mark) for mark in hello.acknowledged),
+        held_revision=_version("hello.held_revision", hello.held_revision),
+        held_usage_revision=_version("hello.held_usage_revision", hello.held_usage_revision),
+        epochs=(*(key for key in epochs if key != own), own),
     )
 
 
 def held_from_proto(field: str, held: Iterable[pb.HeldVersion]) -> dict[str, int]:
     """Read versions held, by id. Raises InvalidArgumentError naming the field."""
-    read = {require_id(f"{field}.id", item.id): item.version for item in held}
+    read = {
+        require_id(f"{field}.id", item.id): _version(f"{field}.version", item.version)
+        for item in held
+    }
     if len(read) > HELD_MAX:
         raise InvalidArgumentError(field, f"at most {HELD_MAX}")
     return read
+
+
+def _version(field: str, version: int) -> int:
+    if version < 0:
+        raise InvalidArgumentError(field, f"{version} is negative; 0 is none")
+    return version
 
 
 def refused_from_proto(nack: pb.Nack) -> Refused:

@@ -181,10 +181,11 @@ def test_every_counter_that_usage_touched_is_found_by_its_revision(
     assert first is not None
     assert second is not None
 
+    beta = Counter("beta", "", "api.calls")
     with metered.database.reading() as connection:
-        assert counters_changed_since(connection, 0) == [CALLS, Counter("beta", "", "api.calls")]
-        assert counters_changed_since(connection, first) == [Counter("beta", "", "api.calls")]
-        assert counters_changed_since(connection, second) == []
+        assert counters_changed_since(connection, 0) == {CALLS: first, beta: second}
+        assert counters_changed_since(connection, first) == {beta: second}
+        assert counters_changed_since(connection, second) == {}
 
 
 def _ms(year: int, month: int, day: int) -> int:
