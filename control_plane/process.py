@@ -52,7 +52,7 @@ class ControlPlane:
         metrics = self._metrics = self._make_metrics()
         library = CatalogLibrary()
         database = self._database = Database(
-            settings.effective_database_url, metrics.observe_database
+            settings.effective_database_url, metrics.observe_database, is_exclusive=True
         )
         notices, self._sidecars = ChangeNotices(), SessionRegistry()
         self._publisher = Publisher(database, library, notices, self._sidecars, wall_ms)

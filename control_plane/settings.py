@@ -20,6 +20,9 @@ from weighbridge.rules.errors import InvalidArgumentError
 PREFIX: Final = "WEIGHBRIDGE_CONTROL_PLANE_"
 PORT_MAX: Final = 65_535
 
+_DATABASE_DRIVERS: Final = frozenset({"sqlite", "postgresql", "postgresql+psycopg", "postgres"})
+_DATABASE_EXAMPLES: Final = "sqlite:////var/lib/weighbridge.db or postgresql://user:...@host/name"
+
 # Kubernetes gives every pod such variables of each service; ours may well be named so.
 _OF_A_SERVICE: Final = re.compile(r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?")
 
@@ -39,15 +42,15 @@ def _require_address(text: str) -> str:
 
 
 def _require_database(url: str) -> str:
+    if not url:
+        return url
     try:
-        backend = make_url(url).get_backend_name() if url else "sqlite"
-    except ArgumentError as error:
+        driver = make_url(url).drivername
+    except (ArgumentError, ValueError) as error:
         # Not quoted: it may hold a password.
-        raise ValueError(
-            "is not a database URL, such as sqlite:////var/lib/weighbridge.db"
-        ) from error
-    if backend != "sqlite":
-        raise ValueError(f"{backend} is not supported yet; use sqlite")
+        raise ValueError(f"is not a database URL, such as {_DATABASE_EXAMPLES}") from error
+    if driver not in _DATABASE_DRIVERS:
+        raise ValueError(f"{driver} is not supported; use {_DATABASE_EXAMPLES}")
     return url
 
 
@@ -60,9 +63,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data_dir: Path = Path("weighbridge-data")
-    """Where the database and the token files lie. One control plane per directory."""
-    database_url: Annotated[str, AfterValidator(_require_database)] = ""
-    """Empty: SQLite, `control-plane.db` in the data directory."""
+    """Where the token files lie, and a SQLite database. One control plane per directory."""
+    # Not in the representation: it may hold a password.
+    database_url: Annotated[str, AfterValidator(_require_database), Field(repr=False)] = ""
+    """SQLite or PostgreSQL. Empty: SQLite, `control-plane.db` in the data directory."""
     listen: AddressText = "127.0.0.1:7710"
     """Where administration and sidecars connect; port 0 takes a free one."""
     probe_listen: AddressText = "127.0.0.1:7711"

@@ -56,7 +56,7 @@ def register_epoch(
     """
     table = usage_epoch.c
     own = (table.sidecar_id == claim.sidecar_id) & (table.epoch == claim.epoch)
-    known = connection.execute(select(usage_epoch).where(own).with_for_update()).one_or_none()
+    known = connection.execute(select(usage_epoch).where(own)).one_or_none()
     if known is None:
         refused = _register_new(connection, claim, now_ms)
     elif known.predecessor.startswith(_OUT_OF_LINE):
@@ -131,10 +131,10 @@ def _numbers(connection: Connection, epochs: Iterable[EpochKey]) -> dict[EpochKe
     return {EpochKey(row[0], row[1]): row[_NUMBER] for row in found}
 
 
-def lock_marks(
+def open_marks(
     connection: Connection, epochs: Iterable[EpochKey], now_ms: int
 ) -> dict[EpochKey, int]:
-    """Return the marks of epochs whose records are to be settled now, locked until then.
+    """Return the marks of epochs whose records are to be settled now.
 
     An epoch that never said hello here (it was refused, or ran while this side was away) gets its
     row now, but no place in the line of starts.

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection
 
 from control_plane.metering.counters import Counter, CounterCache
-from control_plane.metering.epochs import lock_marks, move_marks
+from control_plane.metering.epochs import move_marks, open_marks
 from control_plane.metering.keys import KeyUse, claim_keys
 from control_plane.metering.records import (
     EpochKey,
@@ -96,7 +96,7 @@ class _Settling:
     def settle(self, records: Sequence[UsageRecord]) -> Settlement:
         settlement = self._settlement
         epochs = {record.epoch_key for record in records}
-        before = lock_marks(self._connection, epochs, self._now_ms)
+        before = open_marks(self._connection, epochs, self._now_ms)
         settlement.marks = dict(before)
         fresh, known = _take_next(records, settlement.marks)
         self._compare(known, fresh)

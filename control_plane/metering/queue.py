@@ -100,7 +100,14 @@ class IngestQueue:
     async def _settle(self, group: Sequence[_Waiting]) -> Settlement:
         records = [record for waiting in group for record in waiting.records]
 
+        is_again = False
+
         def work(connection: Connection) -> Settlement:
+            nonlocal is_again
+            if is_again:
+                # The transaction failed, perhaps at its commit, after the cache took it in.
+                self._cache.clear()
+            is_again = True
             return settle_records(connection, records, self._cache, self._now_ms())
 
         attempt = 0
@@ -110,8 +117,6 @@ class IngestQueue:
             except UnavailableError as error:
                 # Sidecars keep what is not acknowledged, so waiting loses nothing.
                 _log.warning("usage not settled; tried again", error=str(error))
-                # The transaction may have failed at its commit, after the cache took it in.
-                self._cache.clear()
                 span_s = min(RETRY_S_MAX, RETRY_S_MIN * 2 ** min(attempt, DOUBLINGS_MAX))
                 await asyncio.sleep(self._random.uniform(RETRY_S_MIN, span_s))
                 attempt += 1

@@ -60,16 +60,9 @@ def execute_rows(connection: Connection, statement: Prepared, rows: Iterable[Key
 def rows_by_key(
     connection: Connection, table: Table, key: tuple[str, ...], wanted: Iterable[Key]
 ) -> Iterator[Key]:
-    """Yield the rows that have a wanted key, some perhaps twice.
-
-    Where the transaction writes they are locked, in order of the keys, so that two transactions
-    never wait for each other's rows.
-    """
-    is_locking = bool(connection.get_execution_options().get("weighbridge_writes", False))
+    """Yield the rows that have a wanted key, some perhaps twice."""
     for chunk in chunks_filled(sorted(set(wanted))):
-        statement = _prepared_lookup(
-            connection.dialect, table, key, len(chunk), is_locking=is_locking
-        )
+        statement = _prepared_lookup(connection.dialect, table, key, len(chunk))
         cells = [cell for row in chunk for cell in row]
         found = connection.exec_driver_sql(statement.text, statement.parameters(cells))
         yield from map(tuple, found.all())
@@ -117,12 +110,8 @@ def _prepared_insert(dialect: Dialect, table: Table, columns: tuple[str, ...]) -
 
 
 @lru_cache(maxsize=64)
-def _prepared_lookup(
-    dialect: Dialect, table: Table, key: tuple[str, ...], size: int, *, is_locking: bool
-) -> Prepared:
+def _prepared_lookup(dialect: Dialect, table: Table, key: tuple[str, ...], size: int) -> Prepared:
     wanted = wanted_rows(table, key, size)
     is_wanted = and_(*(table.c[name] == wanted.c[name] for name in key))
     query: Select[Any] = select(table).join_from(wanted, table, is_wanted)
-    if is_locking:
-        query = query.order_by(*table.primary_key.columns).with_for_update(of=table)
     return prepare(dialect, query)

@@ -79,7 +79,7 @@ def current_usage_revision(connection: Connection) -> int:
 
 
 def next_usage_revision(connection: Connection, now_ms: int) -> int:
-    """Take the next usage revision. Its row stays locked until the transaction ends."""
+    """Take the next usage revision: whoever else takes one waits until the transaction ends."""
     taken: int | None = connection.execute(
         update(environment)
         .values(usage_revision=environment.c.usage_revision + 1)
@@ -106,12 +106,12 @@ def counters_changed_since(connection: Connection, usage_revision: int) -> dict[
 
 
 def read_rows(connection: Connection, counters: Iterable[Counter]) -> dict[TotalKey, int]:
-    """Return every row there is of these counters; locked, where this transaction writes."""
+    """Return every row there is of these counters."""
     return _read(connection, _COUNTER, counters)
 
 
 def read_totals(connection: Connection, keys: Iterable[TotalKey]) -> dict[TotalKey, int]:
-    """Return those rows that there are; locked, where this transaction writes."""
+    """Return those rows that there are."""
     return _read(connection, _KEY, keys)
 
 

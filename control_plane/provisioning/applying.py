@@ -130,8 +130,7 @@ def apply_catalog(
 def _compare(connection: Connection, library: CatalogLibrary, source: CatalogSource) -> _Comparison:
     require_text("source_name", source.name, SOURCE_NAME_LENGTH_MAX)
     document = load_document(source.text, source.name)
-    # Locked, so that of two who apply at once the second compares with what the first made.
-    query = select(catalog.c.id).where(catalog.c.id == document.catalog).with_for_update()
+    query = select(catalog.c.id).where(catalog.c.id == document.catalog)
     exists = connection.execute(query).first() is not None
     before = library.load(connection, document.catalog) if exists else None
     version = 1 if before is None else before.version + 1

@@ -14,9 +14,9 @@ from weighbridge.rules.units import require_id, require_optional_id
 
 
 def require_customer(connection: Connection, field: str, customer_id: str) -> Row[Any]:
-    """Return the customer's row, locked for the transaction. Raises NotFoundError."""
+    """Return the customer's row. Raises NotFoundError."""
     require_id(field, customer_id)
-    query = select(customer).where(customer.c.id == customer_id).with_for_update()
+    query = select(customer).where(customer.c.id == customer_id)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFoundError(f"customer {customer_id!r} does not exist")

@@ -15,7 +15,7 @@ def current_revision(connection: Connection) -> int:
 
 
 def next_revision(connection: Connection, now_ms: int) -> int:
-    """Take the next revision. Its row stays locked until the transaction ends."""
+    """Take the next revision: whoever else takes one waits until the transaction ends."""
     taken: int | None = connection.execute(_TAKE_NEXT).scalar_one_or_none()
     if taken is not None:
         return taken

@@ -1,4 +1,4 @@
-"""One process per database file: the second is told so instead of both getting slow and stale."""
+"""One process per SQLite file: the second is told so instead of both getting slow and stale."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from weighbridge.rules.errors import FailedPreconditionError
 def locked_database(url: str) -> Iterator[None]:
     """Hold a SQLite file for this process; the kernel lets go when it ends, however it ends.
 
-    A database in memory is this process's anyway. Raises FailedPreconditionError.
+    A database in memory is this process's anyway; of a server's, `Database` sees to it. Raises
+    FailedPreconditionError.
     """
-    name = make_url(url).database
-    if not name or name == ":memory:":
+    parsed = make_url(url)
+    name = parsed.database
+    if parsed.get_backend_name() != "sqlite" or not name or name == ":memory:":
         yield
         return
     path = Path(f"{name}.lock")

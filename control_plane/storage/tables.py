@@ -19,6 +19,8 @@ from sqlalchemy import (
     text,
 )
 
+from control_plane.storage.types import SERIAL, key_text
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -28,8 +30,9 @@ metadata = MetaData(
     }
 )
 
-_Id = String(128)
-_Serial = BigInteger().with_variant(Integer, "sqlite")
+_Id = key_text(128)
+_Key = key_text(256)
+_Word = key_text(16)
 
 # One row: the revision that every change to a catalog or customer moves by one, and the one that
 # every transaction that settles usage moves by one.
@@ -46,10 +49,10 @@ environment = Table(
 access_token = Table(
     "access_token",
     metadata,
-    Column("id", _Serial, primary_key=True),
+    Column("id", SERIAL, primary_key=True),
     Column("name", _Id, nullable=False),
-    Column("role", String(16), nullable=False),
-    Column("digest", String(64), nullable=False, unique=True),
+    Column("role", _Word, nullable=False),
+    Column("digest", key_text(64), nullable=False, unique=True),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("revoked_at_ms", BigInteger),
 )
@@ -92,7 +95,7 @@ customer = Table(
     Column("id", _Id, primary_key=True),
     Column("name", String(256), nullable=False),
     Column("catalog_id", _Id, ForeignKey("catalog.id"), nullable=False, index=True),
-    Column("status", String(16), nullable=False),
+    Column("status", _Word, nullable=False),
     Column("version", BigInteger, nullable=False, index=True),
     Column("created_at_ms", BigInteger, nullable=False),
 )
@@ -113,7 +116,7 @@ subscription = Table(
     Column("resource_id", _Id, nullable=False),
     Column("plan_id", _Id, nullable=False, index=True),
     Column("plan_version", BigInteger),
-    Column("status", String(16), nullable=False),
+    Column("status", _Word, nullable=False),
     Column("anchor_ms", BigInteger, nullable=False),
     Column("starts_at_ms", BigInteger, nullable=False),
     Column("ends_at_ms", BigInteger),
@@ -185,7 +188,7 @@ usage_record = Table(
 usage_event = Table(
     "usage_event",
     metadata,
-    Column("id", _Serial, primary_key=True),
+    Column("id", SERIAL, primary_key=True),
     Column("sidecar_id", _Id, nullable=False),
     Column("epoch", _Id, nullable=False),
     Column("number", BigInteger, nullable=False),
@@ -195,12 +198,12 @@ usage_event = Table(
     Column("amount", BigInteger, nullable=False),
     Column("calls", BigInteger, nullable=False),
     Column("occurred_at_ms", BigInteger, nullable=False),
-    Column("kind", String(16), nullable=False),
+    Column("kind", _Word, nullable=False),
     Column("dimensions", JSON(none_as_null=True)),
-    Column("idempotency_key", String(256)),
+    Column("idempotency_key", _Key),
     Column("catalog_version", BigInteger, nullable=False),
     Column("snapshot_version", BigInteger, nullable=False),
-    Index(None, "customer_id", "feature_id", "resource_id", "occurred_at_ms"),
+    Index("ix_usage_event_counter", "customer_id", "feature_id", "resource_id", "occurred_at_ms"),
     Index(None, "occurred_at_ms"),
 )
 
@@ -208,11 +211,11 @@ usage_event = Table(
 usage_set_aside = Table(
     "usage_set_aside",
     metadata,
-    Column("id", _Serial, primary_key=True),
+    Column("id", SERIAL, primary_key=True),
     Column("sidecar_id", _Id, nullable=False),
     Column("epoch", _Id, nullable=False),
     Column("number", BigInteger, nullable=False),
-    Column("reason", String(32), nullable=False),
+    Column("reason", key_text(32), nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("received_at_ms", BigInteger, nullable=False),
 )
@@ -222,7 +225,7 @@ usage_key = Table(
     "usage_key",
     metadata,
     Column("customer_id", _Id, primary_key=True),
-    Column("idempotency_key", String(256), primary_key=True),
+    Column("idempotency_key", _Key, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
     Column("expires_at_ms", BigInteger, nullable=False, index=True),
 )

@@ -1,9 +1,8 @@
-"""Environments on both kinds of SQLite database."""
+"""An environment on each engine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from provisioned import Environment
@@ -11,11 +10,10 @@ from provisioned import Environment
 from control_plane.storage.database import Database
 
 
-@pytest.fixture(params=["memory", "file"])
-def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Environment]:
+@pytest.fixture
+def environment(database_url: str) -> Iterator[Environment]:
     """Make an environment without a catalog."""
-    url = "sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path / 'data.db'}"
-    database = Database(url)
+    database = Database(database_url)
     database.migrate()
     yield Environment(database)
     database.close()

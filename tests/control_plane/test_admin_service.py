@@ -297,6 +297,7 @@ async def test_an_unexpected_error_tells_no_internals(
     assert "RuntimeError: the inside of it" in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_a_database_that_is_locked_is_unavailable(
     server: AdminServer, admin: AdminServiceAsyncStub, acme: pb.Customer
 ) -> None:

@@ -40,6 +40,15 @@ def test_all_from_the_environment() -> None:
     assert settings.heartbeat_interval_ms == 500
 
 
+@pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg", "postgres"])
+def test_a_postgresql_database_and_its_password_are_not_shown(driver: str) -> None:
+    url = f"{driver}://user:hidden@db.example/weighbridge?sslmode=verify-full"
+    settings = settings_from_environment({PREFIX + "DATABASE_URL": url})
+
+    assert settings.effective_database_url == url
+    assert "hidden" not in repr(settings) + str(settings)
+
+
 def test_variables_that_kubernetes_makes_of_a_service_are_none_of_ours() -> None:
     names = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT", "PORT_7710_TCP_ADDR")
     environment = {PREFIX + name: "tcp://10.0.0.1:7710" for name in names}
@@ -55,7 +64,9 @@ def test_variables_that_kubernetes_makes_of_a_service_are_none_of_ours() -> None
         ("HEARTBEAT_INTERVAL_MS", "soon", "Input should be a valid integer"),
         ("LOG_LEVEL", "loud", "Input should be 'debug'"),
         ("DATABASE_URL", "no url with a password", "is not a database URL"),
-        ("DATABASE_URL", "postgresql://u:p@h/d", "postgresql is not supported yet; use sqlite"),
+        ("DATABASE_URL", "postgresql://u:password@h:port/d", "is not a database URL"),
+        ("DATABASE_URL", "mysql://u:password@h/d", "mysql is not supported; use sqlite:"),
+        ("DATABASE_URL", "postgresql+asyncpg://u:password@h/d", "asyncpg is not supported; use"),
         ("SYNC_TOKEN_FILE", "weighbridge-data/admin.token", "are the same file; use two"),
         ("NO_SUCH", "1", "is not a setting"),
     ],

@@ -91,6 +91,21 @@ def test_lines_for_people() -> None:
     assert not stream.getvalue().startswith("{")
 
 
+def test_a_traceback_for_people_shows_no_variables() -> None:
+    def fail(token: str) -> None:
+        raise ValueError(f"{len(token)} characters")
+
+    stream = io.StringIO()
+    configure_logs("info", is_console=True, stream=stream)
+    try:
+        fail("wb_" + "hidden")
+    except ValueError:
+        get_logger("api").exception("failed")
+
+    assert "ValueError: 9 characters" in stream.getvalue()
+    assert "wb_hidden" not in stream.getvalue()
+
+
 def test_an_unknown_level_is_named() -> None:
     with pytest.raises(InvalidArgumentError, match="log_level: 'loud' is not one of debug, info"):
         configure_logs("loud")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from metered import Metered
@@ -11,11 +10,10 @@ from metered import Metered
 from control_plane.storage.database import Database
 
 
-@pytest.fixture(params=["memory", "file"])
-def metered(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Metered]:
+@pytest.fixture
+def metered(database_url: str) -> Iterator[Metered]:
     """Make an environment with the catalog and the customers acme (pro) and beta (free)."""
-    url = "sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path / 'data.db'}"
-    database = Database(url)
+    database = Database(database_url)
     database.migrate()
     yield Metered(database)
     database.close()

@@ -15,6 +15,7 @@ from control_plane.metering.ingest import settle_records
 from control_plane.metering.records import EpochKey, UsageEntry, UsageRecord
 from control_plane.storage.database import Database
 from control_plane.storage.tables import usage_event
+from tests.storage_engines import FreshUrl
 
 DAY_MS = 86_400_000
 EPOCHS = (EpochKey("sc-1", "e1"), EpochKey("sc-1", "e2"), EpochKey("sc-2", "e1"))
@@ -39,12 +40,29 @@ steps = st.one_of(
 )
 
 
+everything_written = st.fixed_dictionaries(dict.fromkeys(EPOCHS, contents))
+everything_happening = st.lists(steps, max_size=12)
+Written = dict[EpochKey, list[list[UsageEntry]]]
+Happening = Sequence[tuple[object, ...]]
+
+
 @settings(max_examples=60)
-@given(st.fixed_dictionaries(dict.fromkeys(EPOCHS, contents)), st.lists(steps, max_size=12))
-def test_each_record_settles_exactly_once(
-    written: dict[EpochKey, list[list[UsageEntry]]], happening: Sequence[tuple[object, ...]]
+@given(everything_written, everything_happening)
+def test_each_record_settles_exactly_once(written: Written, happening: Happening) -> None:
+    _check("sqlite://", written, happening)
+
+
+@settings(max_examples=15)
+@given(everything_written, everything_happening)
+def test_each_record_settles_exactly_once_on_postgresql(
+    fresh_postgresql_url: FreshUrl, written: Written, happening: Happening
 ) -> None:
-    database = Database("sqlite://")
+    with fresh_postgresql_url() as url:
+        _check(url, written, happening)
+
+
+def _check(url: str, written: Written, happening: Happening) -> None:
+    database = Database(url)
     database.migrate()
     metered = Metered(database)
     records = {

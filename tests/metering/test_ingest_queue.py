@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from random import Random
 from typing import TypeVar
 
@@ -54,8 +53,8 @@ class Queued:
 
 
 @pytest.fixture
-async def queued(tmp_path: Path) -> AsyncIterator[Queued]:
-    made = Queued(f"sqlite:///{tmp_path / 'data.db'}")
+async def queued(database_url: str) -> AsyncIterator[Queued]:
+    made = Queued(database_url)
     running = asyncio.create_task(made.queue.run())
     async with asyncio.timeout(DEADLINE_S):
         yield made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -11,8 +10,8 @@ from sync_world import SyncWorld, batch, entry, hello, record
 
 
 @pytest.fixture
-async def quick_world(tmp_path: Path) -> AsyncIterator[SyncWorld]:
-    made = SyncWorld(f"sqlite:///{tmp_path / 'data.db'}")
+async def quick_world(database_url: str) -> AsyncIterator[SyncWorld]:
+    made = SyncWorld(database_url)
     made.heartbeat_interval_ms = 100
     await made.start()
     yield made

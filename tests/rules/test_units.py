@@ -70,6 +70,9 @@ def test_texts_have_an_end() -> None:
     assert require_text("key", "ab", 2) == "ab"
     with pytest.raises(InvalidArgumentError, match="key: has 3 characters; at most 2"):
         require_text("key", "abc", 2)
+    # PostgreSQL stores no text with it.
+    with pytest.raises(InvalidArgumentError, match="key: has a NUL character"):
+        require_text("key", "a\0", 2)
 
 
 def test_the_error_tree_has_one_root() -> None:

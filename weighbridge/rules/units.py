@@ -50,7 +50,9 @@ def require_amount(field: str, amount: int) -> int:
 
 
 def require_text(field: str, text: str, length_max: int) -> str:
-    """Return the text, or raise InvalidArgumentError where it is longer than allowed."""
-    if len(text) <= length_max:
-        return text
-    raise InvalidArgumentError(field, f"has {len(text)} characters; at most {length_max}")
+    """Return the text, or raise InvalidArgumentError where it is too long or cannot be stored."""
+    if len(text) > length_max:
+        raise InvalidArgumentError(field, f"has {len(text)} characters; at most {length_max}")
+    if "\0" in text:
+        raise InvalidArgumentError(field, "has a NUL character, which no text may have")
+    return text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from control_plane.storage.types import SERIAL, key_text
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -48,7 +50,7 @@ def downgrade() -> None:
 
 
 def _id(name: str) -> sa.Column[str]:
-    return sa.Column(name, sa.String(128), nullable=False)
+    return sa.Column(name, key_text(128), nullable=False)
 
 
 def _integer(name: str, *, nullable: bool = False) -> sa.Column[int]:
@@ -56,7 +58,7 @@ def _integer(name: str, *, nullable: bool = False) -> sa.Column[int]:
 
 
 def _serial(name: str) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False)
+    return sa.Column(name, SERIAL, nullable=False)
 
 
 def _create_environment() -> None:
@@ -72,8 +74,8 @@ def _create_environment() -> None:
         "access_token",
         _serial("id"),
         _id("name"),
-        sa.Column("role", sa.String(16), nullable=False),
-        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("role", key_text(16), nullable=False),
+        sa.Column("digest", key_text(64), nullable=False),
         _integer("created_at_ms"),
         _integer("revoked_at_ms", nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_access_token"),
@@ -121,7 +123,7 @@ def _create_customers() -> None:
         _id("id"),
         sa.Column("name", sa.String(256), nullable=False),
         _id("catalog_id"),
-        sa.Column("status", sa.String(16), nullable=False),
+        sa.Column("status", key_text(16), nullable=False),
         _integer("version"),
         _integer("created_at_ms"),
         sa.ForeignKeyConstraint(["catalog_id"], ["catalog.id"], name="fk_customer_catalog_id"),
@@ -146,7 +148,7 @@ def _create_subscriptions() -> None:
         _id("resource_id"),
         _id("plan_id"),
         _integer("plan_version", nullable=True),
-        sa.Column("status", sa.String(16), nullable=False),
+        sa.Column("status", key_text(16), nullable=False),
         _integer("anchor_ms"),
         _integer("starts_at_ms"),
         _integer("ends_at_ms", nullable=True),
@@ -239,7 +241,7 @@ def _create_usage_records() -> None:
         _id("sidecar_id"),
         _id("epoch"),
         _integer("number"),
-        sa.Column("reason", sa.String(32), nullable=False),
+        sa.Column("reason", key_text(32), nullable=False),
         sa.Column("payload", sa.LargeBinary(), nullable=False),
         _integer("received_at_ms"),
         sa.PrimaryKeyConstraint("id", name="pk_usage_set_aside"),
@@ -259,15 +261,15 @@ def _create_usage_events() -> None:
         _integer("amount"),
         _integer("calls"),
         _integer("occurred_at_ms"),
-        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("kind", key_text(16), nullable=False),
         sa.Column("dimensions", sa.JSON(none_as_null=True)),
-        sa.Column("idempotency_key", sa.String(256)),
+        sa.Column("idempotency_key", key_text(256)),
         _integer("catalog_version"),
         _integer("snapshot_version"),
         sa.PrimaryKeyConstraint("id", name="pk_usage_event"),
     )
     op.create_index(
-        "ix_usage_event_customer_id_feature_id_resource_id_occurred_at_ms",
+        "ix_usage_event_counter",
         "usage_event",
         ["customer_id", "feature_id", "resource_id", "occurred_at_ms"],
     )
@@ -278,7 +280,7 @@ def _create_usage_keys() -> None:
     op.create_table(
         "usage_key",
         _id("customer_id"),
-        sa.Column("idempotency_key", sa.String(256), nullable=False),
+        sa.Column("idempotency_key", key_text(256), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         _integer("expires_at_ms"),
         sa.PrimaryKeyConstraint("customer_id", "idempotency_key", name="pk_usage_key"),
