@@ -38,10 +38,35 @@ def plan_of(catalog: Catalog, id_: str) -> PlanVersion:
     return plan
 
 
-def test_each_kind_of_price_compiles_to_its_value() -> None:
-    zero = Decimal(0)
-    assert plan_of(compiled_prices(), "pro").prices == (
+def test_fees_and_guarantees_compile_to_their_values() -> None:
+    prices = plan_of(compiled_prices(), "pro").prices
+    assert (prices[0], *prices[6:]) == (
         FlatPrice(key="flat", currency=USD, amount=Decimal(10)),
+        QuantityPrice(
+            key="discount",
+            currency=USD,
+            rate=TierTable(
+                TierMode.VOLUME, (Tier(10, Decimal(3)), Tier(None, Decimal(0), Decimal(1)))
+            ),
+            counted=Counted.SEATS,
+        ),
+        MinimumPrice(key="minimum", currency=USD, amount=Decimal(20)),
+        CommitmentPrice(key="commitment[bytes]", currency=USD, amount=Decimal(30), feature="bytes"),
+        FlatPrice(
+            key="support",
+            currency=USD,
+            amount=Decimal(100),
+            feature="own_domain",
+            every=Period.YEAR,
+        ),
+    )
+    assert compiled_prices().add_ons["half"].prices == (
+        FeePercentagePrice(key="percent_of_fees", currency=USD, percent=Decimal(50)),
+    )
+
+
+def test_prices_by_quantity_and_percentage_compile_to_their_values() -> None:
+    assert plan_of(compiled_prices(), "pro").prices[1:6] == (
         QuantityPrice(
             key="per_seat",
             currency=USD,
@@ -83,24 +108,6 @@ def test_each_kind_of_price_compiles_to_its_value() -> None:
             flat=Decimal("0.3"),
             cap=Decimal(5),
         ),
-        QuantityPrice(
-            key="discount",
-            currency=USD,
-            rate=TierTable(TierMode.VOLUME, (Tier(10, Decimal(3)), Tier(None, zero, Decimal(1)))),
-            counted=Counted.SEATS,
-        ),
-        MinimumPrice(key="minimum", currency=USD, amount=Decimal(20)),
-        CommitmentPrice(key="commitment[bytes]", currency=USD, amount=Decimal(30), feature="bytes"),
-        FlatPrice(
-            key="support",
-            currency=USD,
-            amount=Decimal(100),
-            feature="own_domain",
-            every=Period.YEAR,
-        ),
-    )
-    assert compiled_prices().add_ons["half"].prices == (
-        FeePercentagePrice(key="percent_of_fees", currency=USD, percent=Decimal(50)),
     )
 
 
@@ -244,7 +251,7 @@ def test_exponents_are_those_of_iso_4217(code: str, exponent: int) -> None:
     assert find_currency(code) == Currency(code, exponent)
 
 
-@pytest.mark.parametrize("code", ["XAU", "XXX", "ZZZ", "usd", "", "Euro"])
+@pytest.mark.parametrize("code", ["XAU", "XTS", "ZZZ", "usd", "", "Euro"])
 def test_what_has_no_minor_unit_is_no_currency(code: str) -> None:
     assert find_currency(code) is None
 
