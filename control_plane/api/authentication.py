@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from control_plane.api.wrapping import Context, Continuation, Handler
 from control_plane.provisioning.access import Role, require_token
 from control_plane.storage.database import Database
-from weighbridge.rules.errors import UnauthenticatedError, WeighbridgeError
+from weighbridge.rules.errors import UnauthenticatedError, UnavailableError, WeighbridgeError
 from weighbridge.v1 import admin_service_pb2, sync_service_pb2
 
 ADMIN_SERVICE: Final[str] = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
@@ -61,7 +61,11 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         if role is None:
             raise UnauthenticatedError(f"{service} is open to no role")
         token = bearer_token(metadata)
-        await self._database.read(lambda connection: require_token(connection, role, token))
+        try:
+            await self._database.read(lambda connection: require_token(connection, role, token))
+        except UnavailableError as error:
+            # The error names the database's host and user, and who asks may be anybody.
+            raise UnavailableError("the token cannot be checked now; try again") from error
 
 
 def bearer_token(metadata: Iterable[tuple[str, str | bytes]]) -> str:

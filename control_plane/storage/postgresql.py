@@ -18,7 +18,7 @@ _VERSION_UNIT: Final = 10_000
 """The server numbers itself in ten-thousandths: 150018 is 15.18."""
 
 LOCK_ID: Final = int.from_bytes(b"weighbrg", "big")
-LOCK_WAIT_MS: Final = 5_000
+LOCK_WAIT_MS: Final = 3_000
 """How long a start waits for a control plane that was killed a moment ago to be noticed."""
 
 POOL_TIMEOUT_S: Final = 10.0

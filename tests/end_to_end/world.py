@@ -145,10 +145,11 @@ class Process:
 
 
 class World:
-    """A control plane and a sidecar in one folder."""
+    """A control plane and a sidecar in one folder; the database too, unless it is elsewhere."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database_url: str = "") -> None:
         self.folder = folder
+        self.database_url = database_url
         self.grpc_port, probe_port, self.sidecar_port, sidecar_probe_port = free_ports(4)
         self.data_dir = folder / "control-plane"
         self.sidecar_dir = folder / "sidecar"
@@ -159,6 +160,7 @@ class World:
                 "WEIGHBRIDGE_CONTROL_PLANE_LISTEN": f"127.0.0.1:{self.grpc_port}",
                 "WEIGHBRIDGE_CONTROL_PLANE_PROBE_LISTEN": f"127.0.0.1:{probe_port}",
                 "WEIGHBRIDGE_CONTROL_PLANE_HEARTBEAT_INTERVAL_MS": "500",
+                "WEIGHBRIDGE_CONTROL_PLANE_DATABASE_URL": database_url,
             },
             probe_port,
             folder / "control-plane.log",
