@@ -224,8 +224,12 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
         for record in records:
             before = highest.get(record.epoch_key, record.mark)
             highest[record.epoch_key] = max(before, record.mark)
+        # Records that were settled before, or count in no window, moved no total now.
+        usage_revision = settlement.usage_revision or self._publisher.usage_revision
         session.put_urgent(
-            UsageSettled(mark._replace(number=min(mark.number, settlement.marks[key])))
+            UsageSettled(
+                mark._replace(number=min(mark.number, settlement.marks[key])), usage_revision
+            )
             for key, mark in highest.items()
         )
         for key, mark in highest.items():

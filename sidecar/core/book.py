@@ -142,6 +142,10 @@ class UsageBook:
             return True
         return any(usage.has_own for usage in self._customers.get(customer, {}).values())
 
+    def features(self, customer: str) -> set[FeatureKey]:
+        """Return the features of a customer of which totals are known."""
+        return {*self._customers.get(customer, ()), *self._unread.get(customer, ())}
+
     def forget(self, customer: str) -> None:
         """Drop what is known of a customer who has no own usage here."""
         self._customers.pop(customer, None)

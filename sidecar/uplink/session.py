@@ -96,14 +96,17 @@ class Session:
                 heartbeat = message.heartbeat
                 self._clock.heard(heartbeat.control_plane_now_unix_ms, moment.boot_ms)
                 self._applier.progress.reached(heartbeat.revision, heartbeat.usage_revision)
+                self._sending.promised(heartbeat.usage_revision)
             case "usage_ack":
-                self._sending.acknowledged(_mark(message.usage_ack.mark), moment.now_ms)
+                ack = message.usage_ack
+                self._sending.acknowledged(_mark(ack.mark), ack.usage_revision, moment.now_ms)
                 self.on_outgoing()
             case "usage_set_aside":
                 self.set_aside_records += 1
                 self.on_set_aside(message.usage_set_aside)
             case "initial_snapshot_complete":
                 self._applier.apply(message)
+                self._sending.caught_up()
                 # From here on every message confirms that what is held is current.
                 self._gate.link.is_connected = True
                 self._gate.link.heard(moment.boot_ms)
@@ -180,7 +183,8 @@ class Session:
         if cache.mode is Mode.ALL:
             return []
         held = {customer.id: customer.version for customer in cache.customers()}
-        wanted = cache.listed if cache.mode is Mode.LISTED else held.keys()
+        # Those that did not exist are asked about again: they may have been made since.
+        wanted = cache.listed if cache.mode is Mode.LISTED else held.keys() | cache.absent()
         return [pb.HeldVersion(id=c, version=held.get(c, 0)) for c in sorted(wanted)]
 
 

@@ -304,3 +304,48 @@ def test_what_began_before_a_message_was_sent_is_in_force_when_it_arrives(bench:
     decided = bench.gate.decide(Request(Kind.CHECK, "new", "", "api.calls"), now)
     assert isinstance(decided, Decided)
     assert decided.verdict.allowed
+
+
+def test_what_calls_wait_for_is_asked_for_on_every_stream(bench: Bench) -> None:
+    bench.session.want("early")
+    bench.session.waited_for = lambda: ("waiting",)
+    bench.welcome()
+    (asked,) = bench.sent()
+    assert {held.id for held in asked.subscribe.customers} == {"early", "waiting"}
+
+
+def test_a_customer_let_go_and_wanted_again_is_followed(bench: Bench) -> None:
+    bench.welcome()
+    bench.session.release(["a", "b"])
+    bench.session.want("a")
+    assert [sent.WhichOneof("message") for sent in bench.sent()] == ["unsubscribe", "subscribe"]
+
+
+def test_a_customer_that_did_not_exist_is_asked_about_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, make_gate(Mode.ON_DEMAND))
+    bench.welcome()
+    bench.receive(unknown=pb.CustomerUnknown(customer="nobody", version=8))
+    hello = bench.session.hello("boot", "1").hello
+    assert {(held.id, held.version) for held in hello.customers} == {("acme", 1), ("nobody", 0)}
+    bench.close()
+
+
+def test_settled_usage_counts_as_own_until_totals_that_include_it_are_here(bench: Bench) -> None:
+    bench.welcome()
+    request = sidecar_pb.ReportRequest(customer="later", feature="api.calls", amount=4)
+    bench.seam.answer([Call(Method.REPORT, request.SerializeToString())])
+    bench.sent()
+    bench.receive(usage_ack=pb.UsageAck(mark=bench.mark(1), usage_revision=7))
+    bench.receive(heartbeat=pb.Heartbeat(usage_revision=6))
+    assert bench.gate.book.has_own("later")
+    bench.receive(heartbeat=pb.Heartbeat(usage_revision=7))
+    assert not bench.gate.book.has_own("later")
+
+
+def test_what_was_settled_before_the_stream_waits_for_the_totals_missed(bench: Bench) -> None:
+    request = sidecar_pb.ReportRequest(customer="later", feature="api.calls", amount=4)
+    bench.seam.answer([Call(Method.REPORT, request.SerializeToString())])
+    bench.welcome(settled=1)
+    assert bench.gate.book.has_own("later")
+    bench.receive(initial_snapshot_complete=pb.InitialSnapshotComplete(revision=1))
+    assert not bench.gate.book.has_own("later")

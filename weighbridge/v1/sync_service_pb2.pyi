@@ -1124,16 +1124,20 @@ class UsageAck(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MARK_FIELD_NUMBER: _builtins.int
+    USAGE_REVISION_FIELD_NUMBER: _builtins.int
+    usage_revision: _builtins.int
+    """Totals include the records as of this usage revision."""
     @_builtins.property
     def mark(self) -> Global___RecordMark: ...
     def __init__(
         self,
         *,
         mark: Global___RecordMark | None = ...,
+        usage_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark", "usage_revision", b"usage_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
