@@ -9,12 +9,12 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Connection,
     Dialect,
     Select,
     and_,
     bindparam,
+    column,
     delete,
     func,
     insert,
@@ -27,10 +27,14 @@ from control_plane.metering.counters import CountedWindow, Counter, CustomerCoun
 from control_plane.metering.rows import (
     Prepared,
     chunks_filled,
+    columns_of,
     execute_rows,
     insert_rows,
     prepare,
+    prepare_list,
     rows_by_key,
+    size_of,
+    update_rows,
     wanted_rows,
 )
 from control_plane.storage.tables import environment, usage_event, usage_total
@@ -42,7 +46,6 @@ FOREVER_MS: Final = 2**62
 
 _COUNTER: Final = ("customer_id", "resource_id", "feature_id")
 _KEY: Final = (*_COUNTER, "window_key", "window_start_ms")
-_ROW: Final = tuple(f"in_{name}" for name in _KEY)
 
 
 class TotalKey(NamedTuple):
@@ -133,11 +136,11 @@ def sum_events(
         for key, end_ms in windows
     ]
     sums = {row[-1]: 0 for row in rows}
-    for chunk in chunks_filled(rows):
-        statement = _prepared_sum(connection.dialect, len(chunk))
-        cells = [cell for i, row in enumerate(chunk) for cell in (*row[:-1], i)]
+    for chunk in chunks_filled(connection.dialect, rows):
+        statement = _prepared_sum(connection.dialect, size_of(connection.dialect, chunk))
+        numbered = [(*row[:-1], position) for position, row in enumerate(chunk)]
         for position, high, low in connection.exec_driver_sql(
-            statement.text, statement.parameters(cells)
+            statement.text, statement.of_rows(numbered)
         ):
             # A total that is full stays so, and shows: further usage is set aside as overflow.
             sums[chunk[position][-1]] = min(int(high) * HALF + int(low), COUNTER_MAX)
@@ -146,7 +149,9 @@ def sum_events(
 
 @lru_cache(maxsize=16)
 def _prepared_sum(dialect: Dialect, size: int) -> Prepared:
-    wanted = wanted_rows(usage_event, _COUNTER, size, ("start_ms", "end_ms", "position"))
+    span = ("start_ms", "end_ms", "position")
+    columns = [*columns_of(usage_event, _COUNTER), *(column(name, BigInteger) for name in span)]
+    wanted = wanted_rows(dialect, columns, size)
     event = usage_event.c
     # In two halves: the sum itself could overflow the database's integers. Halves by bits and
     # literals, for the parameters are the cells alone.
@@ -162,7 +167,7 @@ def _prepared_sum(dialect: Dialect, size: int) -> Prepared:
         .join_from(wanted, usage_event, is_in_window)
         .group_by(wanted.c.position)
     )
-    return prepare(dialect, query)
+    return prepare_list(dialect, query, (*_COUNTER, *span))
 
 
 def read_current(
@@ -225,8 +230,8 @@ def update_totals(
     connection: Connection, totals: Iterable[tuple[TotalKey, int]], usage_revision: int
 ) -> None:
     """Set the totals of rows that were read in this transaction."""
-    statement = _prepared_update(connection.dialect)
-    execute_rows(connection, statement, ((total, usage_revision, *key) for key, total in totals))
+    rows = ((total, usage_revision, *key) for key, total in totals)
+    update_rows(connection, usage_total, ("total", "usage_revision"), _KEY, rows)
 
 
 def delete_totals(connection: Connection, keys: Iterable[TotalKey]) -> None:
@@ -235,21 +240,6 @@ def delete_totals(connection: Connection, keys: Iterable[TotalKey]) -> None:
 
 
 @lru_cache(maxsize=4)
-def _prepared_update(dialect: Dialect) -> Prepared:
-    new = ("new_total", "new_usage_revision")
-    statement = update(usage_total).values(
-        total=bindparam(new[0]), usage_revision=bindparam(new[1])
-    )
-    return prepare(dialect, statement.where(*_is_row()), (*new, *_ROW))
-
-
-@lru_cache(maxsize=4)
 def _prepared_delete(dialect: Dialect) -> Prepared:
-    return prepare(dialect, delete(usage_total).where(*_is_row()), _ROW)
-
-
-def _is_row() -> list[ColumnElement[bool]]:
-    return [
-        usage_total.c[name] == bindparam(parameter)
-        for name, parameter in zip(_KEY, _ROW, strict=True)
-    ]
+    is_row = [usage_total.c[name] == bindparam(name) for name in _KEY]
+    return prepare(dialect, delete(usage_total).where(*is_row), _KEY)
