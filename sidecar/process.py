@@ -240,6 +240,7 @@ class Sidecar:
             if evicted:
                 for customer in evicted:
                     self.gate.book.forget(customer)
+                    self.gate.rates.forget(customer)
                 self._session.release(evicted)
                 await self._keeper.forget(evicted)
 
