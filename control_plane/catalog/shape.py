@@ -16,7 +16,6 @@ from control_plane.catalog.document import (
     WINDOW_WORD,
     AddOnDocument,
     AddOnLimitDocument,
-    AddOnLimitsDocument,
     AddOnRateDocument,
     AnniversaryWindow,
     BooleanFeature,

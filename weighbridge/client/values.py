@@ -61,8 +61,8 @@ class Decision:
 
     None means "not applicable" or "unknown"; for `limit` and `remaining` it means unlimited.
     Amounts are in the feature's unit. `observed_reason` is why a call would have been refused that
-    passes only because its feature is observed. A refusal whose `reason` is None has a reason that this
-    version of the client does not know yet.
+    passes only because its feature is observed. A refusal whose `reason` is None has a reason that
+    this version of the client does not know yet.
     """
 
     allowed: bool
