@@ -59,7 +59,7 @@ def test_only_the_currency_of_the_subscription_is_charged() -> None:
     free = AddOn("free", "Free", {})
     for code, currency, total in (("USD", USD, 10), ("EUR", EUR, 9)):
         charge = rate_terms(terms_of(both, [(free, 1)], {}, 1, code), (), MONTH)
-        assert (charge.currency, charge.total) == (currency, total)
+        assert (charge.currency, charge.total_minor) == (currency, 100 * total)
 
 
 def test_a_currency_that_it_is_not_sold_in_is_refused() -> None:
