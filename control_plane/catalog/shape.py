@@ -173,7 +173,8 @@ def _model_at(location: tuple[int | str, ...]) -> type[DocumentModel]:
         return PlanDocument if section == "plans" else AddOnDocument
     if isinstance(last, int) and location[-2] in ("graduated", "volume"):
         return TierDocument
-    if isinstance(last, int) and location[-2] == "rates":
+    # Between the key and the index, a list that may be left out has a tag of its own.
+    if isinstance(last, int) and "rates" in location[-3:-1]:
         return RateDocument if section == "plans" else AddOnRateDocument
     if isinstance(last, int):
         return LimitDocument if section == "plans" else AddOnLimitDocument
