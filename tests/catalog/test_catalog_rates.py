@@ -56,7 +56,7 @@ MORE = "add_ons.more_mails.features.mails"
             PLAN,
             "mails: {rates: [{limit: 1, per: hour, window: day}]}",
             f"{MAILS}.rates[0].window",
-            "known keys: burst, id, limit, per",
+            "known keys: id, limit, per, burst",
         ),
         (
             PLAN,
@@ -86,7 +86,7 @@ MORE = "add_ons.more_mails.features.mails"
             ADDED,
             "mails: {rates: [{id: fast, limit: 3, window: day}]}",
             f"{MORE}.rates[0].window",
-            "known keys: burst, id, limit, per",
+            "known keys: id, limit, per, burst",
         ),
         (
             "contacts: {type: metered, outage: deny}",
