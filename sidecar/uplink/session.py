@@ -82,6 +82,8 @@ class Session:
     def receive(self, message: pb.SyncResponse, moment: Moment) -> None:
         """Take in a message. Raises IdentityRefusedError."""
         self._gate.link.heard(moment.boot_ms)
+        if message.control_plane_now_unix_ms:
+            self._clock.heard(message.control_plane_now_unix_ms, moment.boot_ms)
         match message.WhichOneof("message"):
             case "welcome":
                 self._welcome(message.welcome, moment)

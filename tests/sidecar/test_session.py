@@ -9,7 +9,8 @@ import pytest
 
 from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import EpochId, EpochIndexes
-from sidecar.core.gate import Gate, Moment
+from sidecar.core.gate import Decided, Gate, Moment
+from sidecar.core.request import Kind, Request
 from sidecar.core.snapshots import Mode
 from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.transport.seam import Call, Method, Seam
@@ -275,3 +276,31 @@ def test_a_customer_of_another_mode_is_not_restored_to_a_list(bench: Bench, tmp_
     assert listed.applier.restore(list(bench.applier.unsaved.values())) == []
     assert listed.gate.cache.find("other") is None
     listed.close()
+
+
+def test_what_began_before_a_message_was_sent_is_in_force_when_it_arrives(bench: Bench) -> None:
+    bench.welcome()
+    # This sidecar's idea of now lies behind: messages took a while to come.
+    sent_at_ms = MOMENT.now_ms + 40
+    bench.receive(
+        customer=pb.CustomerSnapshot(
+            customer="new",
+            version=9,
+            catalog="shop",
+            status=types_pb.CUSTOMER_STATUS_ACTIVE,
+            subscriptions=[
+                pb.Subscription(
+                    id="s",
+                    plan="free",
+                    status=types_pb.SUBSCRIPTION_STATUS_ACTIVE,
+                    starts_at_unix_ms=sent_at_ms - 1,
+                )
+            ],
+        ),
+        control_plane_now_unix_ms=sent_at_ms,
+    )
+    now = Moment(bench.clock.now_ms(MOMENT.boot_ms), MOMENT.boot_ms)
+    assert now.now_ms == sent_at_ms
+    decided = bench.gate.decide(Request(Kind.CHECK, "new", "", "api.calls"), now)
+    assert isinstance(decided, Decided)
+    assert decided.verdict.allowed
