@@ -97,6 +97,7 @@ class Sidecar:
         self.gate.on_refresh_wanted = self._session.want
         self._applier.on_loaded = self._waiting.loaded
         self._waiting.on_load_wanted = self._session.want
+        self._session.waited_for = self._waiting.customers
         self._seam.on_recorded = self._session.usage_written
         self._session.on_set_aside = lambda aside: self._log.error(
             "usage set aside by the control plane",

@@ -173,6 +173,8 @@ class Gate:
             return self._plain_refusal(request, moment, resolved)
         state, compiler, grant = resolved
         feature = compiler.catalog.features.get(request.feature)
+        if isinstance(grant, NoGrant) or feature is None:
+            self.book.close(request.customer, (request.resource, request.feature))
         if isinstance(grant, NoGrant):
             return self._plain_refusal(request, moment, grant.reason, state, feature)
         if feature is None:
@@ -229,6 +231,7 @@ class Gate:
             )
         entitlement = subject.grant.entitlements.get(feature.id)
         if entitlement is None or not entitlement.enabled:
+            self.book.close(request.customer, (request.resource, request.feature))
             return _Judged(refused(Reason.FEATURE_NOT_IN_PLAN), DecidedBy.CACHE)
         if feature.type is not FeatureType.METERED:
             verdict = decide_plain(feature.type, entitlement, request.amount, request.value)

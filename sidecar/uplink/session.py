@@ -45,6 +45,9 @@ class Session:
         self._clock = clock
         self._outgoing: deque[pb.SyncRequest] = deque()
         self._wanted: dict[str, None] = {}
+        self._released: dict[str, None] = {}
+        # The customers that calls wait for: asked for again on every stream.
+        self.waited_for: Callable[[], Iterable[str]] = tuple
         self.is_welcome = False
         self.heartbeat_interval_ms = 0
         # Told that there is something to send.
@@ -56,7 +59,7 @@ class Session:
     def hello(self, boot_id: str, software_version: str) -> pb.SyncRequest:
         """Begin a stream: say who this is and what it holds."""
         self._outgoing.clear()
-        self._wanted.clear()
+        self._released.clear()
         self.is_welcome = False
         cache = self._gate.cache
         progress = self._applier.progress
@@ -111,6 +114,11 @@ class Session:
         """Return what to send next; None where there is nothing."""
         if not self.is_welcome:
             return None
+        if self._released:
+            # Before what is wanted: a customer let go and asked for again is to be followed.
+            released = pb.UnsubscribeCustomers(customers=self._released)
+            self._released.clear()
+            return pb.SyncRequest(unsubscribe=released)
         if self._wanted:
             held = [pb.HeldVersion(id=customer) for customer in self._wanted]
             self._wanted.clear()
@@ -137,10 +145,10 @@ class Session:
 
     def release(self, customers: Iterable[str]) -> None:
         """Say that customers are no longer held."""
-        released = pb.UnsubscribeCustomers(customers=customers)
-        if released.customers:
-            self._outgoing.append(pb.SyncRequest(unsubscribe=released))
-            self.on_outgoing()
+        for customer in customers:
+            self._wanted.pop(customer, None)
+            self._released[customer] = None
+        self.on_outgoing()
 
     def beat(self) -> None:
         """Send a heartbeat."""
@@ -158,6 +166,7 @@ class Session:
         self.heartbeat_interval_ms = welcome.heartbeat_interval_ms
         self._sending.begin([_mark(mark) for mark in welcome.settled], moment.now_ms)
         self.is_welcome = True
+        self._wanted.update(dict.fromkeys(self.waited_for()))
         self.on_outgoing()
 
     def _apply(self, message: pb.SyncResponse) -> None:
