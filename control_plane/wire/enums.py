@@ -7,12 +7,14 @@ from typing import Final, TypeVar
 
 from weighbridge.rules.catalog import (
     CustomerStatus,
+    Enforcement,
     FeatureType,
     LimitKind,
     OutageKind,
     SubscriptionStatus,
 )
 from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.rate import RatePeriod
 from weighbridge.rules.window import Period, WindowKind
 from weighbridge.v1 import types_pb2
 
@@ -50,6 +52,17 @@ OUTAGE_KINDS: Final[Mapping[OutageKind, types_pb2.OutagePolicyKind.ValueType]] =
     OutageKind.ALLOW: types_pb2.OUTAGE_POLICY_KIND_ALLOW,
     OutageKind.LAST_KNOWN: types_pb2.OUTAGE_POLICY_KIND_LAST_KNOWN,
     OutageKind.SAFE_CAPACITY: types_pb2.OUTAGE_POLICY_KIND_SAFE_CAPACITY,
+}
+
+ENFORCEMENTS: Final[Mapping[Enforcement, types_pb2.Enforcement.ValueType]] = {
+    Enforcement.ENFORCE: types_pb2.ENFORCEMENT_ENFORCE,
+    Enforcement.OBSERVE: types_pb2.ENFORCEMENT_OBSERVE,
+}
+
+RATE_PERIODS: Final[Mapping[RatePeriod, types_pb2.RatePeriod.ValueType]] = {
+    RatePeriod.SECOND: types_pb2.RATE_PERIOD_SECOND,
+    RatePeriod.MINUTE: types_pb2.RATE_PERIOD_MINUTE,
+    RatePeriod.HOUR: types_pb2.RATE_PERIOD_HOUR,
 }
 
 CUSTOMER_STATUSES: Final[Mapping[CustomerStatus, types_pb2.CustomerStatus.ValueType]] = {

@@ -20,6 +20,7 @@ from weighbridge.rules.catalog import (
     Subscription,
     SubscriptionStatus,
 )
+from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.window import Period, Window, WindowKind
 
 ids = st.from_regex(r"[A-Za-z0-9._:@/-]{1,24}", fullmatch=True)
@@ -38,6 +39,7 @@ windows = st.one_of(
     ),
 )
 limits = st.builds(Limit, ids, st.sampled_from(LimitKind), st.none() | amounts, windows)
+rates = st.builds(Rate, ids, amounts, st.sampled_from(RatePeriod), amounts)
 entitlements = st.builds(
     Entitlement,
     ids,
@@ -45,6 +47,7 @@ entitlements = st.builds(
     st.none() | amounts,
     st.lists(ids, max_size=3).map(tuple),
     st.lists(limits, max_size=3).map(tuple),
+    st.lists(rates, max_size=2).map(tuple),
 )
 plan_versions = st.builds(
     PlanVersion,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Price, Proration
 from weighbridge.rules.window import Window
 
@@ -36,6 +37,13 @@ class OutageKind(Enum):
     ALLOW = "allow"
     LAST_KNOWN = "last_known"
     SAFE_CAPACITY = "safe_capacity"
+
+
+class Enforcement(Enum):
+    """Whether what the catalog says of a feature refuses calls, or only says that it would."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
 
 
 class CustomerStatus(Enum):
@@ -71,6 +79,7 @@ class Feature:
     unit: str = ""
     values: tuple[str, ...] = ()
     outage: OutagePolicy = OutagePolicy()
+    enforcement: Enforcement = Enforcement.ENFORCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +96,9 @@ class Limit:
 class Entitlement:
     """What a plan, an add-on or an override grants on one feature.
 
-    `number` belongs to number features, `values` to enum features, `limits` to metered ones;
-    a metered entitlement without limits is unlimited. Not `enabled` takes the feature away.
+    `number` belongs to number features, `values` to enum features, `limits` and `rates` to
+    metered ones; a metered entitlement without limits has no limit on what is used in all, and
+    one without rates none on how fast. Not `enabled` takes the feature away.
     """
 
     feature: str
@@ -96,6 +106,7 @@ class Entitlement:
     number: int | None = None
     values: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
+    rates: tuple[Rate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
