@@ -226,6 +226,18 @@ def test_a_password_opens_the_same_database_over_tcp(
         assert connection.execute(select(environment.c.revision)).scalar_one() == 1
 
 
+def test_of_several_hosts_the_one_that_answers_is_used(
+    url: str, postgresql: PostgresServer
+) -> None:
+    over_tcp = postgresql.over_tcp(make_url(url))
+    hosts = ["127.0.0.1:1", f"127.0.0.1:{over_tcp.port}"]
+    several = over_tcp.set(host="", port=None).update_query_dict({"host": hosts})
+    database = Database(several.render_as_string(hide_password=False))
+    with database.writing() as connection:
+        assert take_revision(connection) == 1
+    database.close()
+
+
 def test_a_database_in_another_encoding_is_refused(postgresql: PostgresServer) -> None:
     with postgresql.new_database(encoding="LATIN1") as url:
         error = refusal(url)

@@ -30,7 +30,7 @@ def control_plane(
     ] = None,
     database_url: Annotated[
         str | None,
-        typer.Option("--database-url", metavar="URL", help="SQLite in the data directory"),
+        typer.Option("--database-url", metavar="URL", help="SQLite or PostgreSQL"),
     ] = None,
     log_level: Annotated[str | None, typer.Option("--log-level", help="debug to critical")] = None,
     log_format: Annotated[
