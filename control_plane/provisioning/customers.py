@@ -71,7 +71,7 @@ def create_customer(
     catalog_id = _catalog_of(connection, new.catalog)
     wanted = WantedSubscription(customer=new.id, plan=new.plan)
     if new.plan:
-        require_offered(connection, library.load(connection, catalog_id), wanted)
+        require_offered(library.load(connection, catalog_id), wanted)
     if connection.execute(select(customer.c.id).where(customer.c.id == new.id)).first():
         raise AlreadyExistsError(f"customer {new.id!r} already exists")
     version = next_revision(connection, now_ms)

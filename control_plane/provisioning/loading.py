@@ -91,6 +91,7 @@ def _load_chunk(connection: Connection, ids: Sequence[str]) -> list[CustomerReco
                 status=CustomerStatus(row.status),
                 catalog=row.catalog_id,
                 catalog_version_min=row.current_version,
+                catalog_addition_min=row.addition,
                 resources=tuple(resources[row.id]),
                 subscriptions=tuple(subscriptions[row.id]),
                 overrides=tuple(overrides[row.id]),
@@ -146,7 +147,7 @@ _ADD_ONS: Final = (
     .order_by(subscription_add_on.c.add_on_id)
 )
 _CUSTOMERS: Final = (
-    select(customer, catalog.c.current_version)
+    select(customer, catalog.c.current_version, catalog.c.addition)
     .join(catalog, catalog.c.id == customer.c.catalog_id)
     .where(customer.c.id.in_(_IDS))
 )

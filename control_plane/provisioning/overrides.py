@@ -57,7 +57,7 @@ def set_override(
         )
     require_fitting(feature, wanted.entitlement)
     subscription = active_subscription(connection, wanted.customer, wanted.resource)
-    entitlement = complete_entitlement(catalog, subscription, wanted.entitlement)
+    entitlement = complete_entitlement(catalog, subscription, wanted.entitlement, now_ms)
     if not _is_the_same(_existing(connection, wanted), entitlement, wanted):
         _replace(connection, wanted, entitlement, now_ms)
     return load_record(connection, wanted.customer)

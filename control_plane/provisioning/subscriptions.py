@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -24,7 +24,8 @@ from control_plane.provisioning.checks import (
 )
 from control_plane.provisioning.loading import CustomerRecord
 from control_plane.provisioning.rows import subscription_from_row
-from control_plane.storage.tables import plan_version, subscription, subscription_add_on
+from control_plane.provisioning.versions import carry_version
+from control_plane.storage.tables import subscription, subscription_add_on
 from weighbridge.rules.catalog import (
     Catalog,
     SubscribedAddOn,
@@ -43,8 +44,8 @@ from weighbridge.rules.units import QUANTITY_MAX, require_id
 class WantedSubscription:
     """A plan to be on.
 
-    No `plan_version`: follows the plan's current one. No `anchor_ms`: that of the subscription
-    it replaces, else now.
+    No `plan_version`: as before on the plan it is on, else it follows the plan. No `anchor_ms`:
+    that of the subscription it replaces, else now.
     """
 
     customer: str
@@ -64,14 +65,23 @@ def set_subscription(
     """
     row = require_customer(connection, "customer", wanted.customer)
     require_resource(connection, wanted.customer, wanted.resource)
-    require_offered(connection, library.load(connection, row.catalog_id), wanted)
+    catalog = library.load(connection, row.catalog_id)
+    require_offered(catalog, wanted)
     before = active_subscription(connection, wanted.customer, wanted.resource)
+    since_ms = now_ms
+    if before is not None:
+        if wanted.anchor_ms is None:
+            wanted = replace(wanted, anchor_ms=before.anchor_ms)
+        if wanted.plan == before.plan and wanted.plan_version in (None, before.plan_version):
+            wanted = replace(wanted, plan_version=before.plan_version)
+            since_ms = before.since_ms
     if before is None or not _is_the_same(before, wanted):
+        if wanted.plan_version is not None:
+            carry_version(connection, library, catalog, wanted.plan, wanted.plan_version)
         version = take_version(connection, wanted.customer, now_ms)
         if before is not None:
             _end(connection, before.id, now_ms)
-        anchor_ms = now_ms if before is None else before.anchor_ms
-        insert_subscription(connection, wanted, version, anchor_ms, now_ms)
+        insert_subscription(connection, wanted, version, since_ms, now_ms)
     return load_record(connection, wanted.customer)
 
 
@@ -81,9 +91,7 @@ def cancel_subscription(
     """End the active subscription of a customer or resource now."""
     require_customer(connection, "customer", customer_id)
     require_resource(connection, customer_id, resource_id)
-    active = active_subscription(connection, customer_id, resource_id)
-    if active is None:
-        raise NotFoundError(f"{owner(customer_id, resource_id)} has no active subscription")
+    active = require_active(connection, customer_id, resource_id)
     take_version(connection, customer_id, now_ms)
     _end(connection, active.id, now_ms)
     return load_record(connection, customer_id)
@@ -110,8 +118,16 @@ def active_subscription(
     return subscription_from_row(row, tuple(SubscribedAddOn(*add_on) for add_on in add_ons))
 
 
-def require_offered(connection: Connection, catalog: Catalog, wanted: WantedSubscription) -> None:
-    """Check the wish itself, then that the catalog has the plan, its version and the add-ons."""
+def require_active(connection: Connection, customer_id: str, resource_id: str) -> Subscription:
+    """Return the active subscription of a customer or resource. Raises NotFoundError."""
+    active = active_subscription(connection, customer_id, resource_id)
+    if active is None:
+        raise NotFoundError(f"{owner(customer_id, resource_id)} has no active subscription")
+    return active
+
+
+def require_offered(catalog: Catalog, wanted: WantedSubscription) -> None:
+    """Check the wish itself, then that the catalog has the plan and the add-ons."""
     require_id("plan", wanted.plan)
     if wanted.anchor_ms is not None:
         require_instant("anchor_unix_ms", wanted.anchor_ms)
@@ -128,19 +144,8 @@ def require_offered(connection: Connection, catalog: Catalog, wanted: WantedSubs
             f"plan {wanted.plan!r} is not in catalog {catalog.id!r}; "
             f"it has {named_few(catalog.plans)}"
         )
-    if wanted.plan_version is not None:
-        _require_plan_version(connection, catalog.id, wanted.plan, wanted.plan_version)
     for subscribed in wanted.add_ons:
         _require_add_on(catalog, subscribed.add_on, wanted.plan)
-
-
-def _require_plan_version(connection: Connection, catalog_id: str, plan: str, version: int) -> None:
-    table = plan_version
-    query = select(table.c.version).where(
-        table.c.catalog_id == catalog_id, table.c.plan_id == plan, table.c.version == version
-    )
-    if connection.execute(query).first() is None:
-        raise NotFoundError(f"plan {plan!r} of catalog {catalog_id!r} has no version {version}")
 
 
 def _require_add_on(catalog: Catalog, add_on_id: str, plan: str) -> None:
@@ -179,10 +184,10 @@ def insert_subscription(
     connection: Connection,
     wanted: WantedSubscription,
     version: int,
-    anchor_ms: int,
+    since_ms: int,
     now_ms: int,
 ) -> None:
-    """Insert what is checked, as part of that version; `anchor_ms` where none is wanted."""
+    """Insert what is checked, as part of that version, on its plan since `since_ms`."""
     subscription_id = f"sub-{version}"
     values = {
         "id": subscription_id,
@@ -191,8 +196,9 @@ def insert_subscription(
         "plan_id": wanted.plan,
         "plan_version": wanted.plan_version,
         "status": SubscriptionStatus.ACTIVE.value,
-        "anchor_ms": anchor_ms if wanted.anchor_ms is None else wanted.anchor_ms,
+        "anchor_ms": now_ms if wanted.anchor_ms is None else wanted.anchor_ms,
         "starts_at_ms": now_ms,
+        "on_plan_since_ms": since_ms,
         "created_at_ms": now_ms,
     }
     connection.execute(insert(subscription).values(values))

@@ -16,7 +16,7 @@ from control_plane.publishing.publisher import marks_of
 from control_plane.publishing.sessions import SidecarSession
 from control_plane.storage import tables
 from control_plane.storage.database import Database
-from weighbridge.rules.catalog import Catalog, Customer, CustomerStatus
+from weighbridge.rules.catalog import Catalog, Customer, CustomerStatus, Edition
 
 CUSTOMERS_PER_LOAD: Final = 200
 CUSTOMERS_PER_CHECK: Final = 500
@@ -144,7 +144,7 @@ class Deliverer:
             return [self._library.load(connection, catalog) for catalog in catalogs]
 
         loaded = await self._database.read(load)
-        self._session.catalogs.update((catalog.id, catalog.version) for catalog in loaded)
+        self._session.catalogs.update((catalog.id, catalog.edition) for catalog in loaded)
         return [*loaded]
 
     async def _load_customers(self, customers: Sequence[str]) -> list[Delivery]:
@@ -158,7 +158,7 @@ class Deliverer:
         needed = {
             found.customer.catalog
             for found in loaded.customers.values()
-            if session.catalogs.get(found.customer.catalog, 0) < found.customer.catalog_version_min
+            if session.catalogs.get(found.customer.catalog, Edition()) < found.customer.edition_min
         }
         catalogs = needed.union(session.outbox.take_catalogs())
         if catalogs:

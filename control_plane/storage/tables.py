@@ -59,6 +59,8 @@ catalog = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("current_version", BigInteger, nullable=False),
+    # How often older plan versions were added to what sidecars get of the current version.
+    Column("addition", BigInteger, nullable=False),
 )
 
 # Immutable: the document as it was applied.
@@ -70,9 +72,12 @@ catalog_version = Table(
     Column("document", Text, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("applied_at_ms", BigInteger, nullable=False),
+    # The version whose document was applied again.
+    Column("restores", BigInteger),
 )
 
-# Immutable: which catalog version made which version of a plan; the content is in its document.
+# Which catalog version made which version of a plan; the content is in its document. Immutable,
+# except that a migration that holds nobody back any more becomes `now`.
 plan_version = Table(
     "plan_version",
     metadata,
@@ -80,6 +85,8 @@ plan_version = Table(
     Column("plan_id", _Id, primary_key=True),
     Column("version", BigInteger, primary_key=True, autoincrement=False),
     Column("catalog_version", BigInteger, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("migration", String(16), nullable=False),
     ForeignKeyConstraint(
         ["catalog_id", "catalog_version"],
         ["catalog_version.catalog_id", "catalog_version.version"],
@@ -117,6 +124,8 @@ subscription = Table(
     Column("anchor_ms", BigInteger, nullable=False),
     Column("starts_at_ms", BigInteger, nullable=False),
     Column("ends_at_ms", BigInteger),
+    # Whatever add-ons changed since.
+    Column("on_plan_since_ms", BigInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     # At most one that grants anything, whoever writes.
     Index(

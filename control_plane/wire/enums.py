@@ -9,6 +9,7 @@ from weighbridge.rules.catalog import (
     CustomerStatus,
     FeatureType,
     LimitKind,
+    Migration,
     OutageKind,
     SubscriptionStatus,
 )
@@ -50,6 +51,12 @@ OUTAGE_KINDS: Final[Mapping[OutageKind, types_pb2.OutagePolicyKind.ValueType]] =
     OutageKind.ALLOW: types_pb2.OUTAGE_POLICY_KIND_ALLOW,
     OutageKind.LAST_KNOWN: types_pb2.OUTAGE_POLICY_KIND_LAST_KNOWN,
     OutageKind.SAFE_CAPACITY: types_pb2.OUTAGE_POLICY_KIND_SAFE_CAPACITY,
+}
+
+MIGRATIONS: Final[Mapping[Migration, types_pb2.Migration.ValueType]] = {
+    Migration.NOW: types_pb2.MIGRATION_NOW,
+    Migration.AT_PERIOD_END: types_pb2.MIGRATION_AT_PERIOD_END,
+    Migration.NEW_CUSTOMERS: types_pb2.MIGRATION_NEW_CUSTOMERS,
 }
 
 CUSTOMER_STATUSES: Final[Mapping[CustomerStatus, types_pb2.CustomerStatus.ValueType]] = {

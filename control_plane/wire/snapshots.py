@@ -6,6 +6,7 @@ from control_plane.wire.entitlements import entitlement_to_proto
 from control_plane.wire.enums import (
     CUSTOMER_STATUSES,
     FEATURE_TYPES,
+    MIGRATIONS,
     OUTAGE_KINDS,
     SUBSCRIPTION_STATUSES,
 )
@@ -19,6 +20,7 @@ from weighbridge.rules.catalog import (
     SubscribedAddOn,
     Subscription,
     UpgradeOffer,
+    VersionStep,
 )
 from weighbridge.v1 import sync_service_pb2, types_pb2
 
@@ -60,6 +62,15 @@ def add_on_to_proto(add_on: AddOn) -> sync_service_pb2.AddOn:
     )
 
 
+def version_step_to_proto(plan: str, step: VersionStep) -> sync_service_pb2.VersionStep:
+    return sync_service_pb2.VersionStep(
+        plan=plan,
+        version=step.version,
+        since_unix_ms=step.since_ms,
+        migration=MIGRATIONS[step.migration],
+    )
+
+
 def catalog_to_proto(catalog: Catalog) -> sync_service_pb2.CatalogSnapshot:
     return sync_service_pb2.CatalogSnapshot(
         catalog=catalog.id,
@@ -71,6 +82,12 @@ def catalog_to_proto(catalog: Catalog) -> sync_service_pb2.CatalogSnapshot:
             for plan in versions.values()
         ],
         add_ons=[add_on_to_proto(add_on) for add_on in catalog.add_ons.values()],
+        steps=[
+            version_step_to_proto(plan, step)
+            for plan, steps in catalog.steps.items()
+            for step in steps
+        ],
+        addition=catalog.addition,
     )
 
 
@@ -93,6 +110,7 @@ def subscription_to_proto(subscription: Subscription) -> sync_service_pb2.Subscr
         anchor_unix_ms=subscription.anchor_ms,
         starts_at_unix_ms=subscription.starts_at_ms,
         ends_at_unix_ms=subscription.ends_at_ms,
+        on_plan_since_unix_ms=subscription.on_plan_since_ms,
     )
 
 
@@ -114,6 +132,7 @@ def customer_to_proto(customer: Customer) -> sync_service_pb2.CustomerSnapshot:
         status=CUSTOMER_STATUSES[customer.status],
         catalog=customer.catalog,
         catalog_version_min=customer.catalog_version_min,
+        catalog_addition_min=customer.catalog_addition_min,
         resources=customer.resources,
         subscriptions=[subscription_to_proto(s) for s in customer.subscriptions],
         overrides=[override_to_proto(o) for o in customer.overrides],

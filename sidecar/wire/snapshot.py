@@ -18,6 +18,7 @@ from weighbridge.rules.catalog import (
     FeatureType,
     Limit,
     LimitKind,
+    Migration,
     OutageKind,
     OutagePolicy,
     Override,
@@ -26,6 +27,7 @@ from weighbridge.rules.catalog import (
     Subscription,
     SubscriptionStatus,
     UpgradeOffer,
+    VersionStep,
 )
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.window import Period, Window, WindowKind
@@ -73,6 +75,13 @@ _SUBSCRIPTION_STATUSES: Final[Mapping[int, SubscriptionStatus]] = {
 }
 
 
+_MIGRATIONS: Final[Mapping[int, Migration]] = {
+    pb.MIGRATION_NOW: Migration.NOW,
+    pb.MIGRATION_AT_PERIOD_END: Migration.AT_PERIOD_END,
+    pb.MIGRATION_NEW_CUSTOMERS: Migration.NEW_CUSTOMERS,
+}
+
+
 class SnapshotReader:
     """Reads snapshots. What many of them repeat (windows, add-on lists) is made once and shared.
 
@@ -90,12 +99,17 @@ class SnapshotReader:
         plans: dict[str, dict[int, PlanVersion]] = {}
         for plan in message.plans:
             plans.setdefault(plan.plan, {})[plan.version] = self._plan_from_proto(plan)
+        steps: dict[str, tuple[VersionStep, ...]] = {}
+        for step in message.steps:
+            steps[step.plan] = (*steps.get(step.plan, ()), _step_from_proto(step))
         return Catalog(
             id=message.catalog,
             version=message.version,
             features={feature.id: feature_from_proto(feature) for feature in message.features},
             plans=plans,
             add_ons={add_on.id: self._add_on_from_proto(add_on) for add_on in message.add_ons},
+            steps=steps,
+            addition=message.addition,
         )
 
     def customer_from_proto(self, message: sync_pb.CustomerSnapshot) -> Customer:
@@ -106,6 +120,7 @@ class SnapshotReader:
             status=_known(_CUSTOMER_STATUSES, message.status, "status"),
             catalog=self._name(message.catalog),
             catalog_version_min=message.catalog_version_min,
+            catalog_addition_min=message.catalog_addition_min,
             resources=tuple(message.resources),
             subscriptions=tuple(self._subscription_from_proto(s) for s in message.subscriptions),
             overrides=tuple(self._override_from_proto(o) for o in message.overrides),
@@ -182,6 +197,9 @@ class SnapshotReader:
             anchor_ms=message.anchor_unix_ms,
             starts_at_ms=message.starts_at_unix_ms,
             ends_at_ms=message.ends_at_unix_ms if message.HasField("ends_at_unix_ms") else None,
+            on_plan_since_ms=(
+                message.on_plan_since_unix_ms if message.HasField("on_plan_since_unix_ms") else None
+            ),
         )
 
     def _override_from_proto(self, message: sync_pb.Override) -> Override:
@@ -212,6 +230,11 @@ def feature_from_proto(message: sync_pb.Feature) -> Feature:
             message.safe_capacity,
         ),
     )
+
+
+def _step_from_proto(message: sync_pb.VersionStep) -> VersionStep:
+    migration = _known(_MIGRATIONS, message.migration, "steps.migration")
+    return VersionStep(message.version, message.since_unix_ms, migration)
 
 
 def _make_window(message: pb.Window) -> Window:

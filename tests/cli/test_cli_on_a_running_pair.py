@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running_pair import CommandLine, Up, catalog_text
+from running_pair import CommandLine, Outcome, Up, catalog_text
 
 from weighbridge.cli.exit_codes import ExitCode
 
@@ -111,6 +111,38 @@ def test_report_a_file_with_a_line_that_is_refused(cli: CommandLine, tmp_path: P
     sent = cli("report", "--file", str(file))
     assert sent.exit_code == ExitCode.INVALID
     assert sent.err.startswith(f"error: {file}:3: customer: ")
+
+
+def test_migration_history_rollback_pin_and_follow(cli: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "catalog.yaml"
+
+    def apply(limit: int, *arguments: str) -> Outcome:
+        file.write_text(catalog_text("versions", limit), encoding="utf-8")
+        return cli("catalog", "apply", str(file), "--yes", *arguments)
+
+    apply(10)
+    cli("customer", "create", "pinned", "--catalog", "versions", "--plan", "free")
+    assert cli("subscription", "pin", "pinned").exit_code == ExitCode.OK
+    cli("customer", "create", "old", "--catalog", "versions", "--plan", "free")
+    assert apply(20, "--migration", "free=new_customers").exit_code == ExitCode.OK
+    assert "nobody follows" in apply(30, "--migration", "pro=now").err
+    assert apply(30, "--migration", "sometime").exit_code == ExitCode.USAGE
+    cli.wait_until_allowed("old", "api.calls", 10)
+    assert cli("check", "old", "api.calls", "--amount", "20").exit_code == ExitCode.NO
+    followed = cli("subscription", "follow", "old", "--json").json["customer"]
+    assert followed["subscriptions"][0]["plan_version"] is None
+    cli.wait_until_allowed("old", "api.calls", 20)
+
+    history = cli("catalog", "history", "versions", "--limit", "1")
+    assert "free 2 (new_customers)" in history.out
+    assert "--page-token 1" in history.out
+    assert cli("catalog", "rollback", "versions", "1").exit_code == ExitCode.USAGE
+    rolled = cli("catalog", "rollback", "versions", "1", "--yes", "--json")
+    assert rolled.json["version"] == 3
+    versions = cli("catalog", "history", "versions", "--json").json["versions"]
+    assert [(each["version"], each["restores"]) for each in versions] == [(3, 1), (2, 0), (1, 0)]
+    kept = cli("customer", "get", "pinned", "--json").json["customer"]["subscriptions"]
+    assert kept[0]["plan_version"] == 1
 
 
 def test_plan_change_reaches_the_sidecar(cli: CommandLine) -> None:

@@ -127,6 +127,30 @@ async def test_subscriptions(
     assert server.notices.customers == ["acme"] * 3
 
 
+async def test_plan_versions(
+    server: AdminServer, admin: AdminServiceAsyncStub, acme: pb.Customer
+) -> None:
+    raised = CATALOG.replace("limit: 1000", "limit: 2000")
+    request = pb.ApplyCatalogRequest(
+        document=raised, plan_migrations={"pro": types_pb2.MIGRATION_AT_PERIOD_END}
+    )
+    assert (await admin.ApplyCatalog(request)).customers_affected == 1
+    pinned = await admin.PinSubscription(pb.PinSubscriptionRequest(customer="acme", plan_version=1))
+    assert pinned.customer.subscriptions[0].plan_version == 1
+    followed = await admin.FollowSubscription(pb.FollowSubscriptionRequest(customer="acme"))
+    assert not followed.customer.subscriptions[0].HasField("plan_version")
+    rolled = await admin.RollbackCatalog(pb.RollbackCatalogRequest(catalog="api", version=1))
+    assert rolled.version == 3
+    page = await admin.ListCatalogVersions(
+        pb.ListCatalogVersionsRequest(catalog="api", page_size=2)
+    )
+    assert [version.restores for version in page.versions] == [1, 0]
+    [step] = page.versions[1].made
+    assert (step.plan, step.migration) == ("pro", types_pb2.MIGRATION_AT_PERIOD_END)
+    assert page.next_page_token == "1"
+    assert server.notices.catalogs == ["api"] * 3
+
+
 async def test_overrides(
     server: AdminServer, admin: AdminServiceAsyncStub, acme: pb.Customer
 ) -> None:
@@ -300,8 +324,10 @@ async def test_an_unexpected_error_tells_no_internals(
 async def test_a_database_that_is_locked_is_unavailable(
     server: AdminServer, admin: AdminServiceAsyncStub, acme: pb.Customer
 ) -> None:
-    with server.database.writing() as connection:
-        connection.exec_driver_sql("ALTER TABLE customer RENAME TO gone")
+    # Among the server's own transactions, which may run at this moment.
+    await server.database.write(
+        lambda connection: connection.exec_driver_sql("ALTER TABLE customer RENAME TO gone")
+    )
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await admin.GetCustomer(pb.GetCustomerRequest(id="acme"))

@@ -49,7 +49,7 @@ def test_migrating_again_changes_nothing(url: str) -> None:
     database = Database(url)
     database.migrate()
     with database.writing() as connection:
-        connection.execute(text("INSERT INTO catalog VALUES ('c', 1)"))
+        connection.execute(text("INSERT INTO catalog VALUES ('c', 1, 0)"))
 
     database.migrate()
 

@@ -115,7 +115,6 @@ def test_a_customer_who_is_not_active_has_nothing(status: CustomerStatus, reason
         (subscription(ends_at_ms=10),),
         (subscription(plan="unheard-of"),),
         (subscription(plan="retired"),),
-        (subscription(plan_version=2),),
         (subscription(resource="other"),),
     ],
 )

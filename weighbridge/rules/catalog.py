@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from weighbridge.rules.rating.prices import Price, Proration
 from weighbridge.rules.window import Window
@@ -53,6 +54,14 @@ class SubscriptionStatus(Enum):
     CANCELED = "canceled"
 
 
+class Migration(Enum):
+    """When those who follow a plan, and were on it before, move to a new version of it."""
+
+    NOW = "now"
+    AT_PERIOD_END = "at_period_end"
+    NEW_CUSTOMERS = "new_customers"
+
+
 @dataclass(frozen=True, slots=True)
 class OutagePolicy:
     """The outage policy of a feature. `capacity` is in the feature's unit, for SAFE_CAPACITY."""
@@ -71,6 +80,22 @@ class Feature:
     unit: str = ""
     values: tuple[str, ...] = ()
     outage: OutagePolicy = OutagePolicy()
+
+    def takes(self, entitlement: Entitlement) -> bool:
+        """Whether an entitlement is of this feature's type, and of values it has."""
+        match self.type:
+            case FeatureType.METERED:
+                return entitlement.number is None and not entitlement.values
+            case FeatureType.ENUM:
+                return bool(entitlement.values) and set(entitlement.values) <= set(self.values)
+            case FeatureType.NUMBER:
+                return not entitlement.limits and not entitlement.values
+            case FeatureType.BOOLEAN:
+                return (entitlement.number, entitlement.values, entitlement.limits) == (
+                    None,
+                    (),
+                    (),
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +148,25 @@ class PlanVersion:
     proration: Proration = Proration.TIME
 
 
+class VersionStep(NamedTuple):
+    """A version of a plan that came at an instant, and how those on the plan move to it."""
+
+    version: int
+    since_ms: int
+    migration: Migration = Migration.NOW
+
+
+class Edition(NamedTuple):
+    """Which content of a catalog this is: a higher one has all that a lower one has.
+
+    Within a version, `addition` counts how often older plan versions were added to it, because
+    somebody is on them again.
+    """
+
+    version: int = 0
+    addition: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class AddOn:
     """Something bought on top of a plan; for any plan where `plans` is empty."""
@@ -143,7 +187,9 @@ class AddOn:
 class Catalog:
     """One immutable version of a catalog.
 
-    `plans` maps a plan's id to its versions, by version number.
+    `plans` maps a plan's id to its versions, by version number. `steps` has, oldest first, the
+    versions of a plan that those who follow it may still be on; a plan without: all are on its
+    newest.
     """
 
     id: str
@@ -151,6 +197,13 @@ class Catalog:
     features: Mapping[str, Feature]
     plans: Mapping[str, Mapping[int, PlanVersion]]
     add_ons: Mapping[str, AddOn] = field(default_factory=dict)
+    steps: Mapping[str, tuple[VersionStep, ...]] = field(default_factory=dict)
+    addition: int = 0
+
+    @property
+    def edition(self) -> Edition:
+        """Which content this is."""
+        return Edition(self.version, self.addition)
 
     def plan(self, plan: str, version: int | None = None) -> PlanVersion | None:
         """Return that version of the plan, else its newest; None where it is not here."""
@@ -170,7 +223,11 @@ class SubscribedAddOn:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A plan that a customer (resource "") or a resource is on, from start until before end."""
+    """A plan that a customer (resource "") or a resource is on, from start until before end.
+
+    It keeps `plan_version`; without one it follows the plan. `on_plan_since_ms` says since when,
+    without regard to changes of add-ons: else since the start.
+    """
 
     id: str
     resource: str
@@ -181,6 +238,12 @@ class Subscription:
     anchor_ms: int
     starts_at_ms: int
     ends_at_ms: int | None = None
+    on_plan_since_ms: int | None = None
+
+    @property
+    def since_ms(self) -> int:
+        """Since when the plan is followed."""
+        return self.starts_at_ms if self.on_plan_since_ms is None else self.on_plan_since_ms
 
     def is_active(self, at_ms: int) -> bool:
         """Whether it grants anything at that instant."""
@@ -220,3 +283,9 @@ class Customer:
     resources: tuple[str, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
     overrides: tuple[Override, ...] = ()
+    catalog_addition_min: int = 0
+
+    @property
+    def edition_min(self) -> Edition:
+        """The lowest edition of its catalog that has all this names."""
+        return Edition(self.catalog_version_min, self.catalog_addition_min)

@@ -38,6 +38,7 @@ from weighbridge.rules.decision import (
     decide_metered,
     decide_plain,
 )
+from weighbridge.rules.lifecycle import plan_at
 from weighbridge.rules.units import COUNTER_MAX
 from weighbridge.rules.window import window_bounds
 
@@ -101,7 +102,8 @@ def grant_of(
     subscription = _active_subscription(customer, resource, at_ms)
     if subscription is None:
         return NoGrant(Reason.NO_ACTIVE_SUBSCRIPTION, changes_at_ms)
-    plan = compiler.catalog.plan(subscription.plan, subscription.plan_version)
+    plan, moves_at_ms = plan_at(compiler.catalog, subscription, at_ms)
+    changes_at_ms = _earlier(changes_at_ms, moves_at_ms)
     if plan is None:
         return NoGrant(Reason.NO_ACTIVE_SUBSCRIPTION, changes_at_ms)
     entitlements = compiler.entitlements(plan, subscription.add_ons)
@@ -130,6 +132,12 @@ def _next_change_ms(customer: Customer, resource: str, at_ms: int) -> int | None
         if override.resource == resource:
             instants += (override.starts_at_ms, override.expires_at_ms)
     return min((i for i in instants if i is not None and i > at_ms), default=None)
+
+
+def _earlier(one_ms: int | None, other_ms: int | None) -> int | None:
+    if one_ms is None or other_ms is None:
+        return other_ms if one_ms is None else one_ms
+    return min(one_ms, other_ms)
 
 
 def with_add_ons(plan: Entitlements, add_ons: Iterable[tuple[AddOn, int]]) -> Entitlements:

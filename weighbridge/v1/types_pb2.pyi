@@ -274,6 +274,34 @@ SUBSCRIPTION_STATUS_ACTIVE: SubscriptionStatus.ValueType  # 1
 SUBSCRIPTION_STATUS_CANCELED: SubscriptionStatus.ValueType  # 2
 Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
 
+class _Migration:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MigrationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Migration.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MIGRATION_UNSPECIFIED: _Migration.ValueType  # 0
+    """Now."""
+    MIGRATION_NOW: _Migration.ValueType  # 1
+    """At once."""
+    MIGRATION_AT_PERIOD_END: _Migration.ValueType  # 2
+    """When the month since the last return of their anchor ends; until then they keep the old one."""
+    MIGRATION_NEW_CUSTOMERS: _Migration.ValueType  # 3
+    """Never: they keep the version they are on."""
+
+class Migration(_Migration, metaclass=_MigrationEnumTypeWrapper):
+    """When those who follow a plan, and were on it before, move to a new version of it."""
+
+MIGRATION_UNSPECIFIED: Migration.ValueType  # 0
+"""Now."""
+MIGRATION_NOW: Migration.ValueType  # 1
+"""At once."""
+MIGRATION_AT_PERIOD_END: Migration.ValueType  # 2
+"""When the month since the last return of their anchor ends; until then they keep the old one."""
+MIGRATION_NEW_CUSTOMERS: Migration.ValueType  # 3
+"""Never: they keep the version they are on."""
+Global___Migration: _TypeAlias = Migration  # noqa: Y015
+
 class _CustomerStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015

@@ -86,6 +86,7 @@ def _create_catalogs() -> None:
         "catalog",
         _id("id"),
         _integer("current_version"),
+        _integer("addition"),
         sa.PrimaryKeyConstraint("id", name="pk_catalog"),
     )
     op.create_table(
@@ -95,6 +96,7 @@ def _create_catalogs() -> None:
         sa.Column("document", sa.Text(), nullable=False),
         _integer("revision"),
         _integer("applied_at_ms"),
+        _integer("restores", nullable=True),
         sa.ForeignKeyConstraint(
             ["catalog_id"], ["catalog.id"], name="fk_catalog_version_catalog_id"
         ),
@@ -106,6 +108,8 @@ def _create_catalogs() -> None:
         _id("plan_id"),
         _integer("version"),
         _integer("catalog_version"),
+        _integer("since_ms"),
+        sa.Column("migration", sa.String(16), nullable=False),
         sa.ForeignKeyConstraint(
             ["catalog_id", "catalog_version"],
             ["catalog_version.catalog_id", "catalog_version.version"],
@@ -150,6 +154,7 @@ def _create_subscriptions() -> None:
         _integer("anchor_ms"),
         _integer("starts_at_ms"),
         _integer("ends_at_ms", nullable=True),
+        _integer("on_plan_since_ms"),
         _integer("created_at_ms"),
         sa.ForeignKeyConstraint(
             ["customer_id"], ["customer.id"], name="fk_subscription_customer_id"
