@@ -40,6 +40,7 @@ from weighbridge.runtime.logs import get_logger
 from weighbridge.runtime.probes import ProbeServer
 
 TICK_S: Final = 0.05
+USAGE_INTERVAL_S: Final = 0.02
 TRANSPORT: Final = "reference"
 DRAIN_POLL_S: Final = 0.02
 PRUNE_INTERVAL_MS: Final = 60_000
@@ -137,7 +138,12 @@ class Sidecar:
         )
         self._tasks = [
             asyncio.create_task(work)
-            for work in (self._uplink.run(), self._keeper.run(), self._tick())
+            for work in (
+                self._uplink.run(),
+                self._keeper.run(),
+                self._tick(),
+                self._pace_usage(),
+            )
         ]
         self._write_addresses()
         self._log.info(
@@ -228,6 +234,11 @@ class Sidecar:
         if self._journal.failure:
             problems.append(f"usage is refused: {self._journal.failure}")
         return problems
+
+    async def _pace_usage(self) -> None:
+        while True:
+            await asyncio.sleep(USAGE_INTERVAL_S)
+            self._session.usage_due()
 
     async def _tick(self) -> None:
         while True:

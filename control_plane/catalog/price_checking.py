@@ -59,9 +59,9 @@ def prices_together(document: CatalogDocument) -> Iterator[Finding]:
         yield ("plans",), f"{text} {PRICES_IN_ALL_MAX}"
     entitlements = resolve_plans(document)
     for id_, (writer, prices) in resolved.items():
-        inherits = "" if writer == id_ else f"plan {quoted(id_)} inherits this price, and "
+        owner = f"plan {quoted(id_)}" + ("" if writer == id_ else ", which inherits this price,")
         for path, price in _past_limits(("plans", writer, "prices"), prices):
-            yield from _past_limit(path, price, inherits, id_, entitlements[id_])
+            yield from _past_limit(path, price, owner, entitlements[id_])
     for id_, add_on in document.add_ons.items():
         suited = suited_plans(add_on, document)
         yield from _same_currencies(id_, add_on.prices, {p: resolved[p][1] for p in suited})
@@ -69,7 +69,7 @@ def prices_together(document: CatalogDocument) -> Iterator[Finding]:
         for path, price in _past_limits(("add_ons", id_, "prices"), add_on.prices or {}):
             for plan in suited:
                 granted = {**own, **entitlements[plan]}
-                yield from _past_limit(path, price, "", plan, granted)
+                yield from _past_limit(path, price, f"plan {quoted(plan)}", granted)
 
 
 def _lists(path: Path, prices: PricesDocument, document: CatalogDocument) -> Iterator[Finding]:
@@ -199,8 +199,7 @@ def _past_limits(
 def _past_limit(
     path: Path,
     price: UnitPriceDocument | CountedPriceDocument,
-    inherits: str,
-    plan: str,
+    owner: str,
     entitlements: Entitlements,
 ) -> Iterator[Finding]:
     feature, id_ = price.feature or "", price.past_limit or ""
@@ -209,12 +208,11 @@ def _past_limit(
     limit = next((each for each in limits if each.id == id_), None)
     if limit is None:
         has = f"; it has: {listed([each.id for each in limits])}" if limits else ""
-        text = f"plan {quoted(plan)} has no limit {quoted(id_)} on {feature} to charge past{has}"
-        yield path, inherits + text
+        yield path, f"{owner} has no limit {quoted(id_)} on {feature} to charge past{has}"
     else:
         problem = _unpassable(limit, price.every)
         if problem:
-            yield path, f"{inherits}limit {quoted(id_)} on {feature} {problem}"
+            yield path, f"{owner} has a limit {quoted(id_)} on {feature} that {problem}"
 
 
 def _unpassable(limit: Limit, every: str) -> str:

@@ -17,7 +17,9 @@ from control_plane.storage.database import Database
 from weighbridge.rules.errors import UnavailableError
 from weighbridge.runtime.logs import get_logger
 
-RECORDS_PER_TRANSACTION: Final = 2_000
+WEIGHT_PER_TRANSACTION: Final = 10_000
+"""Records and their entries: past that, larger transactions are hardly faster, but later."""
+
 BATCHES_WAITING_MAX: Final = 256
 RETRY_S_MIN: Final = 0.05
 RETRY_S_MAX: Final = 5.0
@@ -29,6 +31,10 @@ _log = get_logger("metering")
 class _Waiting(NamedTuple):
     records: Sequence[UsageRecord]
     settled: asyncio.Future[Settlement]
+
+    @property
+    def weight(self) -> int:
+        return sum(1 + len(record.entries) for record in self.records)
 
 
 class IngestQueue:
@@ -59,10 +65,10 @@ class IngestQueue:
         """Settle until cancelled."""
         while True:
             group = [await self._queue.get()]
-            size = len(group[0].records)
-            while size < RECORDS_PER_TRANSACTION and not self._queue.empty():
+            weight = group[0].weight
+            while weight < WEIGHT_PER_TRANSACTION and not self._queue.empty():
                 group.append(self._queue.get_nowait())
-                size += len(group[-1].records)
+                weight += group[-1].weight
             try:
                 settlement = await self._settle(group)
             except Exception as error:  # noqa: BLE001 (what one batch does must not fail others)

@@ -19,21 +19,26 @@ FeatureKey = tuple[str, str]
 """Resource and feature."""
 
 
-class Uncounted(NamedTuple):
-    """Own usage of a feature in which nothing counts here so far."""
-
-    position: Position
-    customer: str
-    key: FeatureKey
-    at_ms: int
-    amount: int
-
-
 class Units(NamedTuple):
     """An amount and the instant it was used at."""
 
     at_ms: int
     amount: int
+
+
+class Uncounted:
+    """Own usage of a feature in which nothing counts here so far."""
+
+    __slots__ = ("amount", "at_ms", "customer", "is_taken", "key", "position")
+
+    def __init__(self, position: Position, customer: str, key: FeatureKey, units: Units) -> None:
+        self.position = position
+        self.customer = customer
+        self.key = key
+        self.at_ms = units.at_ms
+        self.amount = units.amount
+        # Counted elsewhere by now; it only still stands in the order of all.
+        self.is_taken = False
 
 
 class UsageBook:
@@ -44,8 +49,8 @@ class UsageBook:
         # Totals as pushed, until somebody asks for the feature: small, where a FeatureUsage is not.
         self._unread: dict[str, dict[FeatureKey, Sequence[PushedTotal]]] = {}
         self._uncounted: deque[Uncounted] = deque()
-        # How many there are per feature, so that looking for them is rarely needed.
-        self._uncounted_counts: Tally[tuple[str, FeatureKey]] = Tally()
+        # The same by feature, so that finding those of one does not look at all.
+        self._uncounted_of: dict[tuple[str, FeatureKey], deque[Uncounted]] = {}
         self._uncounted_customers: Tally[str] = Tally()
 
     def find(self, customer: str, key: FeatureKey) -> FeatureUsage | None:
@@ -70,7 +75,7 @@ class UsageBook:
         usage = self._customers.get(customer, {}).pop(key, None)
         if usage is not None:
             for own in usage.own_usage:
-                self._keep(Uncounted(own.position, customer, key, own.at_ms, own.amount))
+                self._keep(Uncounted(own.position, customer, key, Units(own.at_ms, own.amount)))
 
     def record(self, customer: str, key: FeatureKey, position: Position, units: Units) -> None:
         """Add own usage, counted where something counts and kept for later where nothing does."""
@@ -78,7 +83,7 @@ class UsageBook:
         if usage is not None:
             usage.record(position, units.at_ms, units.amount)
             return
-        self._keep(Uncounted(position, customer, key, units.at_ms, units.amount))
+        self._keep(Uncounted(position, customer, key, units))
 
     def take_back(self, customer: str, key: FeatureKey, units: Units) -> None:
         """Undo the newest `record`; to be called in reverse order."""
@@ -86,7 +91,9 @@ class UsageBook:
         if usage is not None and usage.has_own:
             usage.take_back(units.at_ms, units.amount)
         else:
-            self._count_down(self._uncounted.pop())
+            item = self._uncounted_of[customer, key].pop()
+            item.is_taken = True
+            self._count_down(item)
 
     def push(
         self,
@@ -115,10 +122,13 @@ class UsageBook:
         """Forget uncounted usage that the control plane has settled: totals to come include it."""
         uncounted = self._uncounted
         while uncounted:
-            position = uncounted[0].position
-            if position.number > included.get(position.epoch_index, 0):
-                return
-            self._count_down(uncounted.popleft())
+            item = uncounted[0]
+            if not item.is_taken:
+                if item.position.number > included.get(item.position.epoch_index, 0):
+                    return
+                self._uncounted_of[item.customer, item.key].remove(item)
+                self._count_down(item)
+            uncounted.popleft()
 
     def has_own(self, customer: str) -> bool:
         """Whether the customer has usage here that the control plane has not included so far."""
@@ -139,29 +149,33 @@ class UsageBook:
         self, customer: str, key: FeatureKey, included: Included | None
     ) -> list[Uncounted]:
         """Take out what is uncounted of a feature; where `included` is given, only up to that."""
-        if (customer, key) not in self._uncounted_counts:
+        items = self._uncounted_of.pop((customer, key), None)
+        if items is None:
             return []
         taken: list[Uncounted] = []
         kept: deque[Uncounted] = deque()
-        for item in self._uncounted:
+        for item in items:
             position = item.position
-            is_wanted = included is None or position.number <= included.get(position.epoch_index, 0)
-            if is_wanted and item.customer == customer and item.key == key:
+            if included is None or position.number <= included.get(position.epoch_index, 0):
+                item.is_taken = True
                 taken.append(item)
             else:
                 kept.append(item)
-        self._uncounted = kept
-        for item in taken:
-            self._count_down(item)
+        if kept:
+            self._uncounted_of[customer, key] = kept
+        for _ in taken:
+            _decrement(self._uncounted_customers, customer)
         return taken
 
     def _keep(self, item: Uncounted) -> None:
         self._uncounted.append(item)
-        self._uncounted_counts[item.customer, item.key] += 1
+        self._uncounted_of.setdefault((item.customer, item.key), deque()).append(item)
         self._uncounted_customers[item.customer] += 1
 
     def _count_down(self, item: Uncounted) -> None:
-        _decrement(self._uncounted_counts, (item.customer, item.key))
+        """Forget an item that has left its feature's."""
+        if not self._uncounted_of[item.customer, item.key]:
+            del self._uncounted_of[item.customer, item.key]
         _decrement(self._uncounted_customers, item.customer)
 
 

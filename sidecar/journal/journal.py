@@ -65,6 +65,8 @@ class Journal:
         self._directory = directory
         self._settings = settings
         self._boot_id = boot_id
+        self._bytes_max = settings.bytes_max
+        self._log_bytes_max = settings.write_ahead_bytes_max
         self._connection = opened.connection
         self._durable = opened.durable
         self._previous = opened.previous
@@ -178,7 +180,7 @@ class Journal:
     def has_room(self, payload_bytes: int) -> bool:
         """Whether a record of this size fits."""
         size = payload_bytes + RECORD_OVERHEAD_BYTES
-        return self._state.bytes_used + size <= self._settings.bytes_max
+        return self._state.bytes_used + size <= self._bytes_max
 
     # Writing
 
@@ -191,8 +193,10 @@ class Journal:
         state = self._state
         size = len(payload) + len(digest) + RECORD_OVERHEAD_BYTES
         with state.lock:
-            if state.failure or state.bytes_used + size > self._settings.bytes_max:
+            if state.failure or state.bytes_used + size > self._bytes_max:
                 self._refuse()
+            if state.log_bytes > self._log_bytes_max:
+                self._refuse_while_disk_is_slow()
             current = state.current
             number = current.last_number + 1
             at_ms = state.written_at_ms
@@ -359,8 +363,14 @@ class Journal:
                 f"{self._state.failure}; nothing is taken until its end is read again"
             )
         raise ResourceExhaustedError(
-            f"the journal is full ({self._settings.bytes_max} bytes) of usage that the control "
+            f"the journal is full ({self._bytes_max} bytes) of usage that the control "
             "plane has not settled; connect it, or raise journal_bytes_max"
+        )
+
+    def _refuse_while_disk_is_slow(self) -> NoReturn:
+        raise ResourceExhaustedError(
+            f"the journal's disk is behind by {self._state.log_bytes} bytes; call later, or put "
+            f"{self._directory.path} on a faster one"
         )
 
 

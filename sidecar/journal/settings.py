@@ -15,8 +15,7 @@ class JournalSettings:
     """The journal's settings. Raises InvalidArgumentError for one that cannot be."""
 
     bytes_max: int = 1 << 30
-    """Room for records, on disk. The write-ahead log comes on top: `write_ahead_bytes` as a rule,
-    four times that while appends never pause."""
+    """Room for records, on disk. The write-ahead log comes on top: see `write_ahead_bytes`."""
     fsync_interval_ms: int = 100
     """How much acknowledged usage a power loss may cost. 0: every append is on the disk itself
     before it returns. A kill of the process costs nothing in either case."""
@@ -27,7 +26,14 @@ class JournalSettings:
     """Once three quarters of the room are taken, settled records go early, the oldest first, but
     never before this: the answers to idempotency keys are read from them."""
     write_ahead_bytes: int = 16 << 20
-    """Length of the write-ahead log from which it is moved into the database."""
+    """Length of the write-ahead log from which it is moved into the database. It may be four times
+    as long while appends never pause; at eight times, appends are refused until the disk is
+    through."""
+
+    @property
+    def write_ahead_bytes_max(self) -> int:
+        """Length of the write-ahead log at which appends are refused."""
+        return 8 * self.write_ahead_bytes
 
     @property
     def synchronous(self) -> str:

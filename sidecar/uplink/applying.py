@@ -194,7 +194,9 @@ class Applier:
 
     def _restore_customer(self, item: Saved) -> None:
         message = pb.CustomerSnapshot.FromString(item.payload)
-        self._gate.cache.apply_customer(self._reader.customer_from_proto(message))
+        # What another mode held may not be held now.
+        if self._gate.cache.may_hold(message.customer):
+            self._gate.cache.apply_customer(self._reader.customer_from_proto(message))
 
     def _restore_absent(self, item: Saved) -> None:
         message = pb.CustomerUnknown.FromString(item.payload)
@@ -202,6 +204,8 @@ class Applier:
 
     def _restore_totals(self, item: Saved) -> None:
         message = pb.CustomerTotals.FromString(item.payload)
+        if self._gate.cache.find(message.customer) is None:
+            return
         self._take_totals(message.customer, message.totals, message.included, is_whole=False)
 
     def _keep(self, kind: str, item_id: str, version: int, payload: bytes) -> None:

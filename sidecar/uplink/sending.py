@@ -1,7 +1,8 @@
 """Which usage records to send next, and what an acknowledgement means. Sans-I/O.
 
-Records go up in the order they were written, oldest epoch first, at most `in_flight_max` of them
-unacknowledged at once.
+Records go up in the order they were written, oldest epoch first, at most IN_FLIGHT_RECORDS_MAX of
+them unacknowledged at once. A batch that is not full waits until the next turn of a slow beat
+(`is_due`): settling many records costs the control plane hardly more than settling one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class UsageSending:
         self._sent = Position(*START)
         self._in_flight = 0
         self.sent_records = 0
+        # Whether a batch may go that is not full.
+        self.is_due = True
 
     def begin(self, settled: Iterable[RecordMark], now_ms: int) -> None:
         """Start a stream: the control plane says what it has settled of each epoch.
@@ -45,10 +48,19 @@ class UsageSending:
             self._journal.settle(epoch.sidecar_id, epoch.epoch, number, now_ms)
         self._sent = Position(*START)
         self._in_flight = 0
+        self.is_due = True
         self._forget_settled()
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether there are records to send now."""
+        unsent = self._journal.unsettled_records - self._in_flight
+        return unsent >= BATCH_RECORDS_MAX or (self.is_due and unsent > 0)
 
     def next_batch(self) -> pb.UsageBatch | None:
         """Return the next records to send; None where there are none or enough are on their way."""
+        if not self.has_batch:
+            return None
         room = min(IN_FLIGHT_RECORDS_MAX - self._in_flight, BATCH_RECORDS_MAX)
         if room <= 0:
             return None
@@ -59,6 +71,7 @@ class UsageSending:
         self._sent = Position(last.epoch_index, last.number)
         self._in_flight += len(records)
         self.sent_records += len(records)
+        self.is_due = self._journal.unsettled_records > self._in_flight
         return pb.UsageBatch(records=[_record_of(stored) for stored in records])
 
     def acknowledged(self, mark: RecordMark, now_ms: int) -> None:

@@ -128,7 +128,13 @@ class Session:
 
     def usage_written(self) -> None:
         """Note that there is a new record to send."""
-        self.on_outgoing()
+        if self._sending.has_batch:
+            self.on_outgoing()
+
+    def usage_due(self) -> None:
+        """Let a batch go that is not full: to be called some dozens of times a second."""
+        self._sending.is_due = True
+        self.usage_written()
 
     def release(self, customers: Iterable[str]) -> None:
         """Say that customers are no longer held."""

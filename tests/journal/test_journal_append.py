@@ -155,6 +155,22 @@ def test_the_log_stays_short(tmp_path: Path) -> None:
         require_sound(all_unsettled(journal))
 
 
+def test_a_disk_that_is_behind_refuses_before_it_writes(tmp_path: Path) -> None:
+    settings = JournalSettings(write_ahead_bytes=1 << 20, fsync_interval_ms=3_600_000)
+    with opened(tmp_path, settings) as journal:
+        while journal._state.log_bytes <= settings.write_ahead_bytes_max:
+            journal.append(b"x" * 5000, b"", NOW_MS)
+        taken = journal.next_number - 1
+        with pytest.raises(ResourceExhaustedError, match="on a faster one"):
+            journal.append(b"x" * 5000, b"", NOW_MS)
+        assert journal.next_number == taken + 1
+        assert (tmp_path / "journal.sqlite-wal").stat().st_size < 12 << 20
+        # The upkeep thread gets through.
+        journal.flush()
+        append(journal)
+        assert numbers(all_kept(journal)) == list(range(1, taken + 2))
+
+
 def test_a_closed_journal_takes_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as journal:
         append(journal)

@@ -259,3 +259,19 @@ def test_what_was_applied_is_restored_from_disk(bench: Bench, tmp_path: Path) ->
     failed = second.applier.restore(broken)
     assert len(failed) == len(saved)
     second.close()
+
+
+def test_a_customer_of_another_mode_is_not_restored_to_a_list(bench: Bench, tmp_path: Path) -> None:
+    bench.welcome()
+    bench.receive(
+        customer=pb.CustomerSnapshot(
+            customer="other",
+            version=9,
+            catalog="shop",
+            status=types_pb.CUSTOMER_STATUS_ACTIVE,
+        )
+    )
+    listed = Bench(tmp_path / "listed", make_gate(Mode.LISTED))
+    assert listed.applier.restore(list(bench.applier.unsaved.values())) == []
+    assert listed.gate.cache.find("other") is None
+    listed.close()
