@@ -35,8 +35,8 @@ def test_plan_versions_reach_the_sidecar_before_those_who_keep_them(world: World
     )
     eventually(lambda: limit_of(world, "later") == 20)
     # What it holds on disk is as good.
+    assert world.sidecar.stop() == 0
     world.control_plane.kill()
-    world.sidecar.kill()
     world.sidecar.start()
     assert (limit_of(world, "acme"), limit_of(world, "later")) == (10, 20)
     world.control_plane.start()
