@@ -18,7 +18,7 @@ from control_plane.publishing.notices import ChangeNotices
 from control_plane.publishing.sessions import SessionRegistry
 from control_plane.storage.database import Database
 from control_plane.wire import administration as wire
-from control_plane.wire.enums import CUSTOMER_STATUSES, enum_from_proto
+from control_plane.wire.enums import CUSTOMER_STATUSES, SUBSCRIPTION_STATUSES, enum_from_proto
 from control_plane.wire.publishing import session_to_proto
 from weighbridge.v1 import admin_service_pb2 as pb
 from weighbridge.v1 import admin_service_pb2_grpc
@@ -203,12 +203,26 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
     async def CancelSubscription(
         self, request: pb.CancelSubscriptionRequest, context: Context
     ) -> pb.CancelSubscriptionResponse:
+        when = wire.change_time_from_proto(request.when)
         customer = await self._change(
             lambda connection, now_ms: provisioning.cancel_subscription(
-                connection, request.customer, request.resource, now_ms
+                connection, request.customer, request.resource, now_ms, when
             )
         )
         return pb.CancelSubscriptionResponse(customer=customer)
+
+    async def SetSubscriptionStatus(
+        self, request: pb.SetSubscriptionStatusRequest, context: Context
+    ) -> pb.SetSubscriptionStatusResponse:
+        owned = (request.customer, request.resource)
+        status = enum_from_proto("status", SUBSCRIPTION_STATUSES, request.status)
+        until_ms = request.until_unix_ms if request.HasField("until_unix_ms") else None
+        customer = await self._change(
+            lambda connection, now_ms: provisioning.set_subscription_status(
+                connection, owned, status, until_ms, now_ms
+            )
+        )
+        return pb.SetSubscriptionStatusResponse(customer=customer)
 
     async def SetOverride(
         self, request: pb.SetOverrideRequest, context: Context

@@ -123,7 +123,7 @@ class CatalogCounters:
             subscription.plan_version is None
             or subscription.plan_version in self.catalog.plans.get(subscription.plan, ())
             for subscription in customer.subscriptions
-            if subscription.status is SubscriptionStatus.ACTIVE
+            if subscription.status is not SubscriptionStatus.CANCELED
         )
 
 

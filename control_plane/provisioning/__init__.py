@@ -25,9 +25,11 @@ from control_plane.provisioning.history import (
 from control_plane.provisioning.loading import customers_changed_since, load_customers
 from control_plane.provisioning.migrating import MigrationChoice
 from control_plane.provisioning.overrides import WantedOverride, remove_override, set_override
+from control_plane.provisioning.pausing import set_subscription_status
 from control_plane.provisioning.pinning import follow_plan, pin_subscription
 from control_plane.provisioning.revisions import current_revision, next_revision
 from control_plane.provisioning.subscriptions import (
+    ChangeTime,
     WantedSubscription,
     cancel_subscription,
     set_subscription,
@@ -37,6 +39,7 @@ from control_plane.provisioning.wanted import WantedEntitlement, WantedLimit
 __all__ = [
     "CatalogLibrary",
     "CatalogSource",
+    "ChangeTime",
     "MigrationChoice",
     "NewCustomer",
     "Rollback",
@@ -68,4 +71,5 @@ __all__ = [
     "set_customer_status",
     "set_override",
     "set_subscription",
+    "set_subscription_status",
 ]

@@ -199,7 +199,7 @@ def _subscribers(catalog_id: str, touched: Touched) -> Select[Any]:
         .join(subscription, subscription.c.customer_id == customer.c.id)
         .where(
             customer.c.catalog_id == catalog_id,
-            subscription.c.status == SubscriptionStatus.ACTIVE.value,
+            subscription.c.status != SubscriptionStatus.CANCELED.value,
             or_(false(), *conditions),
         )
     )

@@ -295,6 +295,6 @@ _PINNED_VERSIONS: Final = (
     .where(
         customer.c.catalog_id == _CATALOG,
         subscription.c.plan_version.is_not(None),
-        subscription.c.status == SubscriptionStatus.ACTIVE.value,
+        subscription.c.status != SubscriptionStatus.CANCELED.value,
     )
 )

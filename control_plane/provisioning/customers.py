@@ -21,7 +21,7 @@ from control_plane.provisioning.loading import CustomerRecord, load_records
 from control_plane.provisioning.revisions import next_revision
 from control_plane.provisioning.subscriptions import (
     WantedSubscription,
-    insert_subscription,
+    insert_first,
     require_offered,
 )
 from control_plane.storage.tables import catalog, customer, resource
@@ -88,7 +88,7 @@ def create_customer(
         rows = [{"customer_id": new.id, "id": name} for name in new.resources]
         connection.execute(insert(resource), rows)
     if new.plan:
-        insert_subscription(connection, wanted, version, now_ms, now_ms)
+        insert_first(connection, wanted, version, now_ms)
     return load_record(connection, new.id)
 
 

@@ -90,7 +90,7 @@ def settle_migrations(connection: Connection, catalog_id: str, now_ms: int) -> N
         subscription.c.customer_id == customer.c.id,
         subscription.c.plan_id == made.c.plan_id,
         subscription.c.plan_version.is_(None),
-        subscription.c.status == SubscriptionStatus.ACTIVE.value,
+        subscription.c.status != SubscriptionStatus.CANCELED.value,
         subscription.c.on_plan_since_ms < made.c.since_ms,
     )
     connection.execute(
@@ -130,5 +130,5 @@ def _follows(plan: str) -> ColumnElement[bool]:
     return and_(
         subscription.c.plan_id == plan,
         subscription.c.plan_version.is_(None),
-        subscription.c.status == SubscriptionStatus.ACTIVE.value,
+        subscription.c.status != SubscriptionStatus.CANCELED.value,
     )

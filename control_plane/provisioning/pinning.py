@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection
 
 from control_plane.provisioning.catalogs import CatalogLibrary
 from control_plane.provisioning.changing import (
@@ -12,9 +12,8 @@ from control_plane.provisioning.changing import (
     take_version,
 )
 from control_plane.provisioning.loading import CustomerRecord
-from control_plane.provisioning.subscriptions import require_active
+from control_plane.provisioning.timeline import require_current, set_row
 from control_plane.provisioning.versions import carry_version
-from control_plane.storage.tables import subscription
 from weighbridge.rules.catalog import Subscription
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.lifecycle import plan_at
@@ -34,7 +33,7 @@ def pin_subscription(
     """
     if plan_version is not None and plan_version < 1:
         raise InvalidArgumentError("plan_version", f"{plan_version} is not a version; from 1")
-    active, catalog_id = _require_active(connection, owner)
+    active, catalog_id = _require_current(connection, owner, now_ms)
     catalog = library.load(connection, catalog_id)
     on = plan_at(catalog, active, now_ms).plan
     number = plan_version if plan_version is not None or on is None else on.version
@@ -51,28 +50,30 @@ def follow_plan(
 
     One that follows already and is held back by a migration moves, too.
     """
-    active, catalog_id = _require_active(connection, owner)
+    active, catalog_id = _require_current(connection, owner, now_ms)
     catalog = library.load(connection, catalog_id)
     is_newest = plan_at(catalog, active, now_ms).plan is catalog.plan(active.plan)
     if active.plan_version is not None or not is_newest:
-        values = {"plan_version": None, "on_plan_since_ms": now_ms}
+        values: dict[str, int | str | None] = {"plan_version": None, "on_plan_since_ms": now_ms}
         _set(connection, owner[0], active, values, now_ms)
     return load_record(connection, owner[0])
 
 
-def _require_active(connection: Connection, owner: tuple[str, str]) -> tuple[Subscription, str]:
+def _require_current(
+    connection: Connection, owner: tuple[str, str], now_ms: int
+) -> tuple[Subscription, str]:
     customer_id, resource_id = owner
     row = require_customer(connection, "customer", customer_id)
     require_resource(connection, customer_id, resource_id)
-    return require_active(connection, customer_id, resource_id), row.catalog_id
+    return require_current(connection, customer_id, resource_id, now_ms), row.catalog_id
 
 
 def _set(
     connection: Connection,
     customer_id: str,
     active: Subscription,
-    values: dict[str, int | None],
+    values: dict[str, int | str | None],
     now_ms: int,
 ) -> None:
     take_version(connection, customer_id, now_ms)
-    connection.execute(update(subscription).where(subscription.c.id == active.id).values(**values))
+    set_row(connection, active, values)

@@ -1,11 +1,11 @@
-"""Subscriptions: which plan a customer or resource is on. At most one is active on each."""
+"""Subscriptions: which plan a customer or resource is on, and will be. One at a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import Enum
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection
 
 from control_plane.provisioning.catalogs import CatalogLibrary
 from control_plane.provisioning.changing import (
@@ -23,9 +23,17 @@ from control_plane.provisioning.checks import (
     require_instant,
 )
 from control_plane.provisioning.loading import CustomerRecord
-from control_plane.provisioning.rows import subscription_from_row
+from control_plane.provisioning.timeline import (
+    Timeline,
+    close_ended,
+    drop_coming,
+    end_subscription,
+    insert_row,
+    load_timeline,
+    require_current,
+    set_row,
+)
 from control_plane.provisioning.versions import carry_version
-from control_plane.storage.tables import subscription, subscription_add_on
 from weighbridge.rules.catalog import (
     Catalog,
     SubscribedAddOn,
@@ -37,7 +45,15 @@ from weighbridge.rules.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
+from weighbridge.rules.lifecycle import period_end_ms
 from weighbridge.rules.units import QUANTITY_MAX, require_id
+
+
+class ChangeTime(Enum):
+    """When a subscription changes."""
+
+    NOW = "now"
+    PERIOD_END = "period_end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,76 +70,147 @@ class WantedSubscription:
     plan_version: int | None = None
     add_ons: tuple[SubscribedAddOn, ...] = ()
     anchor_ms: int | None = None
+    when: ChangeTime = ChangeTime.NOW
 
 
 def set_subscription(
     connection: Connection, library: CatalogLibrary, wanted: WantedSubscription, now_ms: int
 ) -> CustomerRecord:
-    """Put a customer or resource on a plan and end the subscription that was active.
+    """Put a customer or resource on a plan, now or when the current period ends.
 
-    Being on that plan already, with the same add-ons and anchor, changes nothing.
+    What was to happen at the end of the period is taken back. The subscription that stands goes
+    on where it is what is wanted; otherwise it ends when the new one begins.
     """
     row = require_customer(connection, "customer", wanted.customer)
     require_resource(connection, wanted.customer, wanted.resource)
     catalog = library.load(connection, row.catalog_id)
     require_offered(catalog, wanted)
-    before = active_subscription(connection, wanted.customer, wanted.resource)
-    since_ms = now_ms
-    if before is not None:
-        if wanted.anchor_ms is None:
-            wanted = replace(wanted, anchor_ms=before.anchor_ms)
-        if wanted.plan == before.plan and wanted.plan_version in (None, before.plan_version):
-            wanted = replace(wanted, plan_version=before.plan_version)
-            since_ms = before.since_ms
-    if before is None or not _is_the_same(before, wanted):
-        if wanted.plan_version is not None:
-            carry_version(connection, library, catalog, wanted.plan, wanted.plan_version)
-        version = take_version(connection, wanted.customer, now_ms)
-        if before is not None:
-            _end(connection, before.id, now_ms)
-        insert_subscription(connection, wanted, version, since_ms, now_ms)
+    timeline = load_timeline(connection, wanted.customer, wanted.resource, now_ms)
+    current = timeline.current
+    if current is not None and _is_the_same(current, wanted):
+        _go_on(connection, wanted.customer, timeline, current, now_ms)
+        return load_record(connection, wanted.customer)
+    starts_at_ms = now_ms
+    if wanted.when is ChangeTime.PERIOD_END:
+        starts_at_ms = _period_end(current, wanted.customer, wanted.resource, now_ms)
+    new = _made(wanted, current, starts_at_ms)
+    if timeline.coming and all(_is_alike(each, new) for each in timeline.coming):
+        return load_record(connection, wanted.customer)
+    if new.plan_version is not None:
+        carry_version(connection, library, catalog, new.plan, new.plan_version)
+    version = take_version(connection, wanted.customer, now_ms)
+    close_ended(connection, wanted.customer, wanted.resource, now_ms)
+    drop_coming(connection, timeline.coming)
+    if current is not None and starts_at_ms > now_ms:
+        set_row(connection, current, {"ends_at_ms": starts_at_ms})
+    elif current is not None:
+        end_subscription(connection, current, now_ms)
+    insert_row(connection, wanted.customer, replace(new, id=f"sub-{version}"), now_ms)
     return load_record(connection, wanted.customer)
 
 
 def cancel_subscription(
-    connection: Connection, customer_id: str, resource_id: str, now_ms: int
+    connection: Connection,
+    customer_id: str,
+    resource_id: str,
+    now_ms: int,
+    when: ChangeTime = ChangeTime.NOW,
 ) -> CustomerRecord:
-    """End the active subscription of a customer or resource now."""
+    """End the subscription of a customer or resource, now or when the current period ends."""
     require_customer(connection, "customer", customer_id)
     require_resource(connection, customer_id, resource_id)
-    active = require_active(connection, customer_id, resource_id)
-    take_version(connection, customer_id, now_ms)
-    _end(connection, active.id, now_ms)
+    current = require_current(connection, customer_id, resource_id, now_ms)
+    timeline = load_timeline(connection, customer_id, resource_id, now_ms)
+    ends_at_ms = now_ms
+    if when is ChangeTime.PERIOD_END:
+        ends_at_ms = _period_end(current, customer_id, resource_id, now_ms)
+    if timeline.coming or current.ends_at_ms != ends_at_ms:
+        take_version(connection, customer_id, now_ms)
+        drop_coming(connection, timeline.coming)
+        if ends_at_ms > now_ms:
+            set_row(connection, current, {"ends_at_ms": ends_at_ms})
+        else:
+            end_subscription(connection, current, now_ms)
     return load_record(connection, customer_id)
 
 
-def active_subscription(
-    connection: Connection, customer_id: str, resource_id: str
-) -> Subscription | None:
-    """Return the active subscription of a customer ("" resource) or resource."""
-    query = select(subscription).where(
-        subscription.c.customer_id == customer_id,
-        subscription.c.resource_id == resource_id,
-        subscription.c.status == SubscriptionStatus.ACTIVE.value,
-    )
-    row: Row[Any] | None = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    bought = subscription_add_on
-    add_ons = connection.execute(
-        select(bought.c.add_on_id, bought.c.quantity)
-        .where(bought.c.subscription_id == row.id)
-        .order_by(bought.c.add_on_id)
-    )
-    return subscription_from_row(row, tuple(SubscribedAddOn(*add_on) for add_on in add_ons))
+def _go_on(
+    connection: Connection,
+    customer_id: str,
+    timeline: Timeline,
+    current: Subscription,
+    now_ms: int,
+) -> None:
+    """Have the subscription that stands go on, whatever was to come."""
+    if timeline.coming or current.ends_at_ms is not None:
+        take_version(connection, customer_id, now_ms)
+        drop_coming(connection, timeline.coming)
+        set_row(connection, current, {"ends_at_ms": None})
 
 
-def require_active(connection: Connection, customer_id: str, resource_id: str) -> Subscription:
-    """Return the active subscription of a customer or resource. Raises NotFoundError."""
-    active = active_subscription(connection, customer_id, resource_id)
-    if active is None:
-        raise NotFoundError(f"{owner(customer_id, resource_id)} has no active subscription")
-    return active
+def _period_end(
+    current: Subscription | None, customer_id: str, resource_id: str, now_ms: int
+) -> int:
+    if current is None:
+        raise FailedPreconditionError(
+            f"{owner(customer_id, resource_id)} has no active subscription whose period could end; "
+            "leave out when"
+        )
+    return period_end_ms(current.anchor_ms, now_ms)
+
+
+def _made(
+    wanted: WantedSubscription, current: Subscription | None, starts_at_ms: int
+) -> Subscription:
+    """Return what is to be, without an id. It takes over what goes on from the current one."""
+    made = Subscription(
+        id="",
+        resource=wanted.resource,
+        plan=wanted.plan,
+        plan_version=wanted.plan_version,
+        add_ons=_sorted(wanted.add_ons),
+        status=SubscriptionStatus.ACTIVE,
+        anchor_ms=starts_at_ms if wanted.anchor_ms is None else wanted.anchor_ms,
+        starts_at_ms=starts_at_ms,
+    )
+    if current is None:
+        return made
+    if wanted.anchor_ms is None:
+        made = replace(made, anchor_ms=current.anchor_ms)
+    if wanted.when is ChangeTime.PERIOD_END:
+        made = replace(made, status=current.status, status_until_ms=current.status_until_ms)
+    if wanted.plan == current.plan and wanted.plan_version in (None, current.plan_version):
+        made = replace(made, plan_version=current.plan_version, on_plan_since_ms=current.since_ms)
+    return made
+
+
+def _is_alike(coming: Subscription, new: Subscription) -> bool:
+    """Whether that is to come already."""
+    return replace(coming, id="", on_plan_since_ms=new.since_ms) == replace(
+        new, on_plan_since_ms=new.since_ms
+    )
+
+
+def _is_the_same(current: Subscription, wanted: WantedSubscription) -> bool:
+    return (
+        current.plan == wanted.plan
+        and wanted.plan_version in (None, current.plan_version)
+        and current.add_ons == _sorted(wanted.add_ons)
+        and wanted.anchor_ms in (None, current.anchor_ms)
+        and (current.status is SubscriptionStatus.ACTIVE or wanted.when is ChangeTime.PERIOD_END)
+    )
+
+
+def _sorted(add_ons: tuple[SubscribedAddOn, ...]) -> tuple[SubscribedAddOn, ...]:
+    return tuple(sorted(add_ons, key=lambda add_on: add_on.add_on))
+
+
+def insert_first(
+    connection: Connection, wanted: WantedSubscription, version: int, now_ms: int
+) -> None:
+    """Insert the subscription of a customer who has none so far; what is wanted is checked."""
+    new = replace(_made(wanted, None, now_ms), id=f"sub-{version}")
+    insert_row(connection, wanted.customer, new, now_ms)
 
 
 def require_offered(catalog: Catalog, wanted: WantedSubscription) -> None:
@@ -160,55 +247,3 @@ def _require_add_on(catalog: Catalog, add_on_id: str, plan: str) -> None:
             f"add-on {add_on_id!r} cannot be added to plan {plan!r}, only to "
             f"{named_few(add_on.plans)}"
         )
-
-
-def _is_the_same(active: Subscription, wanted: WantedSubscription) -> bool:
-    add_ons = tuple(sorted(wanted.add_ons, key=lambda add_on: add_on.add_on))
-    return (
-        active.plan == wanted.plan
-        and active.plan_version == wanted.plan_version
-        and active.add_ons == add_ons
-        and wanted.anchor_ms in (None, active.anchor_ms)
-    )
-
-
-def _end(connection: Connection, subscription_id: str, now_ms: int) -> None:
-    connection.execute(
-        update(subscription)
-        .where(subscription.c.id == subscription_id)
-        .values(status=SubscriptionStatus.CANCELED.value, ends_at_ms=now_ms)
-    )
-
-
-def insert_subscription(
-    connection: Connection,
-    wanted: WantedSubscription,
-    version: int,
-    since_ms: int,
-    now_ms: int,
-) -> None:
-    """Insert what is checked, as part of that version, on its plan since `since_ms`."""
-    subscription_id = f"sub-{version}"
-    values = {
-        "id": subscription_id,
-        "customer_id": wanted.customer,
-        "resource_id": wanted.resource,
-        "plan_id": wanted.plan,
-        "plan_version": wanted.plan_version,
-        "status": SubscriptionStatus.ACTIVE.value,
-        "anchor_ms": now_ms if wanted.anchor_ms is None else wanted.anchor_ms,
-        "starts_at_ms": now_ms,
-        "on_plan_since_ms": since_ms,
-        "created_at_ms": now_ms,
-    }
-    connection.execute(insert(subscription).values(values))
-    rows = [
-        {
-            "subscription_id": subscription_id,
-            "add_on_id": add_on.add_on,
-            "quantity": add_on.quantity,
-        }
-        for add_on in wanted.add_ons
-    ]
-    if rows:
-        connection.execute(insert(subscription_add_on), rows)

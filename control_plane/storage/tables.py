@@ -111,7 +111,7 @@ resource = Table(
     Column("id", _Id, primary_key=True),
 )
 
-# The subscription of a customer (resource_id "") or resource; ended ones stay.
+# Subscriptions of a customer (resource_id "") or resource, one after the other; ended ones stay.
 subscription = Table(
     "subscription",
     metadata,
@@ -121,20 +121,21 @@ subscription = Table(
     Column("plan_id", _Id, nullable=False, index=True),
     Column("plan_version", BigInteger),
     Column("status", String(16), nullable=False),
+    Column("status_until_ms", BigInteger),
     Column("anchor_ms", BigInteger, nullable=False),
     Column("starts_at_ms", BigInteger, nullable=False),
     Column("ends_at_ms", BigInteger),
     # Whatever add-ons changed since.
     Column("on_plan_since_ms", BigInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
-    # At most one that grants anything, whoever writes.
+    # At most one without an end, whoever writes.
     Index(
-        "uq_subscription_active",
+        "uq_subscription_open",
         "customer_id",
         "resource_id",
         unique=True,
-        sqlite_where=text("status = 'active'"),
-        postgresql_where=text("status = 'active'"),
+        sqlite_where=text("status <> 'canceled' AND ends_at_ms IS NULL"),
+        postgresql_where=text("status <> 'canceled' AND ends_at_ms IS NULL"),
     ),
     Index(
         "ix_subscription_plan_version",

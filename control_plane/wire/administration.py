@@ -9,6 +9,7 @@ from typing import Final
 from control_plane.catalog import ChangeKind
 from control_plane.metering.queries import UsageGroup, UsageQuery, UsageRow
 from control_plane.provisioning import (
+    ChangeTime,
     MigrationChoice,
     NewCustomer,
     Rollback,
@@ -36,6 +37,11 @@ CHANGE_KINDS: Final[Mapping[ChangeKind, admin_service_pb2.ChangeKind.ValueType]]
     ChangeKind.ADDED: admin_service_pb2.CHANGE_KIND_ADDED,
     ChangeKind.REMOVED: admin_service_pb2.CHANGE_KIND_REMOVED,
     ChangeKind.CHANGED: admin_service_pb2.CHANGE_KIND_CHANGED,
+}
+
+CHANGE_TIMES: Final[Mapping[ChangeTime, admin_service_pb2.ChangeTime.ValueType]] = {
+    ChangeTime.NOW: admin_service_pb2.CHANGE_TIME_NOW,
+    ChangeTime.PERIOD_END: admin_service_pb2.CHANGE_TIME_PERIOD_END,
 }
 
 USAGE_GROUPS: Final[Mapping[UsageGroup, admin_service_pb2.UsageGroup.ValueType]] = {
@@ -175,7 +181,13 @@ def wanted_subscription_from_proto(
         plan_version=request.plan_version if request.HasField("plan_version") else None,
         add_ons=tuple(subscribed_add_on_from_proto(add_on) for add_on in request.add_ons),
         anchor_ms=request.anchor_unix_ms if request.HasField("anchor_unix_ms") else None,
+        when=change_time_from_proto(request.when),
     )
+
+
+def change_time_from_proto(when: admin_service_pb2.ChangeTime.ValueType) -> ChangeTime:
+    """Return when to change; unspecified is now. Raises InvalidArgumentError."""
+    return enum_from_proto("when", CHANGE_TIMES, when) if when else ChangeTime.NOW
 
 
 def wanted_override_from_proto(request: admin_service_pb2.SetOverrideRequest) -> WantedOverride:

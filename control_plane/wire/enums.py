@@ -70,6 +70,8 @@ SUBSCRIPTION_STATUSES: Final[
 ] = {
     SubscriptionStatus.ACTIVE: types_pb2.SUBSCRIPTION_STATUS_ACTIVE,
     SubscriptionStatus.CANCELED: types_pb2.SUBSCRIPTION_STATUS_CANCELED,
+    SubscriptionStatus.PAUSED: types_pb2.SUBSCRIPTION_STATUS_PAUSED,
+    SubscriptionStatus.PAST_DUE: types_pb2.SUBSCRIPTION_STATUS_PAST_DUE,
 }
 
 

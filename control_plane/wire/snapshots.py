@@ -111,6 +111,7 @@ def subscription_to_proto(subscription: Subscription) -> sync_service_pb2.Subscr
         starts_at_unix_ms=subscription.starts_at_ms,
         ends_at_unix_ms=subscription.ends_at_ms,
         on_plan_since_unix_ms=subscription.on_plan_since_ms,
+        status_until_unix_ms=subscription.status_until_ms,
     )
 
 

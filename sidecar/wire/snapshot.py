@@ -72,6 +72,8 @@ _CUSTOMER_STATUSES: Final[Mapping[int, CustomerStatus]] = {
 _SUBSCRIPTION_STATUSES: Final[Mapping[int, SubscriptionStatus]] = {
     pb.SUBSCRIPTION_STATUS_ACTIVE: SubscriptionStatus.ACTIVE,
     pb.SUBSCRIPTION_STATUS_CANCELED: SubscriptionStatus.CANCELED,
+    pb.SUBSCRIPTION_STATUS_PAUSED: SubscriptionStatus.PAUSED,
+    pb.SUBSCRIPTION_STATUS_PAST_DUE: SubscriptionStatus.PAST_DUE,
 }
 
 
@@ -199,6 +201,9 @@ class SnapshotReader:
             ends_at_ms=message.ends_at_unix_ms if message.HasField("ends_at_unix_ms") else None,
             on_plan_since_ms=(
                 message.on_plan_since_unix_ms if message.HasField("on_plan_since_unix_ms") else None
+            ),
+            status_until_ms=(
+                message.status_until_unix_ms if message.HasField("status_until_unix_ms") else None
             ),
         )
 

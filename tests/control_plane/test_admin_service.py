@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from admin_server import AdminServer
-from provisioned import CATALOG, NOW_MS, Environment
+from provisioned import CATALOG, NOW_MS
 
 from control_plane.provisioning import current_revision
 from control_plane.storage.database import Database
@@ -23,27 +22,6 @@ if TYPE_CHECKING:
 
 MEGABYTE = "x" * 2**20
 UNKNOWN_ENUM: Any = 99
-
-
-@pytest.fixture
-async def server(environment: Environment) -> AsyncIterator[AdminServer]:
-    async with AdminServer(environment.database).serving() as server:
-        yield server
-
-
-@pytest.fixture
-async def admin(server: AdminServer) -> AsyncIterator[AdminServiceAsyncStub]:
-    async with server.stub() as stub:
-        yield stub
-
-
-@pytest.fixture
-async def acme(admin: AdminServiceAsyncStub) -> pb.Customer:
-    await admin.ApplyCatalog(pb.ApplyCatalogRequest(document=CATALOG, source_name="c.yaml"))
-    response = await admin.CreateCustomer(
-        pb.CreateCustomerRequest(id="acme", name="Acme", resources=["shop"], plan="pro")
-    )
-    return response.customer
 
 
 async def test_catalogs(server: AdminServer, admin: AdminServiceAsyncStub) -> None:
@@ -125,30 +103,6 @@ async def test_subscriptions(
     assert shop.status == types_pb2.SUBSCRIPTION_STATUS_CANCELED
     assert shop.ends_at_unix_ms == NOW_MS
     assert server.notices.customers == ["acme"] * 3
-
-
-async def test_plan_versions(
-    server: AdminServer, admin: AdminServiceAsyncStub, acme: pb.Customer
-) -> None:
-    raised = CATALOG.replace("limit: 1000", "limit: 2000")
-    request = pb.ApplyCatalogRequest(
-        document=raised, plan_migrations={"pro": types_pb2.MIGRATION_AT_PERIOD_END}
-    )
-    assert (await admin.ApplyCatalog(request)).customers_affected == 1
-    pinned = await admin.PinSubscription(pb.PinSubscriptionRequest(customer="acme", plan_version=1))
-    assert pinned.customer.subscriptions[0].plan_version == 1
-    followed = await admin.FollowSubscription(pb.FollowSubscriptionRequest(customer="acme"))
-    assert not followed.customer.subscriptions[0].HasField("plan_version")
-    rolled = await admin.RollbackCatalog(pb.RollbackCatalogRequest(catalog="api", version=1))
-    assert rolled.version == 3
-    page = await admin.ListCatalogVersions(
-        pb.ListCatalogVersionsRequest(catalog="api", page_size=2)
-    )
-    assert [version.restores for version in page.versions] == [1, 0]
-    [step] = page.versions[1].made
-    assert (step.plan, step.migration) == ("pro", types_pb2.MIGRATION_AT_PERIOD_END)
-    assert page.next_page_token == "1"
-    assert server.notices.catalogs == ["api"] * 3
 
 
 async def test_overrides(

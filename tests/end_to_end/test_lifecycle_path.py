@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.end_to_end.world import Admin, World, catalog, check, eventually
+from weighbridge.runtime.clock import wall_ms
 from weighbridge.v1 import admin_service_pb2 as admin_pb
 from weighbridge.v1 import types_pb2 as pb
 
@@ -50,3 +51,18 @@ def test_plan_versions_reach_the_sidecar_before_those_who_keep_them(world: World
         not sidecar.nacks
         for sidecar in call(admin, "ListSidecars", admin_pb.ListSidecarsRequest()).sidecars
     )
+
+
+def test_what_is_to_happen_happens_without_the_control_plane(world: World) -> None:
+    admin, api = world.admin(), world.api()
+    call(
+        admin,
+        "SetSubscriptionStatus",
+        admin_pb.SetSubscriptionStatusRequest(
+            customer="acme", status=pb.SUBSCRIPTION_STATUS_PAUSED, until_unix_ms=wall_ms() + 3_000
+        ),
+    )
+    refused = eventually(lambda: (d := check(api, "acme", "api.calls").decision).reason and d)
+    assert refused.reason == pb.REASON_NO_ACTIVE_SUBSCRIPTION
+    world.control_plane.kill()
+    eventually(lambda: check(api, "acme", "api.calls").decision.allowed)

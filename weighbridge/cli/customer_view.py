@@ -28,6 +28,7 @@ _SUBSCRIPTION_COLUMNS: Final = (
     "status",
     "add-ons",
     "anchor",
+    "starts",
     "ends",
 )
 _OVERRIDE_COLUMNS: Final = ("feature", "resource", "grants", "from", "until")
@@ -97,14 +98,19 @@ def customer_view(customer: Customer) -> Group:
 def _subscription_row(subscription: sync_service_pb2.Subscription) -> tuple[str, ...]:
     fixed = subscription.HasField("plan_version")
     ends = subscription.HasField("ends_at_unix_ms")
-    status = enum_label(types_pb2.SubscriptionStatus.DESCRIPTOR, subscription.status) or ""
+    status = (
+        enum_label(types_pb2.SubscriptionStatus.DESCRIPTOR, subscription.status) or ""
+    ).lower()
+    if subscription.HasField("status_until_unix_ms"):
+        status += f" until {format_instant(subscription.status_until_unix_ms)}"
     return (
         subscription.plan,
         str(subscription.plan_version) if fixed else "follows",
         subscription.resource,
-        status.lower(),
+        status,
         ", ".join(f"{added.quantity} x {added.add_on}" for added in subscription.add_ons),
         format_instant(subscription.anchor_unix_ms),
+        format_instant(subscription.starts_at_unix_ms),
         format_instant(subscription.ends_at_unix_ms) if ends else "",
     )
 

@@ -48,10 +48,12 @@ class CustomerStatus(Enum):
 
 
 class SubscriptionStatus(Enum):
-    """Whether a subscription grants anything."""
+    """Whether a subscription grants anything: see `Subscription.is_active`."""
 
     ACTIVE = "active"
     CANCELED = "canceled"
+    PAUSED = "paused"
+    PAST_DUE = "past_due"
 
 
 class Migration(Enum):
@@ -226,7 +228,8 @@ class Subscription:
     """A plan that a customer (resource "") or a resource is on, from start until before end.
 
     It keeps `plan_version`; without one it follows the plan. `on_plan_since_ms` says since when,
-    without regard to changes of add-ons: else since the start.
+    without regard to changes of add-ons: else since the start. `status_until_ms` ends a pause, or
+    the grace of one that is past due; without it neither ends by itself.
     """
 
     id: str
@@ -239,6 +242,7 @@ class Subscription:
     starts_at_ms: int
     ends_at_ms: int | None = None
     on_plan_since_ms: int | None = None
+    status_until_ms: int | None = None
 
     @property
     def since_ms(self) -> int:
@@ -248,10 +252,22 @@ class Subscription:
     def is_active(self, at_ms: int) -> bool:
         """Whether it grants anything at that instant."""
         return (
-            self.status is SubscriptionStatus.ACTIVE
-            and self.starts_at_ms <= at_ms
+            self.starts_at_ms <= at_ms
             and (self.ends_at_ms is None or at_ms < self.ends_at_ms)
+            and self._is_served(at_ms)
         )
+
+    def _is_served(self, at_ms: int) -> bool:
+        is_over = self.status_until_ms is not None and at_ms >= self.status_until_ms
+        match self.status:
+            case SubscriptionStatus.ACTIVE:
+                return True
+            case SubscriptionStatus.CANCELED:
+                return False
+            case SubscriptionStatus.PAUSED:
+                return is_over
+            case SubscriptionStatus.PAST_DUE:
+                return not is_over
 
 
 @dataclass(frozen=True, slots=True)

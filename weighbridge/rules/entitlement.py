@@ -127,7 +127,11 @@ def _next_change_ms(customer: Customer, resource: str, at_ms: int) -> int | None
     instants: list[int | None] = []
     for subscription in customer.subscriptions:
         if subscription.resource == resource:
-            instants += (subscription.starts_at_ms, subscription.ends_at_ms)
+            instants += (
+                subscription.starts_at_ms,
+                subscription.ends_at_ms,
+                subscription.status_until_ms,
+            )
     for override in customer.overrides:
         if override.resource == resource:
             instants += (override.starts_at_ms, override.expires_at_ms)

@@ -46,6 +46,28 @@ CHANGE_KIND_REMOVED: ChangeKind.ValueType  # 2
 CHANGE_KIND_CHANGED: ChangeKind.ValueType  # 3
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 
+class _ChangeTime:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeTimeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeTime.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_TIME_UNSPECIFIED: _ChangeTime.ValueType  # 0
+    """Now."""
+    CHANGE_TIME_NOW: _ChangeTime.ValueType  # 1
+    CHANGE_TIME_PERIOD_END: _ChangeTime.ValueType  # 2
+    """When the month since the last return of its anchor ends."""
+
+class ChangeTime(_ChangeTime, metaclass=_ChangeTimeEnumTypeWrapper):
+    """When a subscription changes."""
+
+CHANGE_TIME_UNSPECIFIED: ChangeTime.ValueType  # 0
+"""Now."""
+CHANGE_TIME_NOW: ChangeTime.ValueType  # 1
+CHANGE_TIME_PERIOD_END: ChangeTime.ValueType  # 2
+"""When the month since the last return of its anchor ends."""
+Global___ChangeTime: _TypeAlias = ChangeTime  # noqa: Y015
+
 class _UsageGroup:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -921,6 +943,7 @@ class SetSubscriptionRequest(_message.Message):
     ADD_ONS_FIELD_NUMBER: _builtins.int
     ANCHOR_UNIX_MS_FIELD_NUMBER: _builtins.int
     PLAN_VERSION_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     resource: _builtins.str
     plan: _builtins.str
@@ -928,6 +951,7 @@ class SetSubscriptionRequest(_message.Message):
     """Where anniversary windows count from. Unset: kept from the subscription there is, else now."""
     plan_version: _builtins.int
     """Keep this version of the plan. Unset: as before on the plan it is on, else follow it."""
+    when: Global___ChangeTime.ValueType
     @_builtins.property
     def add_ons(self) -> _containers.RepeatedCompositeFieldContainer[_sync_service_pb2.SubscribedAddOn]: ...
     def __init__(
@@ -939,10 +963,11 @@ class SetSubscriptionRequest(_message.Message):
         add_ons: _abc.Iterable[_sync_service_pb2.SubscribedAddOn] | None = ...,
         anchor_unix_ms: _builtins.int | None = ...,
         plan_version: _builtins.int | None = ...,
+        when: Global___ChangeTime.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms", "_plan_version", b"_plan_version", "anchor_unix_ms", b"anchor_unix_ms", "plan_version", b"plan_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms", "_plan_version", b"_plan_version", "add_ons", b"add_ons", "anchor_unix_ms", b"anchor_unix_ms", "customer", b"customer", "plan", b"plan", "plan_version", b"plan_version", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms", "_plan_version", b"_plan_version", "add_ons", b"add_ons", "anchor_unix_ms", b"anchor_unix_ms", "customer", b"customer", "plan", b"plan", "plan_version", b"plan_version", "resource", b"resource", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__anchor_unix_ms: _TypeAlias = _typing.Literal["anchor_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__anchor_unix_ms: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms"]  # noqa: Y015
@@ -1083,17 +1108,20 @@ class CancelSubscriptionRequest(_message.Message):
 
     CUSTOMER_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     resource: _builtins.str
+    when: Global___ChangeTime.ValueType
     def __init__(
         self,
         *,
         customer: _builtins.str = ...,
         resource: _builtins.str = ...,
+        when: Global___ChangeTime.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "resource", b"resource", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1120,6 +1148,64 @@ class CancelSubscriptionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelSubscriptionResponse: _TypeAlias = CancelSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class SetSubscriptionStatusRequest(_message.Message):
+    """The status a subscription is to have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    UNTIL_UNIX_MS_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    resource: _builtins.str
+    status: _types_pb2.SubscriptionStatus.ValueType
+    """ACTIVE, PAUSED or PAST_DUE."""
+    until_unix_ms: _builtins.int
+    """PAUSED: when it is active again; unset: when it is made so. PAST_DUE: when its grace ends;
+    required.
+    """
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        status: _types_pb2.SubscriptionStatus.ValueType = ...,
+        until_unix_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_until_unix_ms", b"_until_unix_ms", "until_unix_ms", b"until_unix_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_until_unix_ms", b"_until_unix_ms", "customer", b"customer", "resource", b"resource", "status", b"status", "until_unix_ms", b"until_unix_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__until_unix_ms: _TypeAlias = _typing.Literal["until_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__until_unix_ms: _TypeAlias = _typing.Literal["_until_unix_ms", b"_until_unix_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__until_unix_ms) -> _WhichOneofReturnType__until_unix_ms | None: ...
+
+Global___SetSubscriptionStatusRequest: _TypeAlias = SetSubscriptionStatusRequest  # noqa: Y015
+
+@_typing.final
+class SetSubscriptionStatusResponse(_message.Message):
+    """The customer as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def customer(self) -> Global___Customer: ...
+    def __init__(
+        self,
+        *,
+        customer: Global___Customer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetSubscriptionStatusResponse: _TypeAlias = SetSubscriptionStatusResponse  # noqa: Y015
 
 @_typing.final
 class SetOverrideRequest(_message.Message):

@@ -110,6 +110,11 @@ class AdminServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.CancelSubscriptionRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.CancelSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.SetSubscriptionStatus = channel.unary_unary(
+                '/weighbridge.v1.AdminService/SetSubscriptionStatus',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionStatusRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionStatusResponse.FromString,
+                _registered_method=True)
         self.SetOverride = channel.unary_unary(
                 '/weighbridge.v1.AdminService/SetOverride',
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.SetOverrideRequest.SerializeToString,
@@ -214,7 +219,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetSubscription(self, request, context):
-        """Puts a customer or resource on a plan, in place of the plan it is on.
+        """Puts a customer or resource on a plan, in place of the plan it is on, now or at the end of the
+        period. The plan it is on, as it is: takes back what was to happen at the end of the period.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -235,7 +241,14 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelSubscription(self, request, context):
-        """Ends a subscription now.
+        """Ends a subscription, now or at the end of the period.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetSubscriptionStatus(self, request, context):
+        """Pauses a subscription, marks it past due, or makes it active again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -346,6 +359,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CancelSubscription,
                     request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.CancelSubscriptionRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.CancelSubscriptionResponse.SerializeToString,
+            ),
+            'SetSubscriptionStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSubscriptionStatus,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionStatusRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionStatusResponse.SerializeToString,
             ),
             'SetOverride': grpc.unary_unary_rpc_method_handler(
                     servicer.SetOverride,
@@ -774,6 +792,33 @@ class AdminService:
             '/weighbridge.v1.AdminService/CancelSubscription',
             weighbridge_dot_v1_dot_admin__service__pb2.CancelSubscriptionRequest.SerializeToString,
             weighbridge_dot_v1_dot_admin__service__pb2.CancelSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSubscriptionStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/SetSubscriptionStatus',
+            weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionStatusRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,13 +61,17 @@ class AdminServiceStub:
     CreateResource: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateResourceRequest, _admin_service_pb2.CreateResourceResponse]
     """Adds a resource to a customer."""
     SetSubscription: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetSubscriptionRequest, _admin_service_pb2.SetSubscriptionResponse]
-    """Puts a customer or resource on a plan, in place of the plan it is on."""
+    """Puts a customer or resource on a plan, in place of the plan it is on, now or at the end of the
+    period. The plan it is on, as it is: takes back what was to happen at the end of the period.
+    """
     PinSubscription: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PinSubscriptionRequest, _admin_service_pb2.PinSubscriptionResponse]
     """Has a subscription keep a version of its plan."""
     FollowSubscription: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.FollowSubscriptionRequest, _admin_service_pb2.FollowSubscriptionResponse]
     """Moves a subscription to the current version of its plan, and has it follow from then on."""
     CancelSubscription: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CancelSubscriptionRequest, _admin_service_pb2.CancelSubscriptionResponse]
-    """Ends a subscription now."""
+    """Ends a subscription, now or at the end of the period."""
+    SetSubscriptionStatus: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetSubscriptionStatusRequest, _admin_service_pb2.SetSubscriptionStatusResponse]
+    """Pauses a subscription, marks it past due, or makes it active again."""
     SetOverride: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetOverrideRequest, _admin_service_pb2.SetOverrideResponse]
     """Sets the override of one feature, in place of the one there is."""
     RemoveOverride: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RemoveOverrideRequest, _admin_service_pb2.RemoveOverrideResponse]
@@ -105,13 +109,17 @@ class AdminServiceAsyncStub(AdminServiceStub):
     CreateResource: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateResourceRequest, _admin_service_pb2.CreateResourceResponse]  # type: ignore[assignment]
     """Adds a resource to a customer."""
     SetSubscription: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetSubscriptionRequest, _admin_service_pb2.SetSubscriptionResponse]  # type: ignore[assignment]
-    """Puts a customer or resource on a plan, in place of the plan it is on."""
+    """Puts a customer or resource on a plan, in place of the plan it is on, now or at the end of the
+    period. The plan it is on, as it is: takes back what was to happen at the end of the period.
+    """
     PinSubscription: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PinSubscriptionRequest, _admin_service_pb2.PinSubscriptionResponse]  # type: ignore[assignment]
     """Has a subscription keep a version of its plan."""
     FollowSubscription: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.FollowSubscriptionRequest, _admin_service_pb2.FollowSubscriptionResponse]  # type: ignore[assignment]
     """Moves a subscription to the current version of its plan, and has it follow from then on."""
     CancelSubscription: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CancelSubscriptionRequest, _admin_service_pb2.CancelSubscriptionResponse]  # type: ignore[assignment]
-    """Ends a subscription now."""
+    """Ends a subscription, now or at the end of the period."""
+    SetSubscriptionStatus: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetSubscriptionStatusRequest, _admin_service_pb2.SetSubscriptionStatusResponse]  # type: ignore[assignment]
+    """Pauses a subscription, marks it past due, or makes it active again."""
     SetOverride: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetOverrideRequest, _admin_service_pb2.SetOverrideResponse]  # type: ignore[assignment]
     """Sets the override of one feature, in place of the one there is."""
     RemoveOverride: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RemoveOverrideRequest, _admin_service_pb2.RemoveOverrideResponse]  # type: ignore[assignment]
@@ -218,7 +226,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.SetSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetSubscriptionResponse, _abc.Awaitable[_admin_service_pb2.SetSubscriptionResponse]]:
-        """Puts a customer or resource on a plan, in place of the plan it is on."""
+        """Puts a customer or resource on a plan, in place of the plan it is on, now or at the end of the
+        period. The plan it is on, as it is: takes back what was to happen at the end of the period.
+        """
 
     @_abc_1.abstractmethod
     def PinSubscription(
@@ -242,7 +252,15 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.CancelSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.CancelSubscriptionResponse, _abc.Awaitable[_admin_service_pb2.CancelSubscriptionResponse]]:
-        """Ends a subscription now."""
+        """Ends a subscription, now or at the end of the period."""
+
+    @_abc_1.abstractmethod
+    def SetSubscriptionStatus(
+        self,
+        request: _admin_service_pb2.SetSubscriptionStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.SetSubscriptionStatusResponse, _abc.Awaitable[_admin_service_pb2.SetSubscriptionStatusResponse]]:
+        """Pauses a subscription, marks it past due, or makes it active again."""
 
     @_abc_1.abstractmethod
     def SetOverride(

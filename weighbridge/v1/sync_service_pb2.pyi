@@ -732,6 +732,7 @@ class Subscription(_message.Message):
     STARTS_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
     ENDS_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
     ON_PLAN_SINCE_UNIX_MS_FIELD_NUMBER: _builtins.int
+    STATUS_UNTIL_UNIX_MS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     resource: _builtins.str
     """Empty: the customer itself."""
@@ -745,6 +746,8 @@ class Subscription(_message.Message):
     ends_at_unix_ms: _builtins.int
     on_plan_since_unix_ms: _builtins.int
     """Since when the plan is followed, whatever add-ons changed. Unset: since the start."""
+    status_until_unix_ms: _builtins.int
+    """The end of a pause, or of the grace of one that is past due. Unset: it does not end by itself."""
     @_builtins.property
     def add_ons(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscribedAddOn]: ...
     def __init__(
@@ -760,10 +763,11 @@ class Subscription(_message.Message):
         starts_at_unix_ms: _builtins.int = ...,
         ends_at_unix_ms: _builtins.int | None = ...,
         on_plan_since_unix_ms: _builtins.int | None = ...,
+        status_until_unix_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms", "_on_plan_since_unix_ms", b"_on_plan_since_unix_ms", "_plan_version", b"_plan_version", "ends_at_unix_ms", b"ends_at_unix_ms", "on_plan_since_unix_ms", b"on_plan_since_unix_ms", "plan_version", b"plan_version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms", "_on_plan_since_unix_ms", b"_on_plan_since_unix_ms", "_plan_version", b"_plan_version", "_status_until_unix_ms", b"_status_until_unix_ms", "ends_at_unix_ms", b"ends_at_unix_ms", "on_plan_since_unix_ms", b"on_plan_since_unix_ms", "plan_version", b"plan_version", "status_until_unix_ms", b"status_until_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms", "_on_plan_since_unix_ms", b"_on_plan_since_unix_ms", "_plan_version", b"_plan_version", "add_ons", b"add_ons", "anchor_unix_ms", b"anchor_unix_ms", "ends_at_unix_ms", b"ends_at_unix_ms", "id", b"id", "on_plan_since_unix_ms", b"on_plan_since_unix_ms", "plan", b"plan", "plan_version", b"plan_version", "resource", b"resource", "starts_at_unix_ms", b"starts_at_unix_ms", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms", "_on_plan_since_unix_ms", b"_on_plan_since_unix_ms", "_plan_version", b"_plan_version", "_status_until_unix_ms", b"_status_until_unix_ms", "add_ons", b"add_ons", "anchor_unix_ms", b"anchor_unix_ms", "ends_at_unix_ms", b"ends_at_unix_ms", "id", b"id", "on_plan_since_unix_ms", b"on_plan_since_unix_ms", "plan", b"plan", "plan_version", b"plan_version", "resource", b"resource", "starts_at_unix_ms", b"starts_at_unix_ms", "status", b"status", "status_until_unix_ms", b"status_until_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ends_at_unix_ms: _TypeAlias = _typing.Literal["ends_at_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__ends_at_unix_ms: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms"]  # noqa: Y015
@@ -771,12 +775,16 @@ class Subscription(_message.Message):
     _WhichOneofArgType__on_plan_since_unix_ms: _TypeAlias = _typing.Literal["_on_plan_since_unix_ms", b"_on_plan_since_unix_ms"]  # noqa: Y015
     _WhichOneofReturnType__plan_version: _TypeAlias = _typing.Literal["plan_version"]  # noqa: Y015
     _WhichOneofArgType__plan_version: _TypeAlias = _typing.Literal["_plan_version", b"_plan_version"]  # noqa: Y015
+    _WhichOneofReturnType__status_until_unix_ms: _TypeAlias = _typing.Literal["status_until_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__status_until_unix_ms: _TypeAlias = _typing.Literal["_status_until_unix_ms", b"_status_until_unix_ms"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ends_at_unix_ms) -> _WhichOneofReturnType__ends_at_unix_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__on_plan_since_unix_ms) -> _WhichOneofReturnType__on_plan_since_unix_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_version) -> _WhichOneofReturnType__plan_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status_until_unix_ms) -> _WhichOneofReturnType__status_until_unix_ms | None: ...
 
 Global___Subscription: _TypeAlias = Subscription  # noqa: Y015
 

@@ -265,6 +265,10 @@ class _SubscriptionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Su
     SUBSCRIPTION_STATUS_UNSPECIFIED: _SubscriptionStatus.ValueType  # 0
     SUBSCRIPTION_STATUS_ACTIVE: _SubscriptionStatus.ValueType  # 1
     SUBSCRIPTION_STATUS_CANCELED: _SubscriptionStatus.ValueType  # 2
+    SUBSCRIPTION_STATUS_PAUSED: _SubscriptionStatus.ValueType  # 3
+    """Grants nothing until the status ends, or somebody resumes it."""
+    SUBSCRIPTION_STATUS_PAST_DUE: _SubscriptionStatus.ValueType  # 4
+    """Grants all it did until the status ends, and nothing after that."""
 
 class SubscriptionStatus(_SubscriptionStatus, metaclass=_SubscriptionStatusEnumTypeWrapper):
     """Whether a subscription grants anything now."""
@@ -272,6 +276,10 @@ class SubscriptionStatus(_SubscriptionStatus, metaclass=_SubscriptionStatusEnumT
 SUBSCRIPTION_STATUS_UNSPECIFIED: SubscriptionStatus.ValueType  # 0
 SUBSCRIPTION_STATUS_ACTIVE: SubscriptionStatus.ValueType  # 1
 SUBSCRIPTION_STATUS_CANCELED: SubscriptionStatus.ValueType  # 2
+SUBSCRIPTION_STATUS_PAUSED: SubscriptionStatus.ValueType  # 3
+"""Grants nothing until the status ends, or somebody resumes it."""
+SUBSCRIPTION_STATUS_PAST_DUE: SubscriptionStatus.ValueType  # 4
+"""Grants all it did until the status ends, and nothing after that."""
 Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
 
 class _Migration:

@@ -151,6 +151,7 @@ def _create_subscriptions() -> None:
         _id("plan_id"),
         _integer("plan_version", nullable=True),
         sa.Column("status", sa.String(16), nullable=False),
+        _integer("status_until_ms", nullable=True),
         _integer("anchor_ms"),
         _integer("starts_at_ms"),
         _integer("ends_at_ms", nullable=True),
@@ -164,12 +165,12 @@ def _create_subscriptions() -> None:
     op.create_index("ix_subscription_customer_id", "subscription", ["customer_id"])
     op.create_index("ix_subscription_plan_id", "subscription", ["plan_id"])
     op.create_index(
-        "uq_subscription_active",
+        "uq_subscription_open",
         "subscription",
         ["customer_id", "resource_id"],
         unique=True,
-        sqlite_where=sa.text("status = 'active'"),
-        postgresql_where=sa.text("status = 'active'"),
+        sqlite_where=sa.text("status <> 'canceled' AND ends_at_ms IS NULL"),
+        postgresql_where=sa.text("status <> 'canceled' AND ends_at_ms IS NULL"),
     )
     op.create_index(
         "ix_subscription_plan_version",
