@@ -9,6 +9,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from control_plane.catalog.document import (
+    CANCEL,
     AddOnDocument,
     AddOnGrant,
     AddOnLimitDocument,
@@ -26,6 +27,7 @@ from control_plane.catalog.document import (
     OfferDocument,
     OutageDocument,
     SafeCapacityDocument,
+    TrialDocument,
     WindowDocument,
 )
 from control_plane.catalog.price_compiling import compile_prices, proration_of, resolve_prices
@@ -40,6 +42,7 @@ from weighbridge.rules.catalog import (
     OutageKind,
     OutagePolicy,
     PlanVersion,
+    Trial,
     UpgradeOffer,
 )
 from weighbridge.rules.window import Period, Window, WindowKind
@@ -71,6 +74,7 @@ def compile_catalog(
             offer=_offer(written.offer),
             prices=compile_prices(prices[id_][1]),
             proration=proration_of(document, id_),
+            trial=_trial(written.trial),
         )
         for id_, written in document.plans.items()
     }
@@ -141,6 +145,7 @@ def _limit(written: LimitDocument) -> Limit:
         kind=LimitKind(written.kind),
         limit=_number(written.limit),
         window=window_of(written.window),
+        per_seat=written.per_seat,
     )
 
 
@@ -254,6 +259,12 @@ def _outage(written: OutageDocument) -> OutagePolicy:
     if isinstance(written, SafeCapacityDocument):
         return OutagePolicy(OutageKind.SAFE_CAPACITY, written.safe_capacity)
     return OutagePolicy(OutageKind(written))
+
+
+def _trial(written: TrialDocument | None) -> Trial | None:
+    if written is None:
+        return None
+    return Trial(written.days, "" if written.at_end == CANCEL else written.at_end)
 
 
 def _offer(written: OfferDocument) -> UpgradeOffer:

@@ -27,10 +27,9 @@ from control_plane.provisioning.migrating import MigrationChoice
 from control_plane.provisioning.overrides import WantedOverride, remove_override, set_override
 from control_plane.provisioning.pausing import set_subscription_status
 from control_plane.provisioning.pinning import follow_plan, pin_subscription
+from control_plane.provisioning.planning import ChangeTime, WantedSubscription
 from control_plane.provisioning.revisions import current_revision, next_revision
 from control_plane.provisioning.subscriptions import (
-    ChangeTime,
-    WantedSubscription,
     cancel_subscription,
     set_subscription,
 )

@@ -110,7 +110,11 @@ def _granted_limits(
     plan = plan_at(catalog, subscription, now_ms).plan
     if plan is None:
         return ()
-    granted = PlanCompiler(catalog).entitlements(plan, subscription.add_ons).get(feature)
+    granted = (
+        PlanCompiler(catalog)
+        .entitlements(plan, subscription.add_ons, subscription.quantity)
+        .get(feature)
+    )
     return () if granted is None else granted.limits
 
 

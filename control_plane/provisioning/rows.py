@@ -94,4 +94,6 @@ def subscription_from_row(row: Row[Any], add_ons: tuple[SubscribedAddOn, ...]) -
         ends_at_ms=row.ends_at_ms,
         on_plan_since_ms=row.on_plan_since_ms,
         status_until_ms=row.status_until_ms,
+        is_trial=row.is_trial,
+        quantity=row.quantity,
     )

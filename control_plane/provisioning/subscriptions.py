@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -23,6 +22,13 @@ from control_plane.provisioning.checks import (
     require_instant,
 )
 from control_plane.provisioning.loading import CustomerRecord
+from control_plane.provisioning.planning import (
+    ChangeTime,
+    WantedSubscription,
+    is_alike,
+    is_the_same,
+    plan_ahead,
+)
 from control_plane.provisioning.timeline import (
     Timeline,
     close_ended,
@@ -32,13 +38,13 @@ from control_plane.provisioning.timeline import (
     load_timeline,
     require_current,
     set_row,
+    was_on_plan,
 )
 from control_plane.provisioning.versions import carry_version
 from weighbridge.rules.catalog import (
     Catalog,
-    SubscribedAddOn,
     Subscription,
-    SubscriptionStatus,
+    Trial,
 )
 from weighbridge.rules.errors import (
     FailedPreconditionError,
@@ -46,31 +52,7 @@ from weighbridge.rules.errors import (
     NotFoundError,
 )
 from weighbridge.rules.lifecycle import period_end_ms
-from weighbridge.rules.units import QUANTITY_MAX, require_id
-
-
-class ChangeTime(Enum):
-    """When a subscription changes."""
-
-    NOW = "now"
-    PERIOD_END = "period_end"
-
-
-@dataclass(frozen=True, slots=True)
-class WantedSubscription:
-    """A plan to be on.
-
-    No `plan_version`: as before on the plan it is on, else it follows the plan. No `anchor_ms`:
-    that of the subscription it replaces, else now.
-    """
-
-    customer: str
-    plan: str
-    resource: str = ""
-    plan_version: int | None = None
-    add_ons: tuple[SubscribedAddOn, ...] = ()
-    anchor_ms: int | None = None
-    when: ChangeTime = ChangeTime.NOW
+from weighbridge.rules.units import QUANTITY_MAX, TRIAL_DAYS_MAX, require_id
 
 
 def set_subscription(
@@ -87,15 +69,17 @@ def set_subscription(
     require_offered(catalog, wanted)
     timeline = load_timeline(connection, wanted.customer, wanted.resource, now_ms)
     current = timeline.current
-    if current is not None and _is_the_same(current, wanted):
+    if current is not None and is_the_same(current, wanted):
         _go_on(connection, wanted.customer, timeline, current, now_ms)
         return load_record(connection, wanted.customer)
     starts_at_ms = now_ms
     if wanted.when is ChangeTime.PERIOD_END:
         starts_at_ms = _period_end(current, wanted.customer, wanted.resource, now_ms)
-    new = _made(wanted, current, starts_at_ms)
-    if timeline.coming and all(_is_alike(each, new) for each in timeline.coming):
+    trial = _trial_of(connection, catalog, wanted)
+    planned = plan_ahead(wanted, timeline, trial, starts_at_ms)
+    if _is_to_come(timeline, planned):
         return load_record(connection, wanted.customer)
+    new = planned[0]
     if new.plan_version is not None:
         carry_version(connection, library, catalog, new.plan, new.plan_version)
     version = take_version(connection, wanted.customer, now_ms)
@@ -105,7 +89,7 @@ def set_subscription(
         set_row(connection, current, {"ends_at_ms": starts_at_ms})
     elif current is not None:
         end_subscription(connection, current, now_ms)
-    insert_row(connection, wanted.customer, replace(new, id=f"sub-{version}"), now_ms)
+    _insert(connection, wanted.customer, planned, version, now_ms)
     return load_record(connection, wanted.customer)
 
 
@@ -141,7 +125,9 @@ def _go_on(
     current: Subscription,
     now_ms: int,
 ) -> None:
-    """Have the subscription that stands go on, whatever was to come."""
+    """Have the subscription that stands go on, whatever was to come. A trial ends all the same."""
+    if current.is_trial:
+        return
     if timeline.coming or current.ends_at_ms is not None:
         take_version(connection, customer_id, now_ms)
         drop_coming(connection, timeline.coming)
@@ -156,61 +142,46 @@ def _period_end(
             f"{owner(customer_id, resource_id)} has no active subscription whose period could end; "
             "leave out when"
         )
+    if current.is_trial and current.ends_at_ms is not None:
+        return current.ends_at_ms
     return period_end_ms(current.anchor_ms, now_ms)
 
 
-def _made(
-    wanted: WantedSubscription, current: Subscription | None, starts_at_ms: int
-) -> Subscription:
-    """Return what is to be, without an id. It takes over what goes on from the current one."""
-    made = Subscription(
-        id="",
-        resource=wanted.resource,
-        plan=wanted.plan,
-        plan_version=wanted.plan_version,
-        add_ons=_sorted(wanted.add_ons),
-        status=SubscriptionStatus.ACTIVE,
-        anchor_ms=starts_at_ms if wanted.anchor_ms is None else wanted.anchor_ms,
-        starts_at_ms=starts_at_ms,
-    )
-    if current is None:
-        return made
-    if wanted.anchor_ms is None:
-        made = replace(made, anchor_ms=current.anchor_ms)
-    if wanted.when is ChangeTime.PERIOD_END:
-        made = replace(made, status=current.status, status_until_ms=current.status_until_ms)
-    if wanted.plan == current.plan and wanted.plan_version in (None, current.plan_version):
-        made = replace(made, plan_version=current.plan_version, on_plan_since_ms=current.since_ms)
-    return made
+def _is_to_come(timeline: Timeline, planned: tuple[Subscription, ...]) -> bool:
+    return len(timeline.coming) == len(planned) and all(map(is_alike, timeline.coming, planned))
 
 
-def _is_alike(coming: Subscription, new: Subscription) -> bool:
-    """Whether that is to come already."""
-    return replace(coming, id="", on_plan_since_ms=new.since_ms) == replace(
-        new, on_plan_since_ms=new.since_ms
-    )
+def _insert(
+    connection: Connection,
+    customer_id: str,
+    planned: tuple[Subscription, ...],
+    version: int,
+    now_ms: int,
+) -> None:
+    for index, each in enumerate(planned):
+        id_ = f"sub-{version}" if index == 0 else f"sub-{version}.{index}"
+        insert_row(connection, customer_id, replace(each, id=id_), now_ms)
 
 
-def _is_the_same(current: Subscription, wanted: WantedSubscription) -> bool:
-    return (
-        current.plan == wanted.plan
-        and wanted.plan_version in (None, current.plan_version)
-        and current.add_ons == _sorted(wanted.add_ons)
-        and wanted.anchor_ms in (None, current.anchor_ms)
-        and (current.status is SubscriptionStatus.ACTIVE or wanted.when is ChangeTime.PERIOD_END)
-    )
-
-
-def _sorted(add_ons: tuple[SubscribedAddOn, ...]) -> tuple[SubscribedAddOn, ...]:
-    return tuple(sorted(add_ons, key=lambda add_on: add_on.add_on))
+def _trial_of(connection: Connection, catalog: Catalog, wanted: WantedSubscription) -> Trial | None:
+    """Return the trial of a plan, for a customer or resource that never was on it."""
+    plan = catalog.plan(wanted.plan)
+    if plan is None or was_on_plan(connection, wanted.customer, wanted.resource, wanted.plan):
+        return None
+    return plan.trial
 
 
 def insert_first(
-    connection: Connection, wanted: WantedSubscription, version: int, now_ms: int
+    connection: Connection,
+    catalog: Catalog,
+    wanted: WantedSubscription,
+    version: int,
+    now_ms: int,
 ) -> None:
     """Insert the subscription of a customer who has none so far; what is wanted is checked."""
-    new = replace(_made(wanted, None, now_ms), id=f"sub-{version}")
-    insert_row(connection, wanted.customer, new, now_ms)
+    trial = _trial_of(connection, catalog, wanted)
+    planned = plan_ahead(wanted, Timeline(None, ()), trial, now_ms)
+    _insert(connection, wanted.customer, planned, version, now_ms)
 
 
 def require_offered(catalog: Catalog, wanted: WantedSubscription) -> None:
@@ -218,6 +189,7 @@ def require_offered(catalog: Catalog, wanted: WantedSubscription) -> None:
     require_id("plan", wanted.plan)
     if wanted.anchor_ms is not None:
         require_instant("anchor_unix_ms", wanted.anchor_ms)
+    _require_terms(catalog, wanted)
     require_few("add_ons", wanted.add_ons, ADD_ONS_MAX)
     for index, add_on in enumerate(wanted.add_ons):
         require_id(f"add_ons[{index}].add_on", add_on.add_on)
@@ -247,3 +219,19 @@ def _require_add_on(catalog: Catalog, add_on_id: str, plan: str) -> None:
             f"add-on {add_on_id!r} cannot be added to plan {plan!r}, only to "
             f"{named_few(add_on.plans)}"
         )
+
+
+def _require_terms(catalog: Catalog, wanted: WantedSubscription) -> None:
+    if wanted.quantity is not None and not 1 <= wanted.quantity <= QUANTITY_MAX:
+        raise InvalidArgumentError("quantity", f"{wanted.quantity} is not 1 to {QUANTITY_MAX}")
+    if wanted.trial_days is not None and not 0 <= wanted.trial_days <= TRIAL_DAYS_MAX:
+        raise InvalidArgumentError(
+            "trial_days", f"{wanted.trial_days} is not 0 to {TRIAL_DAYS_MAX}"
+        )
+    if wanted.trial_then:
+        require_id("trial_then", wanted.trial_then)
+        if catalog.plan(wanted.trial_then) is None:
+            raise NotFoundError(
+                f"plan {wanted.trial_then!r} is not in catalog {catalog.id!r}; "
+                f"it has {named_few(catalog.plans)}"
+            )

@@ -79,6 +79,16 @@ def set_row(connection: Connection, of: Subscription, values: dict[str, int | st
     connection.execute(update(subscription).where(subscription.c.id == of.id).values(**values))
 
 
+def was_on_plan(connection: Connection, customer_id: str, resource_id: str, plan: str) -> bool:
+    """Whether a customer ("" resource) or resource ever had a subscription to the plan."""
+    query = select(subscription.c.id).where(
+        subscription.c.customer_id == customer_id,
+        subscription.c.resource_id == resource_id,
+        subscription.c.plan_id == plan,
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def drop_coming(connection: Connection, coming: tuple[Subscription, ...]) -> None:
     """Remove subscriptions that never began."""
     ids = [each.id for each in coming]
@@ -101,6 +111,8 @@ def insert_row(connection: Connection, customer_id: str, new: Subscription, now_
         "starts_at_ms": new.starts_at_ms,
         "ends_at_ms": new.ends_at_ms,
         "on_plan_since_ms": new.since_ms,
+        "is_trial": new.is_trial,
+        "quantity": new.quantity,
         "created_at_ms": now_ms,
     }
     connection.execute(insert(subscription).values(values))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     ForeignKeyConstraint,
@@ -127,6 +128,8 @@ subscription = Table(
     Column("ends_at_ms", BigInteger),
     # Whatever add-ons changed since.
     Column("on_plan_since_ms", BigInteger, nullable=False),
+    Column("is_trial", Boolean, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     # At most one without an end, whoever writes.
     Index(

@@ -182,6 +182,9 @@ def wanted_subscription_from_proto(
         add_ons=tuple(subscribed_add_on_from_proto(add_on) for add_on in request.add_ons),
         anchor_ms=request.anchor_unix_ms if request.HasField("anchor_unix_ms") else None,
         when=change_time_from_proto(request.when),
+        trial_days=request.trial_days if request.HasField("trial_days") else None,
+        trial_then=request.trial_then if request.HasField("trial_then") else None,
+        quantity=request.quantity if request.HasField("quantity") else None,
     )
 
 

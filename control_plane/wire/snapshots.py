@@ -19,6 +19,7 @@ from weighbridge.rules.catalog import (
     PlanVersion,
     SubscribedAddOn,
     Subscription,
+    Trial,
     UpgradeOffer,
     VersionStep,
 )
@@ -41,6 +42,10 @@ def upgrade_offer_to_proto(offer: UpgradeOffer) -> types_pb2.UpgradeOffer:
     return types_pb2.UpgradeOffer(message=offer.message, url=offer.url)
 
 
+def trial_to_proto(trial: Trial | None) -> sync_service_pb2.Trial | None:
+    return None if trial is None else sync_service_pb2.Trial(days=trial.days, then=trial.then)
+
+
 def plan_version_to_proto(plan: PlanVersion) -> sync_service_pb2.PlanVersion:
     return sync_service_pb2.PlanVersion(
         plan=plan.plan,
@@ -49,6 +54,7 @@ def plan_version_to_proto(plan: PlanVersion) -> sync_service_pb2.PlanVersion:
         entitlements=[entitlement_to_proto(granted) for granted in plan.entitlements.values()],
         upgrades_to=plan.upgrades_to,
         offer=upgrade_offer_to_proto(plan.offer),
+        trial=trial_to_proto(plan.trial),
     )
 
 
@@ -112,6 +118,8 @@ def subscription_to_proto(subscription: Subscription) -> sync_service_pb2.Subscr
         ends_at_unix_ms=subscription.ends_at_ms,
         on_plan_since_unix_ms=subscription.on_plan_since_ms,
         status_until_unix_ms=subscription.status_until_ms,
+        is_trial=subscription.is_trial,
+        quantity=subscription.quantity,
     )
 
 

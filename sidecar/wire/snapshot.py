@@ -26,6 +26,7 @@ from weighbridge.rules.catalog import (
     SubscribedAddOn,
     Subscription,
     SubscriptionStatus,
+    Trial,
     UpgradeOffer,
     VersionStep,
 )
@@ -147,6 +148,9 @@ class SnapshotReader:
             entitlements=self._entitlements_from_proto(message.entitlements),
             upgrades_to=tuple(message.upgrades_to),
             offer=_offer_from_proto(message.offer),
+            trial=(
+                Trial(message.trial.days, message.trial.then) if message.HasField("trial") else None
+            ),
         )
 
     def _add_on_from_proto(self, message: sync_pb.AddOn) -> AddOn:
@@ -178,6 +182,7 @@ class SnapshotReader:
             kind=_known(LIMIT_KINDS, message.kind, "limits.kind"),
             limit=message.limit if message.HasField("limit") else None,
             window=self._window_from_proto(message.window),
+            per_seat=message.per_seat,
         )
 
     def _window_from_proto(self, message: pb.Window) -> Window:
@@ -205,6 +210,8 @@ class SnapshotReader:
             status_until_ms=(
                 message.status_until_unix_ms if message.HasField("status_until_unix_ms") else None
             ),
+            is_trial=message.is_trial,
+            quantity=max(message.quantity, 1),
         )
 
     def _override_from_proto(self, message: sync_pb.Override) -> Override:

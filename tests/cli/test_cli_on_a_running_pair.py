@@ -145,6 +145,30 @@ def test_migration_history_rollback_pin_and_follow(cli: CommandLine, tmp_path: P
     assert kept[0]["plan_version"] == 1
 
 
+def test_the_life_of_a_subscription(cli: CommandLine) -> None:
+    cli.make_customer("living", "pro")
+    later = cli("subscription", "set", "living", "free", "--when", "period_end", "--json")
+    now, then = later.json["customer"]["subscriptions"]
+    assert now["ends_at_unix_ms"] == then["starts_at_unix_ms"]
+    assert "free" in cli("customer", "get", "living").out
+    kept = cli("subscription", "set", "living", "pro", "--quantity", "4", "--json")
+    (subscription,) = kept.json["customer"]["subscriptions"]
+    assert (subscription["quantity"], subscription["ends_at_unix_ms"]) == (4, None)
+
+    paused = cli("subscription", "pause", "living", "--until", "+1d")
+    assert "paused until" in paused.out
+    cli.wait_until_refused("living", "api.calls", "NO_ACTIVE_SUBSCRIPTION")
+    assert cli("subscription", "past-due", "living", "--until", "+7d").exit_code == ExitCode.OK
+    cli.wait_until_allowed("living", "api.calls", 1)
+    assert cli("subscription", "resume", "living").exit_code == ExitCode.OK
+    trial = cli(
+        "subscription", "set", "living", "free", "--trial-days", "3", "--trial-at-end", "cancel"
+    )
+    assert "active trial" in trial.out
+    gone = cli("subscription", "cancel", "living", "--when", "period_end", "--json")
+    assert gone.json["customer"]["subscriptions"][0]["is_trial"] is True
+
+
 def test_plan_change_reaches_the_sidecar(cli: CommandLine) -> None:
     cli.make_customer("climber")
     changed = cli("subscription", "set", "climber", "pro", "--add-on", "seat=3", "--json")

@@ -66,3 +66,15 @@ def test_what_is_to_happen_happens_without_the_control_plane(world: World) -> No
     assert refused.reason == pb.REASON_NO_ACTIVE_SUBSCRIPTION
     world.control_plane.kill()
     eventually(lambda: check(api, "acme", "api.calls").decision.allowed)
+
+
+def test_a_trial_by_hand_and_seats(world: World) -> None:
+    admin = world.admin()
+    document = catalog().replace("limit: 100000,", "limit: 100, per_seat: true,")
+    admin.apply(document)
+    request = admin_pb.SetSubscriptionRequest(
+        customer="acme", plan="pro", trial_days=3, trial_then="free", quantity=4
+    )
+    response = call(admin, "SetSubscription", request)
+    assert [s.is_trial for s in response.customer.subscriptions] == [True, False]
+    eventually(lambda: limit_of(world, "acme") == 400)

@@ -145,5 +145,6 @@ def _grant_rows(
 def _plan_table(plan: PlanVersion, counted: set[str]) -> Group:
     upgrades = f", upgrades to {', '.join(plan.upgrades_to)}" if plan.upgrades_to else ""
     rows = _grant_rows(plan.entitlements, counted)
-    title = f"Plan {plan.plan} (version {plan.version}{upgrades})"
+    trial = f", trial of {plan.trial.days} days" if plan.HasField("trial") else ""
+    title = f"Plan {plan.plan} (version {plan.version}{upgrades}{trial})"
     return titled(title, listing(("feature", "grants"), rows))

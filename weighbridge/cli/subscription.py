@@ -39,6 +39,20 @@ WhenOption = Annotated[
     typer.Option("--when", help="Now, or when the month since its anchor last returned ends"),
 ]
 
+QuantityOption = Annotated[
+    int | None, typer.Option("--quantity", metavar="N", help="Seats; else as many as there are")
+]
+TrialDaysOption = Annotated[
+    int | None,
+    typer.Option("--trial-days", metavar="N", help="Try it so long, 0: not; else as the plan says"),
+]
+TrialAtEndOption = Annotated[
+    str,
+    typer.Option(
+        "--trial-at-end", metavar="cancel|PLAN", help="What follows; else as the plan says"
+    ),
+]
+
 app = typer.Typer(add_completion=False, help="Put customers and their resources on plans.")
 
 
@@ -66,6 +80,9 @@ def set_subscription(
         ),
     ] = None,
     when: WhenOption = When.NOW,
+    quantity: QuantityOption = None,
+    trial_days: TrialDaysOption = None,
+    trial_at_end: TrialAtEndOption = "",
     resource: options.ResourceOption = "",
     control_plane: options.ControlPlaneOption = options.DEFAULT_CONTROL_PLANE,
     token_file: options.TokenFileOption = options.DEFAULT_TOKEN_FILE,
@@ -82,6 +99,9 @@ def set_subscription(
         plan=plan,
         plan_version=version,
         when=_WHEN[when],
+        quantity=quantity,
+        trial_days=trial_days,
+        trial_then=("" if trial_at_end == "cancel" else trial_at_end) if trial_at_end else None,
         add_ons=[_add_on(text) for text in add_on or ()],
         anchor_unix_ms=parse_instant(anchor) if anchor else None,
     )

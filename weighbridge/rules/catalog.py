@@ -102,12 +102,13 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `limit` units in each window; None is unlimited."""
+    """At most `limit` units in each window; None is unlimited. `per_seat`: of each seat."""
 
     id: str
     kind: LimitKind
     limit: int | None
     window: Window
+    per_seat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,13 @@ class UpgradeOffer:
     url: str = ""
 
 
+class Trial(NamedTuple):
+    """How long a plan can be tried, and the plan that follows; "": none."""
+
+    days: int
+    then: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanVersion:
     """A plan as one catalog version had it, inheritance resolved.
@@ -148,6 +156,7 @@ class PlanVersion:
     offer: UpgradeOffer = UpgradeOffer()
     prices: tuple[Price, ...] = ()
     proration: Proration = Proration.TIME
+    trial: Trial | None = None
 
 
 class VersionStep(NamedTuple):
@@ -229,7 +238,7 @@ class Subscription:
 
     It keeps `plan_version`; without one it follows the plan. `on_plan_since_ms` says since when,
     without regard to changes of add-ons: else since the start. `status_until_ms` ends a pause, or
-    the grace of one that is past due; without it neither ends by itself.
+    the grace of one that is past due; without it neither ends by itself. `quantity` counts seats.
     """
 
     id: str
@@ -243,6 +252,8 @@ class Subscription:
     ends_at_ms: int | None = None
     on_plan_since_ms: int | None = None
     status_until_ms: int | None = None
+    is_trial: bool = False
+    quantity: int = 1
 
     @property
     def since_ms(self) -> int:

@@ -944,6 +944,9 @@ class SetSubscriptionRequest(_message.Message):
     ANCHOR_UNIX_MS_FIELD_NUMBER: _builtins.int
     PLAN_VERSION_FIELD_NUMBER: _builtins.int
     WHEN_FIELD_NUMBER: _builtins.int
+    TRIAL_DAYS_FIELD_NUMBER: _builtins.int
+    TRIAL_THEN_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     resource: _builtins.str
     plan: _builtins.str
@@ -952,6 +955,14 @@ class SetSubscriptionRequest(_message.Message):
     plan_version: _builtins.int
     """Keep this version of the plan. Unset: as before on the plan it is on, else follow it."""
     when: Global___ChangeTime.ValueType
+    trial_days: _builtins.int
+    """Try it for so many days. 0: no trial, or none any more. Unset: as the plan says, for who comes
+    to it for the first time.
+    """
+    trial_then: _builtins.str
+    """The plan that follows the trial; empty: none. Unset: as the plan says, else none."""
+    quantity: _builtins.int
+    """Seats. Unset: as many as there are, else 1."""
     @_builtins.property
     def add_ons(self) -> _containers.RepeatedCompositeFieldContainer[_sync_service_pb2.SubscribedAddOn]: ...
     def __init__(
@@ -964,19 +975,34 @@ class SetSubscriptionRequest(_message.Message):
         anchor_unix_ms: _builtins.int | None = ...,
         plan_version: _builtins.int | None = ...,
         when: Global___ChangeTime.ValueType = ...,
+        trial_days: _builtins.int | None = ...,
+        trial_then: _builtins.str | None = ...,
+        quantity: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms", "_plan_version", b"_plan_version", "anchor_unix_ms", b"anchor_unix_ms", "plan_version", b"plan_version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms", "_plan_version", b"_plan_version", "_quantity", b"_quantity", "_trial_days", b"_trial_days", "_trial_then", b"_trial_then", "anchor_unix_ms", b"anchor_unix_ms", "plan_version", b"plan_version", "quantity", b"quantity", "trial_days", b"trial_days", "trial_then", b"trial_then"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms", "_plan_version", b"_plan_version", "add_ons", b"add_ons", "anchor_unix_ms", b"anchor_unix_ms", "customer", b"customer", "plan", b"plan", "plan_version", b"plan_version", "resource", b"resource", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms", "_plan_version", b"_plan_version", "_quantity", b"_quantity", "_trial_days", b"_trial_days", "_trial_then", b"_trial_then", "add_ons", b"add_ons", "anchor_unix_ms", b"anchor_unix_ms", "customer", b"customer", "plan", b"plan", "plan_version", b"plan_version", "quantity", b"quantity", "resource", b"resource", "trial_days", b"trial_days", "trial_then", b"trial_then", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__anchor_unix_ms: _TypeAlias = _typing.Literal["anchor_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__anchor_unix_ms: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms"]  # noqa: Y015
     _WhichOneofReturnType__plan_version: _TypeAlias = _typing.Literal["plan_version"]  # noqa: Y015
     _WhichOneofArgType__plan_version: _TypeAlias = _typing.Literal["_plan_version", b"_plan_version"]  # noqa: Y015
+    _WhichOneofReturnType__quantity: _TypeAlias = _typing.Literal["quantity"]  # noqa: Y015
+    _WhichOneofArgType__quantity: _TypeAlias = _typing.Literal["_quantity", b"_quantity"]  # noqa: Y015
+    _WhichOneofReturnType__trial_days: _TypeAlias = _typing.Literal["trial_days"]  # noqa: Y015
+    _WhichOneofArgType__trial_days: _TypeAlias = _typing.Literal["_trial_days", b"_trial_days"]  # noqa: Y015
+    _WhichOneofReturnType__trial_then: _TypeAlias = _typing.Literal["trial_then"]  # noqa: Y015
+    _WhichOneofArgType__trial_then: _TypeAlias = _typing.Literal["_trial_then", b"_trial_then"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__anchor_unix_ms) -> _WhichOneofReturnType__anchor_unix_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_version) -> _WhichOneofReturnType__plan_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quantity) -> _WhichOneofReturnType__quantity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trial_days) -> _WhichOneofReturnType__trial_days | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trial_then) -> _WhichOneofReturnType__trial_then | None: ...
 
 Global___SetSubscriptionRequest: _TypeAlias = SetSubscriptionRequest  # noqa: Y015
 

@@ -534,6 +534,31 @@ class Feature(_message.Message):
 Global___Feature: _TypeAlias = Feature  # noqa: Y015
 
 @_typing.final
+class Trial(_message.Message):
+    """How long a plan can be tried."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    THEN_FIELD_NUMBER: _builtins.int
+    days: _builtins.int
+    then: _builtins.str
+    """The plan that follows. Empty: none."""
+    def __init__(
+        self,
+        *,
+        days: _builtins.int = ...,
+        then: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "then", b"then"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trial: _TypeAlias = Trial  # noqa: Y015
+
+@_typing.final
 class PlanVersion(_message.Message):
     """A plan as one catalog version had it, inheritance resolved."""
 
@@ -545,6 +570,7 @@ class PlanVersion(_message.Message):
     ENTITLEMENTS_FIELD_NUMBER: _builtins.int
     UPGRADES_TO_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
     plan: _builtins.str
     version: _builtins.int
     name: _builtins.str
@@ -556,6 +582,10 @@ class PlanVersion(_message.Message):
 
     @_builtins.property
     def offer(self) -> _types_pb2.UpgradeOffer: ...
+    @_builtins.property
+    def trial(self) -> Global___Trial:
+        """Unset: none."""
+
     def __init__(
         self,
         *,
@@ -565,10 +595,11 @@ class PlanVersion(_message.Message):
         entitlements: _abc.Iterable[_types_pb2.Entitlement] | None = ...,
         upgrades_to: _abc.Iterable[_builtins.str] | None = ...,
         offer: _types_pb2.UpgradeOffer | None = ...,
+        trial: Global___Trial | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer", "trial", b"trial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlements", b"entitlements", "name", b"name", "offer", b"offer", "plan", b"plan", "upgrades_to", b"upgrades_to", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlements", b"entitlements", "name", b"name", "offer", b"offer", "plan", b"plan", "trial", b"trial", "upgrades_to", b"upgrades_to", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -733,6 +764,8 @@ class Subscription(_message.Message):
     ENDS_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
     ON_PLAN_SINCE_UNIX_MS_FIELD_NUMBER: _builtins.int
     STATUS_UNTIL_UNIX_MS_FIELD_NUMBER: _builtins.int
+    IS_TRIAL_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     resource: _builtins.str
     """Empty: the customer itself."""
@@ -748,6 +781,9 @@ class Subscription(_message.Message):
     """Since when the plan is followed, whatever add-ons changed. Unset: since the start."""
     status_until_unix_ms: _builtins.int
     """The end of a pause, or of the grace of one that is past due. Unset: it does not end by itself."""
+    is_trial: _builtins.bool
+    quantity: _builtins.int
+    """Seats. 0 means 1."""
     @_builtins.property
     def add_ons(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscribedAddOn]: ...
     def __init__(
@@ -764,10 +800,12 @@ class Subscription(_message.Message):
         ends_at_unix_ms: _builtins.int | None = ...,
         on_plan_since_unix_ms: _builtins.int | None = ...,
         status_until_unix_ms: _builtins.int | None = ...,
+        is_trial: _builtins.bool = ...,
+        quantity: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms", "_on_plan_since_unix_ms", b"_on_plan_since_unix_ms", "_plan_version", b"_plan_version", "_status_until_unix_ms", b"_status_until_unix_ms", "ends_at_unix_ms", b"ends_at_unix_ms", "on_plan_since_unix_ms", b"on_plan_since_unix_ms", "plan_version", b"plan_version", "status_until_unix_ms", b"status_until_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms", "_on_plan_since_unix_ms", b"_on_plan_since_unix_ms", "_plan_version", b"_plan_version", "_status_until_unix_ms", b"_status_until_unix_ms", "add_ons", b"add_ons", "anchor_unix_ms", b"anchor_unix_ms", "ends_at_unix_ms", b"ends_at_unix_ms", "id", b"id", "on_plan_since_unix_ms", b"on_plan_since_unix_ms", "plan", b"plan", "plan_version", b"plan_version", "resource", b"resource", "starts_at_unix_ms", b"starts_at_unix_ms", "status", b"status", "status_until_unix_ms", b"status_until_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms", "_on_plan_since_unix_ms", b"_on_plan_since_unix_ms", "_plan_version", b"_plan_version", "_status_until_unix_ms", b"_status_until_unix_ms", "add_ons", b"add_ons", "anchor_unix_ms", b"anchor_unix_ms", "ends_at_unix_ms", b"ends_at_unix_ms", "id", b"id", "is_trial", b"is_trial", "on_plan_since_unix_ms", b"on_plan_since_unix_ms", "plan", b"plan", "plan_version", b"plan_version", "quantity", b"quantity", "resource", b"resource", "starts_at_unix_ms", b"starts_at_unix_ms", "status", b"status", "status_until_unix_ms", b"status_until_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ends_at_unix_ms: _TypeAlias = _typing.Literal["ends_at_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__ends_at_unix_ms: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms"]  # noqa: Y015

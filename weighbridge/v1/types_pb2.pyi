@@ -369,11 +369,14 @@ class Limit(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
+    PER_SEAT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique within the entitlement."""
     kind: Global___LimitKind.ValueType
     limit: _builtins.int
     """Unset: unlimited."""
+    per_seat: _builtins.bool
+    """Of a plan: for each seat of the subscription. Everywhere else the seats are counted in."""
     @_builtins.property
     def window(self) -> Global___Window: ...
     def __init__(
@@ -383,10 +386,11 @@ class Limit(_message.Message):
         kind: Global___LimitKind.ValueType = ...,
         limit: _builtins.int | None = ...,
         window: Global___Window | None = ...,
+        per_seat: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "id", b"id", "kind", b"kind", "limit", b"limit", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "id", b"id", "kind", b"kind", "limit", b"limit", "per_seat", b"per_seat", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015

@@ -156,6 +156,8 @@ def _create_subscriptions() -> None:
         _integer("starts_at_ms"),
         _integer("ends_at_ms", nullable=True),
         _integer("on_plan_since_ms"),
+        sa.Column("is_trial", sa.Boolean(), nullable=False),
+        _integer("quantity"),
         _integer("created_at_ms"),
         sa.ForeignKeyConstraint(
             ["customer_id"], ["customer.id"], name="fk_subscription_customer_id"
