@@ -43,6 +43,7 @@ TICK_S: Final = 0.05
 USAGE_INTERVAL_S: Final = 0.02
 TRANSPORT: Final = "reference"
 DRAIN_POLL_S: Final = 0.02
+TOTALS_DELAY_MS_MAX: Final = 60_000
 PRUNE_INTERVAL_MS: Final = 60_000
 RECOVER_INTERVAL_MS: Final = 1_000
 
@@ -97,6 +98,7 @@ class Sidecar:
         self.gate.on_refresh_wanted = self._session.want
         self._applier.on_loaded = self._waiting.loaded
         self._waiting.on_load_wanted = self._session.want
+        self._session.waited_for = self._waiting.customers
         self._seam.on_recorded = self._session.usage_written
         self._session.on_set_aside = lambda aside: self._log.error(
             "usage set aside by the control plane",
@@ -191,7 +193,10 @@ class Sidecar:
         self._clock.assume(boot_ms, wall_ms, self._keeper.skew_ms())
         now_ms = self._clock.now_ms(boot_ms)
         keys_since_ms = now_ms - self._settings.idempotency_keep_s * 1000
-        records = replay_journal(self._journal, self.gate, keys_since_ms)
+        confirmed_ms = self._keeper.confirmed_at_ms()
+        # Totals on disk include what was settled well before they were last confirmed.
+        usage_since_ms = 0 if confirmed_ms is None else confirmed_ms - TOTALS_DELAY_MS_MAX
+        records = replay_journal(self._journal, self.gate, keys_since_ms, usage_since_ms)
         restored = self._keeper.restore()
         if restored.confirmed_at_ms is not None:
             self.gate.link.confirmed(boot_ms - max(now_ms - restored.confirmed_at_ms, 0))
@@ -249,10 +254,11 @@ class Sidecar:
             await self._server.set_serving(is_serving=not self._problems())
             evicted = self.gate.cache.evict(self._is_pinned)
             if evicted:
-                for customer in evicted:
-                    self.gate.book.forget(customer)
                 self._session.release(evicted)
                 await self._keeper.forget(evicted)
+                for customer in evicted:
+                    if self.gate.cache.find(customer) is None:
+                        self.gate.book.forget(customer)
 
     def _look_after_journal(self, now_ms: int) -> None:
         if now_ms - self._pruned_at_ms >= PRUNE_INTERVAL_MS:

@@ -16,15 +16,17 @@ _SLICE_RECORDS: Final = 500
 _SLICE_BYTES: Final = 4 << 20
 
 
-def replay_journal(journal: Journal, gate: Gate, keys_since_ms: int) -> int:
-    """Take in unsettled records and those written since `keys_since_ms`; return how many.
+def replay_journal(journal: Journal, gate: Gate, keys_since_ms: int, usage_since_ms: int) -> int:
+    """Take in keys and own usage of the records kept; return how many records that were.
 
-    To be called before snapshots are restored: their totals then take out what they include.
-    Settled records that are older are in the totals on disk, which are saved within a second.
+    Keys go back to `keys_since_ms`. Usage is taken from unsettled records and from those written
+    since `usage_since_ms`: the totals on disk include the others. To be called before snapshots
+    are restored: their totals then take out what they include.
     """
     count = 0
     for stored in _kept(journal, keys_since_ms):
-        _replay(stored, gate)
+        has_usage = not stored.is_settled or stored.written_at_ms >= usage_since_ms
+        _replay(stored, gate, has_usage=has_usage)
         count += 1
     return count
 
@@ -42,13 +44,14 @@ def _kept(journal: Journal, since_ms: int) -> Iterator[StoredRecord]:
         after = Position(records[-1].epoch_index, records[-1].number)
 
 
-def _replay(stored: StoredRecord, gate: Gate) -> None:
+def _replay(stored: StoredRecord, gate: Gate, *, has_usage: bool) -> None:
     position = Position(stored.epoch_index, stored.number)
     keyed = 0
     for entry in decode_record(stored.payload).record.entries:
-        units = Units(entry.occurred_at_unix_ms, entry.amount)
-        key = (entry.resource, entry.feature)
-        gate.book.record(entry.customer, key, position, units)
+        if has_usage:
+            units = Units(entry.occurred_at_unix_ms, entry.amount)
+            key = (entry.resource, entry.feature)
+            gate.book.record(entry.customer, key, position, units)
         if entry.idempotency_key:
             answer = KeyedAnswer(entry.payload_digest, position, keyed)
             gate.keys.add(entry.customer, entry.idempotency_key, answer, stored.written_at_ms)

@@ -143,10 +143,10 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             for delivery in await deliverer.next():
                 sent += 1
                 self.on_delivered(type(delivery).__name__)
-                yield delivery_to_proto(delivery)
+                yield self._stamped(delivery_to_proto(delivery))
             if loop.time() >= beat_at_s:
                 beat_at_s = loop.time() + interval_s
-                yield delivery_to_proto(deliverer.beat())
+                yield self._stamped(delivery_to_proto(deliverer.beat()))
             if not sent and session.is_initial_complete and not session.outbox:
                 await session.wait(max(beat_at_s - loop.time(), 0))
             elif not sent and session.totals_since is not None:
@@ -162,6 +162,11 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             receiving.result()
             return True
         return False
+
+    def _stamped(self, message: pb.SyncResponse) -> pb.SyncResponse:
+        """Say when it was sent, so that what began before is in force when it arrives."""
+        message.control_plane_now_unix_ms = self._now_ms()
+        return message
 
     async def _receive(self, requests: Requests, session: SidecarSession) -> None:
         silence_s_max = self._heartbeat_interval_ms * SILENT_INTERVALS_MAX / 1000
@@ -219,8 +224,12 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
         for record in records:
             before = highest.get(record.epoch_key, record.mark)
             highest[record.epoch_key] = max(before, record.mark)
+        # Records that were settled before, or count in no window, moved no total now.
+        usage_revision = settlement.usage_revision or self._publisher.usage_revision
         session.put_urgent(
-            UsageSettled(mark._replace(number=min(mark.number, settlement.marks[key])))
+            UsageSettled(
+                mark._replace(number=min(mark.number, settlement.marks[key])), usage_revision
+            )
             for key, mark in highest.items()
         )
         for key, mark in highest.items():

@@ -18,9 +18,10 @@ from weighbridge.rules.errors import ResourceExhaustedError
 
 
 class UsageSettled(NamedTuple):
-    """Records are settled up to the mark."""
+    """Records are settled up to the mark; totals include them as of the usage revision."""
 
     mark: RecordMark
+    usage_revision: int
 
 
 class UsageSetAside(NamedTuple):
@@ -77,7 +78,7 @@ class Outbox:
         Raises ResourceExhaustedError for one more report where the sidecar reads none of them.
         """
         match message:
-            case UsageSettled(mark):
+            case UsageSettled(mark, _):
                 self._settled[EpochKey(mark.sidecar_id, mark.epoch)] = message
             case Revoked(customer):
                 self._customers.pop(customer, None)

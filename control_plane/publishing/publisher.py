@@ -90,6 +90,11 @@ class Publisher:
                 self._follow(self._totals_changed, TOTALS_INTERVAL_S, self._publish_totals)
             )
 
+    @property
+    def usage_revision(self) -> int:
+        """Up to which usage revision totals were put into every outbox."""
+        return self._usage_revision
+
     def usage_settled(self) -> None:
         """Note that totals changed."""
         self._totals_changed.set()

@@ -144,7 +144,9 @@ def _whole_to_proto(delivery: WholeCustomer) -> pb.CustomerSnapshot:
 
 
 def _settled_to_proto(delivery: UsageSettled) -> pb.SyncResponse:
-    return pb.SyncResponse(usage_ack=pb.UsageAck(mark=record_mark_to_proto(delivery.mark)))
+    mark = record_mark_to_proto(delivery.mark)
+    ack = pb.UsageAck(mark=mark, usage_revision=delivery.usage_revision)
+    return pb.SyncResponse(usage_ack=ack)
 
 
 def _set_aside_to_proto(delivery: UsageSetAside) -> pb.SyncResponse:

@@ -74,11 +74,15 @@ class UsageBook:
         """Stop counting a feature that has no limits any more; keep its own usage for later."""
         usage = self._customers.get(customer, {}).pop(key, None)
         if usage is not None:
+            if usage.pushed:
+                self._unread.setdefault(customer, {})[key] = usage.pushed
             for own in usage.own_usage:
                 self._keep(Uncounted(own.position, customer, key, Units(own.at_ms, own.amount)))
 
     def record(self, customer: str, key: FeatureKey, position: Position, units: Units) -> None:
         """Add own usage, counted where something counts and kept for later where nothing does."""
+        if not units.amount:
+            return
         usage = self.find(customer, key)
         if usage is not None:
             usage.record(position, units.at_ms, units.amount)
@@ -87,8 +91,10 @@ class UsageBook:
 
     def take_back(self, customer: str, key: FeatureKey, units: Units) -> None:
         """Undo the newest `record`; to be called in reverse order."""
+        if not units.amount:
+            return
         usage = self.find(customer, key)
-        if usage is not None and usage.has_own:
+        if usage is not None:
             usage.take_back(units.at_ms, units.amount)
         else:
             item = self._uncounted_of[customer, key].pop()
@@ -135,6 +141,10 @@ class UsageBook:
         if customer in self._uncounted_customers:
             return True
         return any(usage.has_own for usage in self._customers.get(customer, {}).values())
+
+    def features(self, customer: str) -> set[FeatureKey]:
+        """Return the features of a customer of which totals are known."""
+        return {*self._customers.get(customer, ()), *self._unread.get(customer, ())}
 
     def forget(self, customer: str) -> None:
         """Drop what is known of a customer who has no own usage here."""

@@ -12,7 +12,7 @@ from sidecar.core.link import Link
 from sidecar.core.outage import OutageSpending, apply_outage_policy
 from sidecar.core.request import Kind, Request
 from sidecar.core.snapshots import CustomerState, SnapshotCache
-from weighbridge.rules.catalog import Entitlement, Feature, FeatureType
+from weighbridge.rules.catalog import Customer, Entitlement, Feature, FeatureType
 from weighbridge.rules.decision import (
     ALLOWED,
     DecidedBy,
@@ -152,6 +152,8 @@ class Gate:
             return self._plain_refusal(request, moment, resolved)
         state, compiler, grant = resolved
         feature = compiler.catalog.features.get(request.feature)
+        if isinstance(grant, NoGrant) or feature is None:
+            self.book.close(request.customer, (request.resource, request.feature))
         if isinstance(grant, NoGrant):
             return self._plain_refusal(request, moment, grant.reason, state, feature)
         if feature is None:
@@ -181,6 +183,11 @@ class Gate:
             moment.now_ms,
         )
 
+    def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:
+        """Ask for the totals of a window that the customer's snapshot could not know of."""
+        if compiler.catalog.version > customer.catalog_version_min:
+            self.on_refresh_wanted(customer.id)
+
     def _judge_feature(self, subject: _Subject) -> _Judged:
         request, feature = subject.request, subject.feature
         if request.kind is not Kind.CHECK and feature.type is not FeatureType.METERED:
@@ -191,6 +198,7 @@ class Gate:
             )
         entitlement = subject.grant.entitlements.get(feature.id)
         if entitlement is None or not entitlement.enabled:
+            self.book.close(request.customer, (request.resource, request.feature))
             return _Judged(refused(Reason.FEATURE_NOT_IN_PLAN), DecidedBy.CACHE)
         if feature.type is not FeatureType.METERED:
             verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
@@ -208,7 +216,7 @@ class Gate:
                 entitlement, subject.grant.subscription.anchor_ms, moment.now_ms
             )
             if has_new:
-                self.on_refresh_wanted(request.customer)
+                self.window_is_new(subject.state.customer, subject.compiler)
         elif self.book.find(request.customer, key) is not None:
             self.book.close(request.customer, key)
         verdict = decide_metered(states, amount, moment.now_ms)

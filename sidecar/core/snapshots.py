@@ -57,6 +57,8 @@ class SnapshotCache:
         self._compilers: dict[str, PlanCompiler] = {}
         self._customers: OrderedDict[str, CustomerState] = OrderedDict()
         self._absent: OrderedDict[str, int] = OrderedDict()
+        # Pushed out of `_absent` by newer ones, to be let go of.
+        self._surplus: list[str] = []
 
     def __len__(self) -> int:
         return len(self._customers)
@@ -84,6 +86,10 @@ class SnapshotCache:
             self._customers.move_to_end(customer)
         return state
 
+    def absent(self) -> set[str]:
+        """Return the customers that are known not to exist."""
+        return set(self._absent)
+
     def is_absent(self, customer: str) -> bool:
         """Whether the control plane said that there is no such customer."""
         return customer in self._absent
@@ -107,7 +113,7 @@ class SnapshotCache:
         """
         if customer.status is not CustomerStatus.REVOKED:
             self._require_catalog(customer)
-        if customer.version <= self.held_version(customer.id):
+        if self._is_held(customer):
             return False
         self._absent.pop(customer.id, None)
         self._customers[customer.id] = CustomerState(customer)
@@ -120,7 +126,7 @@ class SnapshotCache:
         self._customers.pop(customer, None)
         self._absent[customer] = version
         if len(self._absent) > ABSENT_MAX:
-            self._absent.popitem(last=False)
+            self._surplus.append(self._absent.popitem(last=False)[0])
         return True
 
     def held_version(self, customer: str) -> int:
@@ -132,20 +138,30 @@ class SnapshotCache:
 
     def evict(self, is_pinned: Callable[[str], bool]) -> list[str]:
         """Drop the customers longest unasked for, down to the bound; return their ids."""
-        if self.mode is not Mode.ON_DEMAND:
-            return []
+        evicted, self._surplus = self._surplus, []
         surplus = len(self._customers) - self._customers_max
-        if surplus <= 0:
-            return []
-        evicted: list[str] = []
+        if self.mode is not Mode.ON_DEMAND or surplus <= 0:
+            return evicted
+        surplus += len(evicted)
         for customer in self._customers:
             if len(evicted) == surplus:
                 break
             if not is_pinned(customer):
                 evicted.append(customer)
         for customer in evicted:
-            del self._customers[customer]
+            self._customers.pop(customer, None)
         return evicted
+
+    def _is_held(self, customer: Customer) -> bool:
+        """Whether what is held is as new; the same version may have been read anew later."""
+        state = self._customers.get(customer.id)
+        if state is None:
+            return customer.version <= self._absent.get(customer.id, 0)
+        held = state.customer
+        return (customer.version, customer.catalog_version_min) <= (
+            held.version,
+            held.catalog_version_min,
+        )
 
     def _require_catalog(self, customer: Customer) -> None:
         compiler = self._compilers.get(customer.catalog)

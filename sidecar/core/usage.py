@@ -92,6 +92,15 @@ class FeatureUsage:
         """What of this sidecar's own no push included so far."""
         return tuple(self._own)
 
+    @property
+    def pushed(self) -> tuple[PushedTotal, ...]:
+        """What is known to be settled: the totals as pushed, and own usage that a push took in."""
+        known = dict(self._pushed)
+        for key, counter in self._counters.items():
+            if counter.total:
+                known[key] = PushedTotal(key, counter.bounds.start_ms, counter.total)
+        return tuple(known.values())
+
     def states(
         self, entitlement: Entitlement, anchor_ms: int, now_ms: int
     ) -> tuple[list[LimitState], bool]:

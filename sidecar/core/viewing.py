@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sidecar.core.gate import Gate, Moment, NotLoaded
-from weighbridge.rules.catalog import Catalog, Entitlement, Feature, FeatureType
+from weighbridge.rules.catalog import Catalog, Customer, Entitlement, Feature, FeatureType
 from weighbridge.rules.decision import LimitState, Reason
 from weighbridge.rules.entitlement import Grant, NoGrant
 
@@ -47,14 +47,14 @@ def view_customer(
     if isinstance(grant, NoGrant):
         return CustomerView(customer, resource, grant.reason, catalog, None, version, age_ms)
     features = tuple(
-        _view_feature(gate, (customer, resource), feature, grant, moment)
+        _view_feature(gate, (state.customer, resource), feature, grant, moment)
         for feature in catalog.features.values()
     )
     return CustomerView(customer, resource, None, catalog, grant, version, age_ms, features)
 
 
 def _view_feature(
-    gate: Gate, owner: tuple[str, str], feature: Feature, grant: Grant, moment: Moment
+    gate: Gate, owner: tuple[Customer, str], feature: Feature, grant: Grant, moment: Moment
 ) -> FeatureView:
     entitlement = grant.entitlements.get(feature.id)
     if entitlement is None or not entitlement.enabled:
@@ -62,8 +62,9 @@ def _view_feature(
     if feature.type is not FeatureType.METERED or not entitlement.limits:
         return FeatureView(feature, entitlement, ())
     customer, resource = owner
-    usage = gate.book.open(customer, (resource, feature.id))
+    usage = gate.book.open(customer.id, (resource, feature.id))
     states, has_new = usage.states(entitlement, grant.subscription.anchor_ms, moment.now_ms)
-    if has_new:
-        gate.on_refresh_wanted(customer)
+    compiler = gate.cache.compiler(customer.catalog)
+    if has_new and compiler is not None:
+        gate.window_is_new(customer, compiler)
     return FeatureView(feature, entitlement, tuple(states))

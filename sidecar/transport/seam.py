@@ -121,7 +121,11 @@ class Seam:
         if failure is not None:
             # What was staged is undone, so calls that only ask are asked again without it.
             for item in asked:
-                answers[item.place] = failure
+                # What was answered before has its record, whatever becomes of this one.
+                is_replay = any(isinstance(outcome, Replay) for outcome in item.outcomes)
+                answers[item.place] = (
+                    self._finish(item, number, keyed, moment) if is_replay else failure
+                )
             reading = [i for i in asked if i.call.method in (Method.CHECK, Method.BATCH_CHECK)]
             again = self.answer([item.call for item in reading])
             for item, answer in zip(reading, again, strict=True):

@@ -33,6 +33,10 @@ class WaitingCalls:
     def __len__(self) -> int:
         return self._count
 
+    def customers(self) -> tuple[str, ...]:
+        """Return the customers that calls wait for."""
+        return tuple(self._waiting)
+
     def wait(self, call: Call, customer: str, moment: Moment) -> Answer:
         """Have a call wait for a customer."""
         if self._count >= self._waiters_max:

@@ -18,6 +18,8 @@ from weighbridge.runtime.logs import get_logger
 
 SAVE_INTERVAL_S: Final = 0.5
 
+_OTHER: Final = {CUSTOMER: ABSENT, ABSENT: CUSTOMER}
+
 _REVISION: Final = "revision"
 _USAGE_REVISION: Final = "usage_revision"
 _COMPLETE: Final = "complete"
@@ -70,6 +72,11 @@ class SnapshotKeeper:
         confirmed = meta.get(_CONFIRMED_AT_MS)
         return Restored(len(items), len(failed), None if confirmed is None else int(confirmed))
 
+    def confirmed_at_ms(self) -> int | None:
+        """Return when what is on disk was last confirmed, on the control plane's clock."""
+        confirmed = self._store.meta().get(_CONFIRMED_AT_MS)
+        return None if confirmed is None else int(confirmed)
+
     def skew_ms(self) -> int:
         """Return how far the control plane was ahead of this machine's clock when last saved."""
         return int(self._store.meta().get(_SKEW_MS, 0))
@@ -86,7 +93,13 @@ class SnapshotKeeper:
         unsaved, applier.unsaved = applier.unsaved, {}
         meta = self._meta()
         try:
-            await self._in_thread(lambda: self._store.save(put=unsaved.values(), meta=meta))
+            put = list(unsaved.values())
+            # A customer is there or known not to be: the other row goes.
+            remove = [(_OTHER[item.kind], item.id) for item in put if item.kind in _OTHER]
+            await self._in_thread(lambda: self._store.save(put, remove, meta))
+        except asyncio.CancelledError:
+            applier.unsaved = {**unsaved, **applier.unsaved}
+            raise
         except UnavailableError as error:
             # The disk is full or gone. Nothing is lost but a fresh start's head start: what is
             # newer stays, and it is tried again.
@@ -95,7 +108,10 @@ class SnapshotKeeper:
 
     async def forget(self, customers: list[str]) -> None:
         """Drop customers that are no longer held."""
-        ids = [(CUSTOMER, customer) for customer in customers]
+        ids = [(kind, customer) for customer in customers for kind in (CUSTOMER, ABSENT)]
+        for customer in customers:
+            for resource, feature in self._gate.book.features(customer):
+                ids.append((TOTALS, f"{customer}\n{resource}\n{feature}"))
         for key in ids:
             self._applier.unsaved.pop(key, None)
         try:

@@ -7,6 +7,7 @@ them unacknowledged at once. A batch that is not full waits until the next turn 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final
@@ -35,6 +36,10 @@ class UsageSending:
         self.sent_records = 0
         # Whether a batch may go that is not full.
         self.is_due = True
+        # Settled, but totals that include it may be on their way: what is settled, by the usage
+        # revision that has to be here first.
+        self._unpromised: deque[tuple[int, dict[int, int]]] = deque()
+        self._settled_at_welcome: dict[int, int] = {}
 
     def begin(self, settled: Iterable[RecordMark], now_ms: int) -> None:
         """Start a stream: the control plane says what it has settled of each epoch.
@@ -49,7 +54,8 @@ class UsageSending:
         self._sent = Position(*START)
         self._in_flight = 0
         self.is_due = True
-        self._forget_settled()
+        self._unpromised.clear()
+        self._settled_at_welcome = self._settled()
 
     @property
     def has_batch(self) -> bool:
@@ -74,16 +80,26 @@ class UsageSending:
         self.is_due = self._journal.unsettled_records > self._in_flight
         return pb.UsageBatch(records=[_record_of(stored) for stored in records])
 
-    def acknowledged(self, mark: RecordMark, now_ms: int) -> None:
-        """Take in that the control plane has settled every record up to the mark."""
+    def acknowledged(self, mark: RecordMark, usage_revision: int, now_ms: int) -> None:
+        """Take in that the control plane has settled every record up to the mark.
+
+        Totals include them as of the usage revision, so until that is here they count as own.
+        """
         self._journal.settle(mark.sidecar_id, mark.epoch, mark.number, now_ms)
         self._in_flight = self._journal.count_unsettled(up_to=self._sent)
-        self._forget_settled()
+        self._unpromised.append((usage_revision, self._settled()))
 
-    def _forget_settled(self) -> None:
-        self._book.settled(
-            {epoch.epoch_index: epoch.settled_number for epoch in self._journal.epochs()}
-        )
+    def caught_up(self) -> None:
+        """Take in that every total that changed before the stream began is here."""
+        self._book.settled(self._settled_at_welcome)
+
+    def promised(self, usage_revision: int) -> None:
+        """Take in that every change of totals up to the usage revision is here."""
+        while self._unpromised and self._unpromised[0][0] <= usage_revision:
+            self._book.settled(self._unpromised.popleft()[1])
+
+    def _settled(self) -> dict[int, int]:
+        return {epoch.epoch_index: epoch.settled_number for epoch in self._journal.epochs()}
 
 
 def _record_of(stored: StoredRecord) -> pb.UsageRecord:

@@ -45,6 +45,9 @@ class Session:
         self._clock = clock
         self._outgoing: deque[pb.SyncRequest] = deque()
         self._wanted: dict[str, None] = {}
+        self._released: dict[str, None] = {}
+        # The customers that calls wait for: asked for again on every stream.
+        self.waited_for: Callable[[], Iterable[str]] = tuple
         self.is_welcome = False
         self.heartbeat_interval_ms = 0
         # Told that there is something to send.
@@ -56,7 +59,7 @@ class Session:
     def hello(self, boot_id: str, software_version: str) -> pb.SyncRequest:
         """Begin a stream: say who this is and what it holds."""
         self._outgoing.clear()
-        self._wanted.clear()
+        self._released.clear()
         self.is_welcome = False
         cache = self._gate.cache
         progress = self._applier.progress
@@ -85,6 +88,8 @@ class Session:
     def receive(self, message: pb.SyncResponse, moment: Moment) -> None:
         """Take in a message. Raises IdentityRefusedError."""
         self._gate.link.heard(moment.boot_ms)
+        if message.control_plane_now_unix_ms:
+            self._clock.heard(message.control_plane_now_unix_ms, moment.boot_ms)
         match message.WhichOneof("message"):
             case "welcome":
                 self._welcome(message.welcome, moment)
@@ -94,14 +99,17 @@ class Session:
                 heartbeat = message.heartbeat
                 self._clock.heard(heartbeat.control_plane_now_unix_ms, moment.boot_ms)
                 self._applier.progress.reached(heartbeat.revision, heartbeat.usage_revision)
+                self._sending.promised(heartbeat.usage_revision)
             case "usage_ack":
-                self._sending.acknowledged(_mark(message.usage_ack.mark), moment.now_ms)
+                ack = message.usage_ack
+                self._sending.acknowledged(_mark(ack.mark), ack.usage_revision, moment.now_ms)
                 self.on_outgoing()
             case "usage_set_aside":
                 self.set_aside_records += 1
                 self.on_set_aside(message.usage_set_aside)
             case "initial_snapshot_complete":
                 self._applier.apply(message)
+                self._sending.caught_up()
                 # From here on every message confirms that what is held is current.
                 self._gate.link.is_connected = True
                 self._gate.link.heard(moment.boot_ms)
@@ -112,6 +120,11 @@ class Session:
         """Return what to send next; None where there is nothing."""
         if not self.is_welcome:
             return None
+        if self._released:
+            # Before what is wanted: a customer let go and asked for again is to be followed.
+            released = pb.UnsubscribeCustomers(customers=self._released)
+            self._released.clear()
+            return pb.SyncRequest(unsubscribe=released)
         if self._wanted:
             held = [pb.HeldVersion(id=customer) for customer in self._wanted]
             self._wanted.clear()
@@ -138,10 +151,10 @@ class Session:
 
     def release(self, customers: Iterable[str]) -> None:
         """Say that customers are no longer held."""
-        released = pb.UnsubscribeCustomers(customers=customers)
-        if released.customers:
-            self._outgoing.append(pb.SyncRequest(unsubscribe=released))
-            self.on_outgoing()
+        for customer in customers:
+            self._wanted.pop(customer, None)
+            self._released[customer] = None
+        self.on_outgoing()
 
     def beat(self) -> None:
         """Send a heartbeat."""
@@ -159,6 +172,7 @@ class Session:
         self.heartbeat_interval_ms = welcome.heartbeat_interval_ms
         self._sending.begin([_mark(mark) for mark in welcome.settled], moment.now_ms)
         self.is_welcome = True
+        self._wanted.update(dict.fromkeys(self.waited_for()))
         self.on_outgoing()
 
     def _apply(self, message: pb.SyncResponse) -> None:
@@ -172,7 +186,8 @@ class Session:
         if cache.mode is Mode.ALL:
             return []
         held = {customer.id: customer.version for customer in cache.customers()}
-        wanted = cache.listed if cache.mode is Mode.LISTED else held.keys()
+        # Those that did not exist are asked about again: they may have been made since.
+        wanted = cache.listed if cache.mode is Mode.LISTED else held.keys() | cache.absent()
         return [pb.HeldVersion(id=c, version=held.get(c, 0)) for c in sorted(wanted)]
 
 

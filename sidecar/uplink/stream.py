@@ -86,7 +86,7 @@ class Uplink:
                 await self._run_stream()
             except IdentityRefusedError as error:
                 self._log.warning("identity refused, taking a new one", detail=str(error))
-                self._renew_identity()
+                self._take_new_identity()
             except _PASSING as error:
                 self._log.warning("stream lost", error=_describe(error))
             except Exception:  # noqa: BLE001 (logged whole, and tried again)
@@ -95,6 +95,12 @@ class Uplink:
             finally:
                 self._session.ended()
             await asyncio.sleep(self._backoff_s())
+
+    def _take_new_identity(self) -> None:
+        try:
+            self._renew_identity()
+        except WeighbridgeError as error:
+            self._log.warning("no new identity yet; tried again", error=str(error))
 
     def _backoff_s(self) -> float:
         """Return a wait drawn from the whole span up to the cap, so that a fleet spreads out."""

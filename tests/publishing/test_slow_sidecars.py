@@ -37,12 +37,12 @@ def test_of_what_waits_only_the_newest_is_kept() -> None:
     for number in range(1, 1_000):
         outbox.put_customers(["acme", "beta"])
         outbox.put_totals({"acme": {KEY: total(number, number)}}, (mark(number),))
-        outbox.put_urgent(UsageSettled(mark(number)))
+        outbox.put_urgent(UsageSettled(mark(number), number))
         outbox.put_urgent(Revoked("gone", number))
         outbox.put_catalogs(["api"])
 
     assert len(outbox) == 6
-    assert outbox.take_urgent() == UsageSettled(mark(999))
+    assert outbox.take_urgent() == UsageSettled(mark(999), 999)
     assert outbox.take_urgent() == Revoked("gone", 999)
     assert outbox.take_urgent() is None
     taken = outbox.take_totals()

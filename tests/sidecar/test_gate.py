@@ -294,3 +294,35 @@ def test_eviction_spares_customers_with_unsettled_usage() -> None:
     driver.consume("unlimited")
     assert gate.cache.evict(gate.book.has_own) == ["b", "c"]
     assert gate.cache.find("acme") is not None
+
+
+def test_a_rolled_back_batch_may_hold_amounts_of_zero() -> None:
+    gate = make_gate()
+    batch = Batch(gate, Position(0, 1), MOMENT)
+    for amount in (0, 3, 0):
+        batch.decide(request(Kind.CONSUME, amount=amount))
+    batch.rollback()
+    assert Driver(gate).consume("api.calls", 5).verdict.allowed
+
+
+def test_usage_of_a_feature_that_left_the_plan_is_let_go_once_settled() -> None:
+    driver = Driver()
+    driver.consume("denying", 4)
+    lost = customer(version=2, plan="pro")
+    driver.gate.cache.apply_customer(lost)
+    assert driver.check("denying").verdict.reason is Reason.FEATURE_NOT_IN_PLAN
+    driver.gate.book.settled({0: 1})
+    assert not driver.gate.book.has_own("acme")
+
+
+def test_a_feature_that_was_unlimited_for_a_while_remembers_what_was_used() -> None:
+    driver = Driver()
+    driver.consume("denying", 4)
+    key = ("", "denying")
+    bounds = window_bounds(MONTH, MOMENT.now_ms, 0)
+    totals = {key: [PushedTotal(MONTH.key, bounds.start_ms, 4)]}
+    driver.gate.book.push("acme", totals, {0: 1}, is_whole=False)
+    driver.gate.book.close("acme", key)
+    state = driver.check("denying").verdict.state
+    assert state is not None
+    assert state.used == 4

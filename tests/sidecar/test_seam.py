@@ -179,7 +179,7 @@ def test_a_key_is_replayed_from_the_journal_after_a_restart(bench: Bench) -> Non
     first = consumed(bench.one(Method.CONSUME, consume(2, key="k")))
     bench.close()
     bench.open()
-    replayed = replay_journal(bench.journal, bench.gate, NOW_MS - 900_000)
+    replayed = replay_journal(bench.journal, bench.gate, NOW_MS - 900_000, 0)
     assert replayed == 1
     again = consumed(bench.one(Method.CONSUME, consume(2, key="k")))
     assert again.replayed

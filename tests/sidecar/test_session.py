@@ -9,7 +9,8 @@ import pytest
 
 from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import EpochId, EpochIndexes
-from sidecar.core.gate import Gate, Moment
+from sidecar.core.gate import Decided, Gate, Moment
+from sidecar.core.request import Kind, Request
 from sidecar.core.snapshots import Mode
 from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.transport.seam import Call, Method, Seam
@@ -275,3 +276,76 @@ def test_a_customer_of_another_mode_is_not_restored_to_a_list(bench: Bench, tmp_
     assert listed.applier.restore(list(bench.applier.unsaved.values())) == []
     assert listed.gate.cache.find("other") is None
     listed.close()
+
+
+def test_what_began_before_a_message_was_sent_is_in_force_when_it_arrives(bench: Bench) -> None:
+    bench.welcome()
+    # This sidecar's idea of now lies behind: messages took a while to come.
+    sent_at_ms = MOMENT.now_ms + 40
+    bench.receive(
+        customer=pb.CustomerSnapshot(
+            customer="new",
+            version=9,
+            catalog="shop",
+            status=types_pb.CUSTOMER_STATUS_ACTIVE,
+            subscriptions=[
+                pb.Subscription(
+                    id="s",
+                    plan="free",
+                    status=types_pb.SUBSCRIPTION_STATUS_ACTIVE,
+                    starts_at_unix_ms=sent_at_ms - 1,
+                )
+            ],
+        ),
+        control_plane_now_unix_ms=sent_at_ms,
+    )
+    now = Moment(bench.clock.now_ms(MOMENT.boot_ms), MOMENT.boot_ms)
+    assert now.now_ms == sent_at_ms
+    decided = bench.gate.decide(Request(Kind.CHECK, "new", "", "api.calls"), now)
+    assert isinstance(decided, Decided)
+    assert decided.verdict.allowed
+
+
+def test_what_calls_wait_for_is_asked_for_on_every_stream(bench: Bench) -> None:
+    bench.session.want("early")
+    bench.session.waited_for = lambda: ("waiting",)
+    bench.welcome()
+    (asked,) = bench.sent()
+    assert {held.id for held in asked.subscribe.customers} == {"early", "waiting"}
+
+
+def test_a_customer_let_go_and_wanted_again_is_followed(bench: Bench) -> None:
+    bench.welcome()
+    bench.session.release(["a", "b"])
+    bench.session.want("a")
+    assert [sent.WhichOneof("message") for sent in bench.sent()] == ["unsubscribe", "subscribe"]
+
+
+def test_a_customer_that_did_not_exist_is_asked_about_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, make_gate(Mode.ON_DEMAND))
+    bench.welcome()
+    bench.receive(unknown=pb.CustomerUnknown(customer="nobody", version=8))
+    hello = bench.session.hello("boot", "1").hello
+    assert {(held.id, held.version) for held in hello.customers} == {("acme", 1), ("nobody", 0)}
+    bench.close()
+
+
+def test_settled_usage_counts_as_own_until_totals_that_include_it_are_here(bench: Bench) -> None:
+    bench.welcome()
+    request = sidecar_pb.ReportRequest(customer="later", feature="api.calls", amount=4)
+    bench.seam.answer([Call(Method.REPORT, request.SerializeToString())])
+    bench.sent()
+    bench.receive(usage_ack=pb.UsageAck(mark=bench.mark(1), usage_revision=7))
+    bench.receive(heartbeat=pb.Heartbeat(usage_revision=6))
+    assert bench.gate.book.has_own("later")
+    bench.receive(heartbeat=pb.Heartbeat(usage_revision=7))
+    assert not bench.gate.book.has_own("later")
+
+
+def test_what_was_settled_before_the_stream_waits_for_the_totals_missed(bench: Bench) -> None:
+    request = sidecar_pb.ReportRequest(customer="later", feature="api.calls", amount=4)
+    bench.seam.answer([Call(Method.REPORT, request.SerializeToString())])
+    bench.welcome(settled=1)
+    assert bench.gate.book.has_own("later")
+    bench.receive(initial_snapshot_complete=pb.InitialSnapshotComplete(revision=1))
+    assert not bench.gate.book.has_own("later")
