@@ -259,6 +259,7 @@ class Sidecar:
                 for customer in evicted:
                     if self.gate.cache.find(customer) is None:
                         self.gate.book.forget(customer)
+                        self.gate.rates.forget(customer)
 
     def _look_after_journal(self, now_ms: int) -> None:
         if now_ms - self._pruned_at_ms >= PRUNE_INTERVAL_MS:

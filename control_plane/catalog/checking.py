@@ -9,6 +9,7 @@ from control_plane.catalog.compiling import (
     TIME_ZONES,
     Entitlements,
     limit_id,
+    rate_id,
     resolve_plans,
     suited_plans,
     window_of,
@@ -18,30 +19,35 @@ from control_plane.catalog.document import (
     AddOnGrant,
     AddOnLimitDocument,
     AddOnLimitsDocument,
+    AddOnRateDocument,
     CatalogDocument,
     EnumFeature,
     FeatureDocument,
     Grant,
     LimitDocument,
     LimitsDocument,
+    RateDocument,
 )
 from control_plane.catalog.problem import Finding, Path, listed, quoted, unknown
-from weighbridge.rules.catalog import Limit
+from weighbridge.rules.catalog import Entitlement, Limit
+from weighbridge.rules.rate import Rate
 
 ENTITLEMENTS_MAX: Final = 20_000
 """Limits and other grants of all plans, inheritance resolved: it bounds a snapshot's size."""
+
+Bound = LimitDocument | AddOnLimitDocument | RateDocument | AddOnRateDocument
 
 _PLAN_FORMS: Final = {
     "boolean": "true or false",
     "number": "an integer, unlimited or false",
     "enum": "a list of its values, or false",
-    "metered": "limits, unlimited or false",
+    "metered": "limits, rates, unlimited or false",
 }
 _ADD_ON_FORMS: Final = {
     "boolean": "true",
     "number": "an integer or unlimited",
     "enum": "a list of its values",
-    "metered": "limits or unlimited",
+    "metered": "limits, rates or unlimited",
 }
 
 
@@ -83,14 +89,19 @@ def add_on_limits(document: CatalogDocument) -> Iterator[Finding]:
     for id_, add_on in document.add_ons.items():
         for feature, grant in add_on.features.items():
             if isinstance(grant, AddOnLimitsDocument):
-                for position, limit in enumerate(grant.limits):
-                    path = ("add_ons", id_, "features", feature, "limits", position)
-                    suited = suited_plans(add_on, document)
-                    yield from _added_limit(path, limit, {p: resolved[p] for p in suited})
+                suited = {plan: resolved[plan] for plan in suited_plans(add_on, document)}
+                path: Path = ("add_ons", id_, "features", feature)
+                for position, limit in enumerate(grant.limits or ()):
+                    yield from _added_part((*path, "limits", position), limit, suited)
+                for position, rate in enumerate(grant.rates or ()):
+                    yield from _added_part((*path, "rates", position), rate, suited)
 
 
 def _size(entitlements: Entitlements) -> int:
-    return sum(max(1, len(each.limits), len(each.values)) for each in entitlements.values())
+    return sum(
+        max(1, len(each.limits) + len(each.rates), len(each.values))
+        for each in entitlements.values()
+    )
 
 
 def _grants(
@@ -117,13 +128,14 @@ def _grant(
         forms = (_PLAN_FORMS if is_plan else _ADD_ON_FORMS)[feature.type]
         said = f"{id_} is {_article(feature.type)} feature"
         if isinstance(grant, LimitsDocument | AddOnLimitsDocument):
-            yield (*path, "limits"), f"{said} and takes no limits; write {forms}"
+            part = "rates" if grant.limits is None else "limits"
+            yield (*path, part), f"{said} and takes no {part}; write {forms}"
         else:
             yield path, f"{said}; write {forms}"
     elif isinstance(feature, EnumFeature) and isinstance(grant, list):
         yield from _values(path, id_, feature, grant)
     elif isinstance(grant, LimitsDocument | AddOnLimitsDocument):
-        yield from _limits((*path, "limits"), grant.limits)
+        yield from _bounds(path, grant)
 
 
 def _fits(feature: FeatureDocument, grant: Grant | AddOnGrant) -> bool:
@@ -148,14 +160,34 @@ def _values(
             yield (*path, position), f"{text}; its values: {listed(feature.values)}"
 
 
-def _limits(path: Path, limits: Sequence[LimitDocument | AddOnLimitDocument]) -> Iterator[Finding]:
-    first_with: dict[str, int] = {}
+def _bounds(path: Path, grant: LimitsDocument | AddOnLimitsDocument) -> Iterator[Finding]:
+    """Find limits and rates of one feature that cannot be told apart, and unknown time zones."""
+    parts: dict[str, Sequence[Bound]] = {"limits": grant.limits or (), "rates": grant.rates or ()}
+    if not any(parts.values()):
+        yield path, "is empty; write limits, rates or both"
+    first_with: dict[str, str] = {}
+    for part, bounds in parts.items():
+        for position, bound in enumerate(bounds):
+            here = f"{part}[{position}]"
+            id_ = _bound_id(bound)
+            first = first_with.setdefault(id_, here)
+            if first != here:
+                word = part.removesuffix("s")
+                text = f"{first} has the id {quoted(id_)} too; give each {word} an id of its own"
+                yield (*path, part, position, *(("id",) if bound.id else ())), text
+    yield from _time_zones((*path, "limits"), grant.limits or ())
+
+
+def _bound_id(written: Bound) -> str:
+    if isinstance(written, LimitDocument):
+        return limit_id(written)
+    return rate_id(written) if isinstance(written, RateDocument) else written.id
+
+
+def _time_zones(
+    path: Path, limits: Sequence[LimitDocument | AddOnLimitDocument]
+) -> Iterator[Finding]:
     for position, limit in enumerate(limits):
-        id_ = limit.id if isinstance(limit, AddOnLimitDocument) else limit_id(limit)
-        first = first_with.setdefault(id_, position)
-        if first != position:
-            text = f"limits[{first}] has the id {quoted(id_)} too; give each limit an id of its own"
-            yield (*path, position, *(("id",) if limit.id else ())), text
         time_zone = getattr(limit.window, "time_zone", "UTC")
         if time_zone not in TIME_ZONES:
             text = f"{quoted(time_zone)} is not a time zone; write an IANA name such as"
@@ -193,39 +225,58 @@ def _cycles(document: CatalogDocument) -> Iterator[Finding]:
         sound.update(line)
 
 
-def _added_limit(
-    path: Path, limit: AddOnLimitDocument, plans: Mapping[str, Entitlements]
+def _added_part(
+    path: Path, part: AddOnLimitDocument | AddOnRateDocument, plans: Mapping[str, Entitlements]
 ) -> Iterator[Finding]:
+    """Find what keeps an add-on's limit or rate from being added to what its plans have."""
     feature = str(path[3])
-    has_limit_to_add_to = False
+    if isinstance(part, AddOnLimitDocument):
+        word, clock, is_whole = "limit", "window", part.window is not None
+    else:
+        word, clock, is_whole = "rate", "per", part.per is not None
+    has_part_to_add_to = False
     for plan, entitlements in plans.items():
         entitlement = entitlements.get(feature)
         if entitlement is None:
-            if limit.window is None:
-                text = f"plan {quoted(plan)} has no {feature} whose limit this could add to"
-                yield (*path, "id"), f"{text}; give it a window, or name the plans it suits"
+            if not is_whole:
+                text = f"plan {quoted(plan)} has no {feature} whose {word} this could add to"
+                yield (*path, "id"), f"{text}; give it a {clock}, or name the plans it suits"
             continue
-        of_plan = next((each for each in entitlement.limits if each.id == limit.id), None)
+        parts = _parts(entitlement, part)
+        of_plan = next((each for each in parts if each.id == part.id), None)
         if of_plan is not None:
-            has_limit_to_add_to = True
-            yield from _agreement(path, limit, plan, of_plan)
-        elif entitlement.limits:
-            text = f"plan {quoted(plan)} has no limit {quoted(limit.id)} on {feature}"
-            yield (*path, "id"), f"{text}; it has: {listed([e.id for e in entitlement.limits])}"
-    if not has_limit_to_add_to and limit.window is None:
-        text = f"no plan that it suits has a limit {quoted(limit.id)} on {feature} to add to"
+            has_part_to_add_to = True
+            yield from _agreement(path, part, plan, of_plan)
+        elif parts:
+            text = f"plan {quoted(plan)} has no {word} {quoted(part.id)} on {feature}"
+            yield (*path, "id"), f"{text}; it has: {listed([each.id for each in parts])}"
+    if not has_part_to_add_to and not is_whole:
+        text = f"no plan that it suits has a {word} {quoted(part.id)} on {feature} to add to"
         yield (*path, "id"), text
 
 
+def _parts(
+    entitlement: Entitlement, like: AddOnLimitDocument | AddOnRateDocument
+) -> Sequence[Limit | Rate]:
+    return entitlement.limits if isinstance(like, AddOnLimitDocument) else entitlement.rates
+
+
 def _agreement(
-    path: Path, limit: AddOnLimitDocument, plan: str, of_plan: Limit
+    path: Path, part: AddOnLimitDocument | AddOnRateDocument, plan: str, of_plan: Limit | Rate
 ) -> Iterator[Finding]:
-    """Find what an add-on says otherwise than the plan whose limit it adds to."""
+    """Find what an add-on says otherwise than the plan whose limit or rate it adds to."""
     own = f"of plan {quoted(plan)}; leave it out, or use another id"
-    if limit.kind not in (None, of_plan.kind.value):
-        yield (*path, "kind"), f"is not {of_plan.kind.value}, the kind {own}"
-    if limit.window is not None and window_of(limit.window).key != of_plan.window.key:
-        yield (*path, "window"), f"is not {of_plan.window.key}, the window {own}"
+    if isinstance(part, AddOnLimitDocument) and isinstance(of_plan, Limit):
+        if part.kind not in (None, of_plan.kind.value):
+            yield (*path, "kind"), f"is not {of_plan.kind.value}, the kind {own}"
+        if part.window is not None and window_of(part.window).key != of_plan.window.key:
+            yield (*path, "window"), f"is not {of_plan.window.key}, the window {own}"
+    if (
+        isinstance(part, AddOnRateDocument)
+        and isinstance(of_plan, Rate)
+        and part.per not in (None, of_plan.period.value)
+    ):
+        yield (*path, "per"), f"is not {of_plan.period.value}, the period {own}"
 
 
 def _article(word: str) -> str:

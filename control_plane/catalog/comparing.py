@@ -13,6 +13,7 @@ from control_plane.catalog.tree import Tree, without_empty
 from weighbridge.rules.catalog import (
     AddOn,
     Catalog,
+    Enforcement,
     Entitlement,
     Feature,
     FeatureType,
@@ -22,6 +23,7 @@ from weighbridge.rules.catalog import (
     Trial,
     UpgradeOffer,
 )
+from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Proration
 
 TEXT_LENGTH_MAX: Final = 200
@@ -106,7 +108,10 @@ def _change(difference: _Difference, catalogs: tuple[Catalog, ...]) -> CatalogCh
         add_ons.add(id_)
     else:
         for catalog in catalogs:
-            plans |= {plan.plan for plan in _plans(catalog) if id_ in plan.entitlements}
+            feature = catalog.features.get(id_)
+            # Whoever lacks a feature may use it while it is only observed.
+            is_open = feature is not None and feature.enforcement is Enforcement.OBSERVE
+            plans |= {p.plan for p in _plans(catalog) if is_open or id_ in p.entitlements}
             add_ons |= {a.id for a in catalog.add_ons.values() if id_ in a.entitlements}
     return CatalogChange(
         path=".".join(difference.path),
@@ -185,6 +190,9 @@ def _feature_tree(feature: Feature) -> Tree:
             "unit": feature.unit,
             "values": _set_text(feature.values),
             "outage": outage if feature.type is FeatureType.METERED else "",
+            "enforcement": (
+                "" if feature.enforcement is Enforcement.ENFORCE else feature.enforcement.value
+            ),
         }
     )
 
@@ -223,20 +231,25 @@ def _add_on_tree(add_on: AddOn, catalog: Catalog) -> Tree:
 
 
 def _addition_tree(entitlement: Entitlement, add_on: AddOn, catalog: Catalog) -> Tree:
-    """Write what an add-on adds; of a limit that a plan has too, only the number is its own."""
-    if not entitlement.limits:
+    """Write what an add-on adds; of what a plan has too, only the numbers are its own."""
+    if not entitlement.limits and not entitlement.rates:
         return _entitlement_tree(catalog.features[entitlement.feature].type, entitlement)
-    of_plans = {
-        limit.id
+    of_plans = [
+        plan.entitlements[entitlement.feature]
         for plan in _plans(catalog)
         if add_on.suits(plan.plan) and entitlement.feature in plan.entitlements
-        for limit in plan.entitlements[entitlement.feature].limits
-    }
+    ]
+    limits_of_plans = {limit.id for each in of_plans for limit in each.limits}
+    rates_of_plans = {rate.id for each in of_plans for rate in each.rates}
     limits: dict[str, Tree] = {}
     for limit in entitlement.limits:
         added: dict[str, Tree] = {"limit": _number_text(limit.limit)}
-        limits[limit.id] = added if limit.id in of_plans else _limit_tree(limit)
-    return {"limits": limits}
+        limits[limit.id] = added if limit.id in limits_of_plans else _limit_tree(limit)
+    rates: dict[str, Tree] = {}
+    for rate in entitlement.rates:
+        added = {"limit": str(rate.limit), "burst": str(rate.burst)}
+        rates[rate.id] = added if rate.id in rates_of_plans else _rate_tree(rate)
+    return without_empty({"limits": limits, "rates": rates})
 
 
 def _offer_tree(offer: UpgradeOffer) -> Tree:
@@ -258,10 +271,15 @@ def _entitlement_tree(feature_type: FeatureType, entitlement: Entitlement) -> Tr
             return _number_text(entitlement.number)
         case FeatureType.ENUM:
             return _set_text(entitlement.values)
-        case FeatureType.METERED if not entitlement.limits:
+        case FeatureType.METERED if not entitlement.limits and not entitlement.rates:
             return "unlimited"
         case FeatureType.METERED:
-            return {"limits": {limit.id: _limit_tree(limit) for limit in entitlement.limits}}
+            return without_empty(
+                {
+                    "limits": {limit.id: _limit_tree(limit) for limit in entitlement.limits},
+                    "rates": {rate.id: _rate_tree(rate) for rate in entitlement.rates},
+                }
+            )
 
 
 def _limit_tree(limit: Limit) -> Tree:
@@ -277,6 +295,10 @@ def _trial_tree(trial: Trial | None) -> Tree:
     if trial is None:
         return {}
     return {"days": str(trial.days), "at_end": trial.then or "cancel"}
+
+
+def _rate_tree(rate: Rate) -> Tree:
+    return {"limit": str(rate.limit), "per": rate.period.value, "burst": str(rate.burst)}
 
 
 def _number_text(number: int | None) -> str:

@@ -14,6 +14,7 @@ from control_plane.catalog.document import (
     AddOnGrant,
     AddOnLimitDocument,
     AddOnLimitsDocument,
+    AddOnRateDocument,
     AnniversaryWindow,
     CalendarWindow,
     CatalogDocument,
@@ -26,6 +27,7 @@ from control_plane.catalog.document import (
     NumberFeature,
     OfferDocument,
     OutageDocument,
+    RateDocument,
     SafeCapacityDocument,
     TrialDocument,
     WindowDocument,
@@ -34,6 +36,7 @@ from control_plane.catalog.price_compiling import compile_prices, proration_of, 
 from weighbridge.rules.catalog import (
     AddOn,
     Catalog,
+    Enforcement,
     Entitlement,
     Feature,
     FeatureType,
@@ -45,6 +48,7 @@ from weighbridge.rules.catalog import (
     Trial,
     UpgradeOffer,
 )
+from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.window import Period, Window, WindowKind
 
 Entitlements = Mapping[str, Entitlement]
@@ -123,7 +127,11 @@ def _entitlement(id_: str, feature: FeatureDocument, grant: Grant) -> Entitlemen
     if grant is False:
         return None
     if isinstance(grant, LimitsDocument):
-        return Entitlement(id_, limits=tuple(_limit(written) for written in grant.limits))
+        return Entitlement(
+            id_,
+            limits=tuple(_limit(written) for written in grant.limits or ()),
+            rates=tuple(_rate(written) for written in grant.rates or ()),
+        )
     return _plain_entitlement(id_, feature, grant)
 
 
@@ -147,6 +155,16 @@ def _limit(written: LimitDocument) -> Limit:
         window=window_of(written.window),
         per_seat=written.per_seat,
     )
+
+
+def _rate(written: RateDocument) -> Rate:
+    burst = written.limit if written.burst is None else written.burst
+    return Rate(rate_id(written), written.limit, RatePeriod(written.per), burst)
+
+
+def rate_id(written: RateDocument) -> str:
+    """Return a rate's id: its own, else such as `per_second`, which no limit is called."""
+    return f"per_{written.per}" if written.id is None else written.id
 
 
 def limit_id(written: LimitDocument) -> str:
@@ -206,7 +224,7 @@ def add_on_entitlements(
                 feature_id,
                 feature,
                 written.features[feature_id],
-                [limit for plan in plans if plan is not None for limit in plan.limits],
+                [plan for plan in plans if plan is not None],
             )
     return entitlements
 
@@ -217,16 +235,22 @@ def suited_plans(add_on: AddOnDocument, document: CatalogDocument) -> list[str]:
 
 
 def _addition(
-    id_: str, feature: FeatureDocument, grant: AddOnGrant, limits_of_plans: list[Limit]
+    id_: str, feature: FeatureDocument, grant: AddOnGrant, of_plans: list[Entitlement]
 ) -> Entitlement:
-    """Return what an add-on adds, given the limits that its plans have on the feature."""
+    """Return what an add-on adds, given what its plans grant on the feature."""
     if not isinstance(grant, AddOnLimitsDocument):
         return _plain_entitlement(id_, feature, grant)
-    by_id: dict[str, Limit] = {}
-    for limit in limits_of_plans:
-        by_id.setdefault(limit.id, limit)
+    limits: dict[str, Limit] = {}
+    rates: dict[str, Rate] = {}
+    for entitlement in of_plans:
+        for limit in entitlement.limits:
+            limits.setdefault(limit.id, limit)
+        for rate in entitlement.rates:
+            rates.setdefault(rate.id, rate)
     return Entitlement(
-        id_, limits=tuple(_added_limit(limit, by_id.get(limit.id)) for limit in grant.limits)
+        id_,
+        limits=tuple(_added_limit(each, limits.get(each.id)) for each in grant.limits or ()),
+        rates=tuple(_added_rate(each, rates.get(each.id)) for each in grant.rates or ()),
     )
 
 
@@ -238,6 +262,17 @@ def _added_limit(written: AddOnLimitDocument, of_plan: Limit | None) -> Limit:
         assert written.window is not None
         kind, window = LimitKind(written.kind or "hard"), window_of(written.window)
     return Limit(written.id, kind, _number(written.limit), window)
+
+
+def _added_rate(written: AddOnRateDocument, of_plan: Rate | None) -> Rate:
+    """Return a rate to add: its period is that of the plan's rate, else its own."""
+    if of_plan is not None:
+        period = of_plan.period
+    else:
+        assert written.per is not None
+        period = RatePeriod(written.per)
+    burst = written.limit if written.burst is None else written.burst
+    return Rate(written.id, written.limit, period, burst)
 
 
 def _number(written: int | str) -> int | None:
@@ -252,6 +287,7 @@ def _feature(id_: str, written: FeatureDocument) -> Feature:
         unit=(written.unit or "") if isinstance(written, NumberFeature | MeteredFeature) else "",
         values=tuple(written.values) if isinstance(written, EnumFeature) else (),
         outage=_outage(written.outage) if isinstance(written, MeteredFeature) else OutagePolicy(),
+        enforcement=Enforcement(written.enforcement),
     )
 
 

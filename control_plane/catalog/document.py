@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag
+from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from control_plane.catalog.document_parts import (
     URL_PATTERN,
@@ -19,18 +19,22 @@ from control_plane.catalog.document_parts import (
     PeriodName,
 )
 from control_plane.catalog.price_document import PricesDocument
-from weighbridge.rules.units import TRIAL_DAYS_MAX
+from weighbridge.rules.units import AMOUNT_MAX, TRIAL_DAYS_MAX
 
 FEATURES_MAX: Final = 1_000
 PLANS_MAX: Final = 200
 ADD_ONS_MAX: Final = 200
 LIMITS_MAX: Final = 16
+RATES_MAX: Final = 16
 VALUES_MAX: Final = 256
 CANCEL: Final = "cancel"
 
 Unlimited = Literal["unlimited"]
+RateAmount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
 WindowName = Literal["hour", "day", "week", "month", "year", "lifetime"]
 KindName = Literal["hard", "soft"]
+RatePeriodName = Literal["second", "minute", "hour"]
+EnforcementName = Literal["enforce", "observe"]
 ProrationName = Literal["time", "difference", "none"]
 
 # Tags name the alternatives of a value. They have a blank, so that no key equals one.
@@ -82,11 +86,15 @@ OutageDocument = Annotated[
 ]
 
 
+ENFORCEMENT: Final = "enforce refuses; observe allows all, and says what it would have refused."
+
+
 class BooleanFeature(DocumentModel):
     """A feature that a plan has or has not."""
 
     type: Literal["boolean"] = Field(description="Has it or has it not.")
     name: Name | Absent = Field(None, description="What people read; else the id.")
+    enforcement: EnforcementName = Field("enforce", description=ENFORCEMENT)
 
 
 class NumberFeature(DocumentModel):
@@ -95,6 +103,7 @@ class NumberFeature(DocumentModel):
     type: Literal["number"] = Field(description="A number that a plan sets; not counted.")
     name: Name | Absent = Field(None, description="What people read; else the id.")
     unit: Name | Absent = Field(None, description="What the number counts.")
+    enforcement: EnforcementName = Field("enforce", description=ENFORCEMENT)
 
 
 class EnumFeature(DocumentModel):
@@ -105,6 +114,7 @@ class EnumFeature(DocumentModel):
     values: Annotated[list[Id], Field(min_length=1, max_length=VALUES_MAX)] = Field(
         description="All values there are."
     )
+    enforcement: EnforcementName = Field("enforce", description=ENFORCEMENT)
 
 
 class MeteredFeature(DocumentModel):
@@ -116,6 +126,7 @@ class MeteredFeature(DocumentModel):
     outage: OutageDocument = Field(
         "last_known", description="What is answered while the control plane is away."
     )
+    enforcement: EnforcementName = Field("enforce", description=ENFORCEMENT)
 
 
 FeatureDocument = Annotated[
@@ -178,20 +189,55 @@ class AddOnLimitDocument(DocumentModel):
     )
 
 
-class LimitsDocument(DocumentModel):
-    """What a plan grants on a metered feature."""
+class RateDocument(DocumentModel):
+    """How fast a plan lets a metered feature be used."""
 
-    limits: Annotated[list[LimitDocument], Field(min_length=1, max_length=LIMITS_MAX)] = Field(
-        description="All of them hold at once."
+    id: Id | Absent = Field(
+        None, description="Unique within the feature; else per_ and the period."
+    )
+    limit: RateAmount = Field(description="Units that come back in each period.")
+    per: RatePeriodName = Field(description="The period.")
+    burst: RateAmount | Absent = Field(None, description="Units at once; else the limit.")
+
+
+class AddOnRateDocument(DocumentModel):
+    """What an add-on adds to a plan's rate."""
+
+    id: Id = Field(description="Which rate of the plan it adds to.")
+    limit: RateAmount = Field(description="Units added to each period.")
+    per: RatePeriodName | Absent = Field(
+        None, description="Else the plan's; needed where a plan lacks the feature."
+    )
+    burst: RateAmount | Absent = Field(None, description="Units added at once; else the limit.")
+
+
+_LIMITS_OR_RATES: Final = ConfigDict(json_schema_extra={"minProperties": 1})
+
+
+class LimitsDocument(DocumentModel):
+    """What a plan grants on a metered feature: limits, rates or both."""
+
+    model_config = _LIMITS_OR_RATES
+
+    limits: Annotated[list[LimitDocument], Field(min_length=1, max_length=LIMITS_MAX)] | Absent = (
+        Field(None, description="All of them hold at once; else there is no limit in all.")
+    )
+    rates: Annotated[list[RateDocument], Field(min_length=1, max_length=RATES_MAX)] | Absent = (
+        Field(None, description="How fast; all of them hold at once.")
     )
 
 
 class AddOnLimitsDocument(DocumentModel):
-    """What an add-on adds to a metered feature."""
+    """What an add-on adds to a metered feature: limits, rates or both."""
 
-    limits: Annotated[list[AddOnLimitDocument], Field(min_length=1, max_length=LIMITS_MAX)] = Field(
-        description="Added limit by limit."
-    )
+    model_config = _LIMITS_OR_RATES
+
+    limits: (
+        Annotated[list[AddOnLimitDocument], Field(min_length=1, max_length=LIMITS_MAX)] | Absent
+    ) = Field(None, description="Added limit by limit.")
+    rates: (
+        Annotated[list[AddOnRateDocument], Field(min_length=1, max_length=RATES_MAX)] | Absent
+    ) = Field(None, description="Added rate by rate.")
 
 
 GrantedValues = Annotated[list[Id], Field(min_length=1, max_length=VALUES_MAX)]

@@ -16,6 +16,7 @@ from control_plane.catalog.document import (
     WINDOW_WORD,
     AddOnDocument,
     AddOnLimitDocument,
+    AddOnRateDocument,
     AnniversaryWindow,
     BooleanFeature,
     CalendarWindow,
@@ -27,6 +28,7 @@ from control_plane.catalog.document import (
     NumberFeature,
     OfferDocument,
     PlanDocument,
+    RateDocument,
     SafeCapacityDocument,
 )
 from control_plane.catalog.document_parts import RULE_OF_PATTERN, DocumentModel
@@ -39,7 +41,7 @@ from control_plane.catalog.price_document import (
 from control_plane.catalog.problem import Path, Problem, line_of, listed, quoted, raise_first
 from control_plane.catalog.yaml_source import YamlSource
 
-_GRANT_FORMS: Final = "true, false, an integer, unlimited, a list of values, or limits"
+_GRANT_FORMS: Final = "true, false, an integer, unlimited, a list of values, or limits and rates"
 
 # What is right where an alternative was taken for a word, and the word is none of its words.
 _FORMS_OF_TAG: Final = {
@@ -171,6 +173,9 @@ def _model_at(location: tuple[int | str, ...]) -> type[DocumentModel]:
         return PlanDocument if section == "plans" else AddOnDocument
     if isinstance(last, int) and location[-2] in ("graduated", "volume"):
         return TierDocument
+    # Between the key and the index, a list that may be left out has a tag of its own.
+    if isinstance(last, int) and "rates" in location[-3:-1]:
+        return RateDocument if section == "plans" else AddOnRateDocument
     if isinstance(last, int):
         return LimitDocument if section == "plans" else AddOnLimitDocument
     return _MODEL_OF_TAG[last]

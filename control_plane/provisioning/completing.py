@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from control_plane.provisioning.checks import (
@@ -23,30 +24,33 @@ from weighbridge.rules.catalog import (
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentError
 from weighbridge.rules.lifecycle import plan_at
+from weighbridge.rules.rate import Rate
 from weighbridge.rules.units import require_amount, require_id
 
 NUMBER: Final = "entitlement.number"
 VALUES: Final = "entitlement.values"
 LIMITS: Final = "entitlement.limits"
+RATES: Final = "entitlement.rates"
 
-FIELD_OF_TYPE: Final = {
-    FeatureType.BOOLEAN: None,
-    FeatureType.NUMBER: NUMBER,
-    FeatureType.ENUM: VALUES,
-    FeatureType.METERED: LIMITS,
+FIELDS_OF_TYPE: Final[Mapping[FeatureType, tuple[str, ...]]] = {
+    FeatureType.BOOLEAN: (),
+    FeatureType.NUMBER: (NUMBER,),
+    FeatureType.ENUM: (VALUES,),
+    FeatureType.METERED: (LIMITS, RATES),
 }
 
 
 def require_fitting(feature: Feature, wanted: WantedEntitlement) -> None:
     """Raise InvalidArgumentError where a field does not fit the feature, or holds too much."""
-    fitting = FIELD_OF_TYPE[feature.type] if wanted.enabled else None
+    fitting = FIELDS_OF_TYPE[feature.type] if wanted.enabled else ()
     given = {
         NUMBER: wanted.number is not None,
         VALUES: bool(wanted.values),
         LIMITS: bool(wanted.limits),
+        RATES: bool(wanted.rates),
     }
     for field, is_given in given.items():
-        if is_given and field != fitting:
+        if is_given and field not in fitting:
             why = f"{feature.id!r} is {feature.type.value}" if wanted.enabled else "not enabled"
             raise InvalidArgumentError(field, f"cannot be given: {why}; leave it out")
     if not wanted.enabled:
@@ -56,6 +60,7 @@ def require_fitting(feature: Feature, wanted: WantedEntitlement) -> None:
     if feature.type is FeatureType.ENUM:
         _require_values(feature, wanted.values)
     _require_limits(wanted.limits)
+    _require_rates(wanted.rates)
 
 
 def _require_values(feature: Feature, values: tuple[str, ...]) -> None:
@@ -80,6 +85,17 @@ def _require_limits(limits: tuple[WantedLimit, ...]) -> None:
     require_distinct(LIMITS, (limit.id for limit in limits))
 
 
+def _require_rates(rates: tuple[Rate, ...]) -> None:
+    require_few(RATES, rates, LIMITS_MAX)
+    for index, rate in enumerate(rates):
+        require_id(f"{RATES}[{index}].id", rate.id)
+        for name, amount in (("limit", rate.limit), ("burst", rate.burst)):
+            field = f"{RATES}[{index}].{name}"
+            if not require_amount(field, amount):
+                raise InvalidArgumentError(field, "is 0; a rate lets at least 1 unit through")
+    require_distinct(RATES, (rate.id for rate in rates))
+
+
 def complete_entitlement(
     catalog: Catalog, subscription: Subscription | None, wanted: WantedEntitlement, now_ms: int
 ) -> Entitlement:
@@ -96,6 +112,7 @@ def complete_entitlement(
             _complete_limit(f"{LIMITS}[{index}]", limit, by_id.get(limit.id))
             for index, limit in enumerate(wanted.limits)
         ),
+        rates=wanted.rates,
     )
 
 

@@ -16,6 +16,7 @@ from weighbridge.rules.catalog import (
     Subscription,
     SubscriptionStatus,
 )
+from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.window import Period, Window, WindowKind
 
 Json = dict[str, Any]
@@ -28,6 +29,7 @@ def entitlement_to_row(entitlement: Entitlement) -> Json:
         "number": entitlement.number,
         "values": list(entitlement.values),
         "limits": [_limit_to_row(limit) for limit in entitlement.limits],
+        "rates": [_rate_to_row(rate) for rate in entitlement.rates],
     }
 
 
@@ -38,7 +40,22 @@ def entitlement_from_row(row: Json) -> Entitlement:
         number=row["number"],
         values=tuple(row["values"]),
         limits=tuple(_limit_from_row(limit) for limit in row["limits"]),
+        # Rows written before there were rates have none.
+        rates=tuple(_rate_from_row(rate) for rate in row.get("rates", ())),
     )
+
+
+def _rate_to_row(rate: Rate) -> Json:
+    return {
+        "id": rate.id,
+        "limit": rate.limit,
+        "period": rate.period.value,
+        "burst": rate.burst,
+    }
+
+
+def _rate_from_row(row: Json) -> Rate:
+    return Rate(row["id"], row["limit"], RatePeriod(row["period"]), row["burst"])
 
 
 def _limit_to_row(limit: Limit) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from weighbridge.rules.catalog import LimitKind
+from weighbridge.rules.rate import Rate
 from weighbridge.rules.window import Window
 
 
@@ -27,3 +28,4 @@ class WantedEntitlement:
     number: int | None = None
     values: tuple[str, ...] = ()
     limits: tuple[WantedLimit, ...] = ()
+    rates: tuple[Rate, ...] = ()

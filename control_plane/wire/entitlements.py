@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from control_plane.provisioning.time_zones import require_time_zone
 from control_plane.provisioning.wanted import WantedEntitlement, WantedLimit
-from control_plane.wire.enums import LIMIT_KINDS, PERIODS, WINDOW_KINDS, enum_from_proto
+from control_plane.wire.enums import (
+    LIMIT_KINDS,
+    PERIODS,
+    RATE_PERIODS,
+    WINDOW_KINDS,
+    enum_from_proto,
+)
 from weighbridge.rules.catalog import Entitlement, Limit
 from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.rate import Rate
 from weighbridge.rules.window import Window, WindowKind
 from weighbridge.v1 import types_pb2
 
@@ -44,6 +51,22 @@ def limit_to_proto(limit: Limit) -> types_pb2.Limit:
     )
 
 
+def rate_to_proto(rate: Rate) -> types_pb2.Rate:
+    return types_pb2.Rate(
+        id=rate.id, limit=rate.limit, period=RATE_PERIODS[rate.period], burst=rate.burst
+    )
+
+
+def rate_from_proto(field: str, rate: types_pb2.Rate) -> Rate:
+    """Return the rate; its burst is its limit where none is set. Raises InvalidArgumentError."""
+    return Rate(
+        id=rate.id,
+        limit=rate.limit,
+        period=enum_from_proto(f"{field}.period", RATE_PERIODS, rate.period),
+        burst=rate.burst if rate.HasField("burst") else rate.limit,
+    )
+
+
 def entitlement_to_proto(entitlement: Entitlement) -> types_pb2.Entitlement:
     return types_pb2.Entitlement(
         feature=entitlement.feature,
@@ -51,6 +74,7 @@ def entitlement_to_proto(entitlement: Entitlement) -> types_pb2.Entitlement:
         number=entitlement.number,
         values=entitlement.values,
         limits=[limit_to_proto(limit) for limit in entitlement.limits],
+        rates=[rate_to_proto(rate) for rate in entitlement.rates],
     )
 
 
@@ -82,5 +106,9 @@ def wanted_entitlement_from_proto(
         limits=tuple(
             wanted_limit_from_proto(f"{field}.limits[{index}]", limit)
             for index, limit in enumerate(entitlement.limits)
+        ),
+        rates=tuple(
+            rate_from_proto(f"{field}.rates[{index}]", rate)
+            for index, rate in enumerate(entitlement.rates)
         ),
     )

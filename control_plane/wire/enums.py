@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from weighbridge.rules.catalog import (
     CustomerStatus,
+    Enforcement,
     FeatureType,
     LimitKind,
     Migration,
@@ -14,6 +15,7 @@ from weighbridge.rules.catalog import (
     SubscriptionStatus,
 )
 from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.rate import RatePeriod
 from weighbridge.rules.window import Period, WindowKind
 from weighbridge.v1 import types_pb2
 
@@ -57,6 +59,17 @@ MIGRATIONS: Final[Mapping[Migration, types_pb2.Migration.ValueType]] = {
     Migration.NOW: types_pb2.MIGRATION_NOW,
     Migration.AT_PERIOD_END: types_pb2.MIGRATION_AT_PERIOD_END,
     Migration.NEW_CUSTOMERS: types_pb2.MIGRATION_NEW_CUSTOMERS,
+}
+
+ENFORCEMENTS: Final[Mapping[Enforcement, types_pb2.Enforcement.ValueType]] = {
+    Enforcement.ENFORCE: types_pb2.ENFORCEMENT_ENFORCE,
+    Enforcement.OBSERVE: types_pb2.ENFORCEMENT_OBSERVE,
+}
+
+RATE_PERIODS: Final[Mapping[RatePeriod, types_pb2.RatePeriod.ValueType]] = {
+    RatePeriod.SECOND: types_pb2.RATE_PERIOD_SECOND,
+    RatePeriod.MINUTE: types_pb2.RATE_PERIOD_MINUTE,
+    RatePeriod.HOUR: types_pb2.RATE_PERIOD_HOUR,
 }
 
 CUSTOMER_STATUSES: Final[Mapping[CustomerStatus, types_pb2.CustomerStatus.ValueType]] = {

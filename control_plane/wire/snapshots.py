@@ -5,6 +5,7 @@ from __future__ import annotations
 from control_plane.wire.entitlements import entitlement_to_proto
 from control_plane.wire.enums import (
     CUSTOMER_STATUSES,
+    ENFORCEMENTS,
     FEATURE_TYPES,
     MIGRATIONS,
     OUTAGE_KINDS,
@@ -35,6 +36,7 @@ def feature_to_proto(feature: Feature) -> sync_service_pb2.Feature:
         values=feature.values,
         outage_policy=OUTAGE_KINDS[feature.outage.kind],
         safe_capacity=feature.outage.capacity,
+        enforcement=ENFORCEMENTS[feature.enforcement],
     )
 
 

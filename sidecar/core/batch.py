@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sidecar.core.book import Units
 from sidecar.core.gate import Decided, Gate, Moment, NotLoaded
 from sidecar.core.keys import KeyedAnswer, require_same_payload
+from sidecar.core.rates import Taken, Used
 from sidecar.core.request import (
     REPORT_AHEAD_MS_MAX,
     REPORT_LATE_MS_MAX,
@@ -48,7 +49,7 @@ class Batch:
         self._position = position
         self._moment = moment
         self._is_outage = gate.is_outage(moment)
-        self._staged: list[tuple[Request, Units]] = []
+        self._staged: list[tuple[Request, Units, tuple[Taken, ...]]] = []
         self._keys: dict[tuple[str, str], tuple[bytes, int]] = {}
         self._summed: dict[tuple[str, str, str, Kind], int] = {}
         self.entries: list[UsageEntry] = []
@@ -84,14 +85,15 @@ class Batch:
         for (customer, key), (digest, index) in self._keys.items():
             answer = KeyedAnswer(digest, self._position, index)
             self._gate.keys.add(customer, key, answer, used_at_ms)
-        for customer in {request.customer for request, _ in self._staged}:
+        for customer in {request.customer for request, _, _ in self._staged}:
             self._gate.on_changed(customer)
 
     def rollback(self) -> None:
         """Undo what was staged: its record could not be written."""
-        for request, units in reversed(self._staged):
+        for request, units, taken in reversed(self._staged):
             key = (request.resource, request.feature)
             self._gate.book.take_back(request.customer, key, units)
+            self._gate.rates.give_back(taken)
             if self._is_outage:
                 self._gate.spending.add((request.customer, *key), -units.amount)
 
@@ -133,7 +135,7 @@ class Batch:
         self._gate.book.record(request.customer, key, self._position, units)
         if self._is_outage:
             self._gate.spending.add((request.customer, *key), units.amount)
-        self._staged.append((request, units))
+        self._staged.append((request, units, self._take_rates(decided, units)))
         entry = UsageEntry(
             request.customer,
             request.resource,
@@ -155,6 +157,16 @@ class Batch:
             self._add_summed(entry)
             return
         self.entries.append(entry)
+
+    def _take_rates(self, decided: Decided, units: Units) -> tuple[Taken, ...]:
+        # What would have been refused takes nothing, so that observing a rate shows what
+        # enforcing it would do.
+        if not decided.rates or decided.verdict.observed is not None:
+            return ()
+        request, moment = decided.request, self._moment
+        key = (request.resource, request.feature)
+        used = Used(units.amount, moment.boot_ms, max(moment.now_ms - units.at_ms, 0))
+        return self._gate.rates.take(request.customer, key, decided.rates, used)
 
     def _add_summed(self, entry: UsageEntry) -> None:
         group = (entry.customer, entry.resource, entry.feature, entry.kind)

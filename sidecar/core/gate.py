@@ -10,9 +10,16 @@ from sidecar.core.book import UsageBook
 from sidecar.core.keys import KeyTable
 from sidecar.core.link import Link
 from sidecar.core.outage import OutageSpending, apply_outage_policy
+from sidecar.core.rates import RateBuckets
 from sidecar.core.request import Kind, Request
 from sidecar.core.snapshots import CustomerState, SnapshotCache
-from weighbridge.rules.catalog import Customer, Entitlement, Feature, FeatureType
+from weighbridge.rules.catalog import (
+    Customer,
+    Enforcement,
+    Entitlement,
+    Feature,
+    FeatureType,
+)
 from weighbridge.rules.decision import (
     ALLOWED,
     DecidedBy,
@@ -20,8 +27,10 @@ from weighbridge.rules.decision import (
     Reason,
     UpgradeHint,
     Verdict,
+    apply_rates,
     decide_metered,
     decide_plain,
+    observed,
     refused,
 )
 from weighbridge.rules.entitlement import (
@@ -35,9 +44,17 @@ from weighbridge.rules.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
 )
+from weighbridge.rules.rate import Rate
 from weighbridge.rules.units import COUNTER_MAX
 
-_HINTED = frozenset({Reason.FEATURE_NOT_IN_PLAN, Reason.VALUE_NOT_ALLOWED, Reason.LIMIT_REACHED})
+_HINTED = frozenset(
+    {
+        Reason.FEATURE_NOT_IN_PLAN,
+        Reason.VALUE_NOT_ALLOWED,
+        Reason.LIMIT_REACHED,
+        Reason.RATE_LIMITED,
+    }
+)
 
 
 class Moment(NamedTuple):
@@ -48,7 +65,10 @@ class Moment(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """An answer. `is_recorded`: its usage is staged in the batch's record."""
+    """An answer. `is_recorded`: its usage is staged in the batch's record.
+
+    `rates` are those that its usage is taken from.
+    """
 
     request: Request
     verdict: Verdict
@@ -60,6 +80,7 @@ class Decided(NamedTuple):
     snapshot_age_ms: int | None
     now_ms: int
     is_recorded: bool = False
+    rates: tuple[Rate, ...] = ()
 
 
 class NotLoaded(NamedTuple):
@@ -83,6 +104,7 @@ class _Judged(NamedTuple):
     verdict: Verdict
     decided_by: DecidedBy
     states: Sequence[LimitState] = ()
+    rates: tuple[Rate, ...] = ()
 
 
 class Gate:
@@ -102,8 +124,11 @@ class Gate:
         self.keys = keys
         self.link = link
         self.spending = OutageSpending()
+        self.rates = RateBuckets()
         # Decisions by feature ("" where unknown), reason and what decided: read by the metrics.
         self.decisions: Tally[tuple[str, Reason | None, DecidedBy]] = Tally()
+        # Of those that were allowed, what would have been refused, had it not been only observed.
+        self.observed_refusals: Tally[tuple[str, Reason]] = Tally()
         # Told of each customer whose answers may have changed, and of one whose totals are wanted.
         self.on_changed: Callable[[str], None] = _ignore
         self.on_refresh_wanted: Callable[[str], None] = _ignore
@@ -121,6 +146,8 @@ class Gate:
         """Count a decision that was given as an answer."""
         feature = decided.feature.id if decided.feature else ""
         self.decisions[feature, decided.verdict.reason, decided.decided_by] += 1
+        if decided.verdict.observed is not None:
+            self.observed_refusals[feature, decided.verdict.observed] += 1
 
     def resolve(
         self, customer: str, resource: str, moment: Moment
@@ -159,7 +186,7 @@ class Gate:
         if feature is None:
             return self._plain_refusal(request, moment, Reason.FEATURE_UNKNOWN, state)
         subject = _Subject(request, state, compiler, grant, feature, moment)
-        judged = self._judge_feature(subject)
+        judged = self._judge(subject)
         hints: tuple[UpgradeHint, ...] = ()
         if judged.verdict.reason in _HINTED:
             question = Question(
@@ -169,6 +196,7 @@ class Gate:
                 request.value,
                 judged.states,
                 moment.now_ms,
+                None if judged.verdict.rate is None else judged.verdict.rate.rate,
             )
             hints = upgrade_hints(compiler, grant, question)
         return Decided(
@@ -181,12 +209,28 @@ class Gate:
             state.customer.version,
             self.link.snapshot_age_ms(moment.boot_ms),
             moment.now_ms,
+            rates=judged.rates,
         )
 
     def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:
         """Ask for the totals of a window that the customer's snapshot could not know of."""
         if compiler.catalog.version > customer.catalog_version_min:
             self.on_refresh_wanted(customer.id)
+
+    def _judge(self, subject: _Subject) -> _Judged:
+        request = subject.request
+        judged = self._judge_feature(subject)
+        # A report is admitted in any case, so there is nothing it would have been refused for.
+        if subject.feature.enforcement is Enforcement.OBSERVE and request.kind is not Kind.REPORT:
+            verdict = observed(judged.verdict, judged.states, request.units)
+            judged = judged._replace(verdict=verdict)
+        if judged.verdict.allowed and any(
+            state.used + request.units > COUNTER_MAX for state in judged.states
+        ):
+            raise InvalidArgumentError(
+                "amount", f"{request.units} would pass the counter's {COUNTER_MAX}"
+            )
+        return judged
 
     def _judge_feature(self, subject: _Subject) -> _Judged:
         request, feature = subject.request, subject.feature
@@ -225,9 +269,11 @@ class Gate:
             spent = self.spending.spent((request.customer, request.resource, request.feature))
             verdict = apply_outage_policy(subject.feature.outage, verdict, states, amount, spent)
             decided_by = DecidedBy.OUTAGE_POLICY
-        if verdict.allowed and any(s.used + amount > COUNTER_MAX for s in states):
-            raise InvalidArgumentError("amount", f"{amount} would pass the counter's {COUNTER_MAX}")
-        return _Judged(verdict, decided_by, states)
+        if entitlement.rates and request.kind is not Kind.REPORT:
+            # After the outage policy: what this sidecar counts alone, no outage makes uncertain.
+            rates = self.rates.states(request.customer, key, entitlement.rates, moment.boot_ms)
+            verdict = apply_rates(verdict, rates, amount)
+        return _Judged(verdict, decided_by, states, entitlement.rates)
 
     def _unloaded(
         self, request: Request, moment: Moment, missing: NotLoaded

@@ -8,6 +8,7 @@ from sidecar.core.gate import Gate, Moment, NotLoaded
 from weighbridge.rules.catalog import Catalog, Customer, Entitlement, Feature, FeatureType
 from weighbridge.rules.decision import LimitState, Reason
 from weighbridge.rules.entitlement import Grant, NoGrant
+from weighbridge.rules.rate import RateState
 
 
 class FeatureView(NamedTuple):
@@ -16,6 +17,7 @@ class FeatureView(NamedTuple):
     feature: Feature
     entitlement: Entitlement | None
     states: tuple[LimitState, ...]
+    rates: tuple[RateState, ...] = ()
 
 
 class CustomerView(NamedTuple):
@@ -59,12 +61,14 @@ def _view_feature(
     entitlement = grant.entitlements.get(feature.id)
     if entitlement is None or not entitlement.enabled:
         return FeatureView(feature, None, ())
-    if feature.type is not FeatureType.METERED or not entitlement.limits:
-        return FeatureView(feature, entitlement, ())
     customer, resource = owner
-    usage = gate.book.open(customer.id, (resource, feature.id))
+    key = (resource, feature.id)
+    rates = tuple(gate.rates.states(customer.id, key, entitlement.rates, moment.boot_ms))
+    if feature.type is not FeatureType.METERED or not entitlement.limits:
+        return FeatureView(feature, entitlement, (), rates)
+    usage = gate.book.open(customer.id, key)
     states, has_new = usage.states(entitlement, grant.subscription.anchor_ms, moment.now_ms)
     compiler = gate.cache.compiler(customer.catalog)
     if has_new and compiler is not None:
         gate.window_is_new(customer, compiler)
-    return FeatureView(feature, entitlement, tuple(states))
+    return FeatureView(feature, entitlement, tuple(states), rates)

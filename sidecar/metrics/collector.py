@@ -74,6 +74,15 @@ class SidecarCollector(Collector):
             outcome = "allowed" if reason is None else reason.value
             decisions.add_metric((feature, outcome, decided_by.value), count)
         yield decisions
+        observed = CounterMetricFamily(
+            PREFIX + "observed_refusals",
+            "Decisions allowed only because their feature is observed, by feature and the reason "
+            "they would have been refused for.",
+            labels=("feature", "reason"),
+        )
+        for (feature, would_be), count in dict(sources.gate.observed_refusals).items():
+            observed.add_metric((feature, would_be.value), count)
+        yield observed
         calls = CounterMetricFamily(
             PREFIX + "calls", "Calls answered, by method and status.", labels=("method", "status")
         )

@@ -8,7 +8,8 @@ from typing import Final
 from sidecar.core.gate import Decided
 from sidecar.core.request import Kind
 from weighbridge.rules.catalog import FeatureType, LimitKind
-from weighbridge.rules.decision import DecidedBy, LimitState, Reason, UpgradeHint
+from weighbridge.rules.decision import DecidedBy, LimitState, Reason, UpgradeHint, Verdict
+from weighbridge.rules.rate import RatePeriod, RateState
 from weighbridge.rules.window import Period, Window, WindowKind
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 from weighbridge.v1 import types_pb2 as pb
@@ -31,6 +32,9 @@ _WINDOW_KINDS: Final[Mapping[WindowKind, pb.WindowKind.ValueType]] = {
 _PERIODS: Final[Mapping[Period, pb.WindowPeriod.ValueType]] = {
     period: pb.WindowPeriod.Value(f"WINDOW_PERIOD_{period.name}") for period in Period
 }
+_RATE_PERIODS: Final[Mapping[RatePeriod, pb.RatePeriod.ValueType]] = {
+    period: pb.RatePeriod.Value(f"RATE_PERIOD_{period.name}") for period in RatePeriod
+}
 
 
 def fill_decision(message: pb.Decision, decided: Decided) -> None:
@@ -47,15 +51,15 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
         if decided.feature is not None and decided.feature.type is FeatureType.METERED:
             message.included_amount = request.units - verdict.overage
             message.overage_amount = verdict.overage
+        if verdict.observed is not None:
+            message.observed_reason = REASONS[verdict.observed]
     else:
         _fill_refusal(message, decided)
     if verdict.state is not None:
         recorded = request.units if decided.is_recorded else 0
         _fill_limit(message, verdict.state, recorded, decided.now_ms)
-    elif verdict.number is not None:
-        message.limit = verdict.number
-    if verdict.values:
-        message.values.extend(verdict.values)
+    else:
+        _fill_unwindowed(message, verdict)
 
 
 def receipt_to_proto(decided: Decided, epoch: str, number: int) -> sidecar_pb.Receipt:
@@ -125,6 +129,17 @@ def limit_usage_to_proto(state: LimitState) -> pb.LimitUsage:
     return message
 
 
+def rate_usage_to_proto(state: RateState) -> pb.RateUsage:
+    """Return the state of a rate."""
+    rate = state.rate
+    return pb.RateUsage(
+        rate=pb.Rate(
+            id=rate.id, limit=rate.limit, period=_RATE_PERIODS[rate.period], burst=rate.burst
+        ),
+        remaining=state.remaining,
+    )
+
+
 def window_to_proto(window: Window) -> pb.Window:
     """Return the window."""
     if window.period is None:
@@ -165,6 +180,18 @@ def _fill_limit(message: pb.Decision, state: LimitState, recorded: int, now_ms: 
     if bounds.end_ms is not None:
         message.window_end_unix_ms = bounds.end_ms
         message.resets_in_ms = max(bounds.end_ms - now_ms, 0)
+
+
+def _fill_unwindowed(message: pb.Decision, verdict: Verdict) -> None:
+    state = verdict.rate
+    if state is not None:
+        message.limit_id = state.rate.id
+        message.limit = state.rate.limit
+        message.remaining = state.remaining
+    elif verdict.number is not None:
+        message.limit = verdict.number
+    if verdict.values:
+        message.values.extend(verdict.values)
 
 
 def _hint_to_proto(hint: UpgradeHint) -> pb.UpgradeHint:

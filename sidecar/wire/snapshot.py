@@ -13,6 +13,7 @@ from weighbridge.rules.catalog import (
     Catalog,
     Customer,
     CustomerStatus,
+    Enforcement,
     Entitlement,
     Feature,
     FeatureType,
@@ -31,6 +32,7 @@ from weighbridge.rules.catalog import (
     VersionStep,
 )
 from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.window import Period, Window, WindowKind
 from weighbridge.v1 import sync_service_pb2 as sync_pb
 from weighbridge.v1 import types_pb2 as pb
@@ -64,6 +66,17 @@ _OUTAGE_KINDS: Final[Mapping[int, OutageKind]] = {
     pb.OUTAGE_POLICY_KIND_ALLOW: OutageKind.ALLOW,
     pb.OUTAGE_POLICY_KIND_LAST_KNOWN: OutageKind.LAST_KNOWN,
     pb.OUTAGE_POLICY_KIND_SAFE_CAPACITY: OutageKind.SAFE_CAPACITY,
+}
+_ENFORCEMENTS: Final[Mapping[int, Enforcement]] = {
+    # A control plane that does not say enforces.
+    pb.ENFORCEMENT_UNSPECIFIED: Enforcement.ENFORCE,
+    pb.ENFORCEMENT_ENFORCE: Enforcement.ENFORCE,
+    pb.ENFORCEMENT_OBSERVE: Enforcement.OBSERVE,
+}
+_RATE_PERIODS: Final[Mapping[int, RatePeriod]] = {
+    pb.RATE_PERIOD_SECOND: RatePeriod.SECOND,
+    pb.RATE_PERIOD_MINUTE: RatePeriod.MINUTE,
+    pb.RATE_PERIOD_HOUR: RatePeriod.HOUR,
 }
 _CUSTOMER_STATUSES: Final[Mapping[int, CustomerStatus]] = {
     pb.CUSTOMER_STATUS_ACTIVE: CustomerStatus.ACTIVE,
@@ -174,6 +187,7 @@ class SnapshotReader:
             number=message.number if message.HasField("number") else None,
             values=tuple(message.values),
             limits=tuple(self._limit_from_proto(limit) for limit in message.limits),
+            rates=tuple(_rate_from_proto(rate) for rate in message.rates),
         )
 
     def _limit_from_proto(self, message: pb.Limit) -> Limit:
@@ -241,6 +255,16 @@ def feature_from_proto(message: sync_pb.Feature) -> Feature:
             _known(_OUTAGE_KINDS, message.outage_policy, "features.outage_policy"),
             message.safe_capacity,
         ),
+        enforcement=_known(_ENFORCEMENTS, message.enforcement, "features.enforcement"),
+    )
+
+
+def _rate_from_proto(message: pb.Rate) -> Rate:
+    return Rate(
+        id=message.id,
+        limit=message.limit,
+        period=_known(_RATE_PERIODS, message.period, "rates.period"),
+        burst=message.burst if message.HasField("burst") else message.limit,
     )
 
 

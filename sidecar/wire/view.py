@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from sidecar.core.viewing import CustomerView, FeatureView
-from sidecar.wire.decision import REASONS, feature_type_to_proto, limit_usage_to_proto
+from sidecar.wire.decision import (
+    REASONS,
+    feature_type_to_proto,
+    limit_usage_to_proto,
+    rate_usage_to_proto,
+)
 from weighbridge.v1 import types_pb2 as pb
 
 
@@ -38,4 +43,5 @@ def _feature_to_proto(view: FeatureView) -> pb.FeatureEntitlement:
             message.number = entitlement.number
         message.values.extend(entitlement.values)
         message.limits.extend(limit_usage_to_proto(state) for state in view.states)
+        message.rates.extend(rate_usage_to_proto(state) for state in view.rates)
     return message

@@ -165,7 +165,7 @@ CASES = {
     ),
     "integer for a metered": (
         ("contacts: unlimited", "contacts: 5"),
-        ("plans.pro.features.contacts", "contacts: 5", "write limits, unlimited or false"),
+        ("plans.pro.features.contacts", "contacts: 5", "write limits, rates, unlimited or false"),
     ),
     "yes is no boolean": (
         ("own_domain: true", "own_domain: yes"),

@@ -23,6 +23,7 @@ from weighbridge.rules.catalog import (
     Trial,
     VersionStep,
 )
+from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.window import Period, Window, WindowKind
 
 ids = st.from_regex(r"[A-Za-z0-9._:@/-]{1,24}", fullmatch=True)
@@ -41,6 +42,7 @@ windows = st.one_of(
     ),
 )
 limits = st.builds(Limit, ids, st.sampled_from(LimitKind), st.none() | amounts, windows)
+rates = st.builds(Rate, ids, amounts, st.sampled_from(RatePeriod), amounts)
 entitlements = st.builds(
     Entitlement,
     ids,
@@ -48,6 +50,7 @@ entitlements = st.builds(
     st.none() | amounts,
     st.lists(ids, max_size=3).map(tuple),
     st.lists(limits, max_size=3).map(tuple),
+    st.lists(rates, max_size=2).map(tuple),
 )
 granted = st.builds(
     Entitlement,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,7 @@ from weighbridge.rules.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
+from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.window import Period, Window, WindowKind
 
 MONTH = Window(WindowKind.CALENDAR, Period.MONTH, "UTC", UTC)
@@ -217,3 +219,39 @@ def test_a_span_that_is_none(
     wanted = WantedOverride("acme", WantedEntitlement("sso"), "", starts_at_ms, expires_at_ms)
     with pytest.raises(InvalidArgumentError, match=problem):
         set_override(environment, wanted)
+
+
+RATE = Rate("per_second", 50, RatePeriod.SECOND, 100)
+
+
+def test_a_rate_is_kept_as_it_is(environment: Environment) -> None:
+    wanted = WantedOverride("acme", WantedEntitlement("api.calls", rates=(RATE,)))
+    customer = set_override(environment, wanted)
+    [override] = customer.overrides
+    assert (override.entitlement.rates, override.entitlement.limits) == ((RATE,), ())
+    assert environment.customer("acme") == customer
+    assert set_override(environment, wanted).version == customer.version, "nothing changed"
+
+
+def test_rows_written_before_there_were_rates_have_none() -> None:
+    row = entitlement_to_row(Entitlement("api.calls", rates=(RATE,)))
+    del row["rates"]
+    assert entitlement_from_row(row) == Entitlement("api.calls")
+
+
+@pytest.mark.parametrize(
+    ("feature", "rates", "problem"),
+    [
+        ("sso", (RATE,), "entitlement.rates: cannot be given"),
+        ("api.calls", (RATE, RATE), "entitlement.rates"),
+        ("api.calls", (replace(RATE, limit=0),), r"entitlement.rates\[0\].limit: is 0"),
+        ("api.calls", (replace(RATE, burst=0),), r"entitlement.rates\[0\].burst: is 0"),
+        ("api.calls", (replace(RATE, burst=-1),), r"entitlement.rates\[0\].burst: -1 is negative"),
+        ("api.calls", (replace(RATE, id=""),), r"entitlement.rates\[0\].id"),
+    ],
+)
+def test_a_rate_that_cannot_be(
+    environment: Environment, feature: str, rates: tuple[Rate, ...], problem: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=problem):
+        set_override(environment, WantedOverride("acme", WantedEntitlement(feature, rates=rates)))

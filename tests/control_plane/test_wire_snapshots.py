@@ -40,6 +40,7 @@ def test_entitlement_survives(entitlement: Entitlement) -> None:
             WantedLimit(limit.id, limit.limit, limit.kind, limit.window)
             for limit in entitlement.limits
         ),
+        rates=entitlement.rates,
     )
 
 

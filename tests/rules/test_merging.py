@@ -13,6 +13,7 @@ from rule_values import add_on, calls, granting, limit, numbers, override
 
 from weighbridge.rules.catalog import AddOn, Entitlement, LimitKind
 from weighbridge.rules.entitlement import with_add_ons, with_overrides
+from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.units import AMOUNT_MAX, COUNTER_MAX, QUANTITY_MAX
 
 value_sets = st.lists(st.sampled_from(["eu", "us", "ap"]), unique=True).map(tuple)
@@ -20,13 +21,26 @@ limit_sets = st.one_of(
     st.just(()),
     st.builds(lambda month, day: (limit("month", month), limit("day", day)), numbers, numbers),
 )
+rate_sets = st.lists(
+    st.builds(
+        Rate,
+        st.sampled_from(["one", "two"]),
+        st.integers(1, 9),
+        st.just(RatePeriod.SECOND),
+        st.integers(1, 9),
+    ),
+    max_size=2,
+    unique_by=lambda rate: rate.id,
+).map(tuple)
 features = st.fixed_dictionaries(
     {},
     optional={
         "sso": st.just(Entitlement("sso")),
         "size": st.builds(lambda number: Entitlement("size", number=number), numbers),
         "region": st.builds(lambda values: Entitlement("region", values=values), value_sets),
-        "calls": st.builds(lambda limits: calls(*limits), limit_sets),
+        "calls": st.builds(
+            lambda limits, rates: replace(calls(*limits), rates=rates), limit_sets, rate_sets
+        ),
     },
 )
 add_ons = st.builds(lambda granted: AddOn("pack", "Pack", granted), features)
@@ -39,6 +53,7 @@ def without_order(entitlements: Mapping[str, Entitlement]) -> dict[str, Entitlem
             one,
             values=tuple(sorted(one.values)),
             limits=tuple(sorted(one.limits, key=lambda x: x.id)),
+            rates=tuple(sorted(one.rates, key=lambda x: x.id)),
         )
         for name, one in entitlements.items()
     }

@@ -28,7 +28,7 @@ _MARK: Final = {
     admin_service_pb2.CHANGE_KIND_CHANGED: Text("~", style="bold yellow"),
 }
 _COUNTED: Final = {types_pb2.FEATURE_TYPE_METERED, types_pb2.FEATURE_TYPE_NUMBER}
-_FEATURE_COLUMNS: Final = ("feature", "type", "unit", "values", "in an outage")
+_FEATURE_COLUMNS: Final = ("feature", "type", "unit", "values", "in an outage", "enforced")
 
 
 def diff_view(diff: DiffCatalogResponse) -> Group:
@@ -130,7 +130,9 @@ def _feature_row(feature: Feature) -> Sequence[str | Text]:
     ).lower()
     if feature.outage_policy == types_pb2.OUTAGE_POLICY_KIND_SAFE_CAPACITY:
         outage = f"{outage} {feature.safe_capacity:,}"
-    return feature.id, kind, feature.unit, ", ".join(feature.values), outage
+    is_observed = feature.enforcement == types_pb2.ENFORCEMENT_OBSERVE
+    enforced = Text("observed", style="yellow") if is_observed else "yes"
+    return feature.id, kind, feature.unit, ", ".join(feature.values), outage, enforced
 
 
 def _grant_rows(

@@ -12,6 +12,7 @@ from weighbridge.cli.entitlements_view import window_text
 from weighbridge.cli.instants import format_instant
 from weighbridge.cli.json_shapes import enum_label, message_to_json
 from weighbridge.cli.output import facts, listing, listing_or, print_human, print_json, titled
+from weighbridge.cli.rate_text import rate_text
 from weighbridge.v1 import sync_service_pb2, types_pb2
 from weighbridge.v1.admin_service_pb2 import Customer
 
@@ -139,8 +140,9 @@ def grant_text(entitlement: types_pb2.Entitlement, *, is_counted: bool = False) 
         return f"{entitlement.number:,}"
     if entitlement.values:
         return ", ".join(entitlement.values)
-    if entitlement.limits:
-        return "; ".join(_limit_text(limit) for limit in entitlement.limits)
+    if entitlement.limits or entitlement.rates:
+        limits = [_limit_text(limit) for limit in entitlement.limits]
+        return "; ".join([*limits, *(f"{rate.id} {rate_text(rate)}" for rate in entitlement.rates)])
     return "unlimited" if is_counted else "yes"
 
 

@@ -22,7 +22,10 @@ _DECIDED_BY: Final = {
 
 
 def verdict(decision: types_pb2.Decision) -> Text:
-    """Return "allowed", or "refused" with the reason."""
+    """Return "allowed", or "refused" with the reason; of an observed feature, both."""
+    if decision.observed_reason:
+        would_be = enum_label(types_pb2.Reason.DESCRIPTOR, decision.observed_reason)
+        return Text(f"allowed, only observed: it would be refused, {would_be}", style="bold yellow")
     if decision.allowed:
         return Text("allowed", style="bold green")
     reason = enum_label(types_pb2.Reason.DESCRIPTOR, decision.reason)

@@ -11,6 +11,7 @@ from rich.text import Text
 from weighbridge.cli.instants import format_duration, format_instant
 from weighbridge.cli.json_shapes import enum_label
 from weighbridge.cli.output import facts, listing
+from weighbridge.cli.rate_text import rate_text
 from weighbridge.v1 import types_pb2
 
 _NEAR_SHARE: Final = 0.8
@@ -45,10 +46,12 @@ def _age(entitlements: types_pb2.CustomerEntitlements) -> str:
 
 
 def _rows(feature: types_pb2.FeatureEntitlement) -> Iterator[tuple[str | Text, ...]]:
-    if not feature.limits:
+    if not feature.limits and not feature.rates:
         yield feature.feature, _grant(feature), "", "", "", ""
     for usage in feature.limits:
         yield _limit_row(feature, usage)
+    for rate in feature.rates:
+        yield _rate_row(feature, rate)
 
 
 def _grant(feature: types_pb2.FeatureEntitlement) -> Text:
@@ -79,6 +82,13 @@ def _limit_row(
         if usage.HasField("window_end_unix_ms")
         else "never",
     )
+
+
+def _rate_row(
+    feature: types_pb2.FeatureEntitlement, usage: types_pb2.RateUsage
+) -> tuple[str | Text, ...]:
+    left = Text(f"{usage.remaining:,}", justify="right")
+    return feature.feature, f"{usage.rate.id} ({rate_text(usage.rate)})", "", "", left, ""
 
 
 def _style(usage: types_pb2.LimitUsage) -> str:

@@ -12,6 +12,7 @@ from weighbridge.cli.customer_view import show_customer
 from weighbridge.cli.exit_codes import UsageError
 from weighbridge.cli.instants import INSTANT_HELP, parse_instant
 from weighbridge.cli.limit_text import LIMIT_HELP, parse_limit
+from weighbridge.cli.rate_text import RATE_HELP, parse_rate
 from weighbridge.v1.admin_service_pb2 import RemoveOverrideRequest, SetOverrideRequest
 from weighbridge.v1.types_pb2 import Entitlement
 
@@ -38,6 +39,9 @@ def set_override(
     limit: Annotated[
         list[str] | None, typer.Option("--limit", metavar="LIMIT", help=LIMIT_HELP)
     ] = None,
+    rate: Annotated[
+        list[str] | None, typer.Option("--rate", metavar="RATE", help=RATE_HELP)
+    ] = None,
     starts: Annotated[
         str, typer.Option("--starts", metavar="INSTANT", help=f"Else now: {INSTANT_HELP}")
     ] = "",
@@ -51,7 +55,7 @@ def set_override(
     as_json: options.JsonOption = False,
 ) -> None:
     """Set what a customer has on a feature, in place of an override there is."""
-    if disabled and (number is not None or value or limit):
+    if disabled and (number is not None or value or limit or rate):
         raise UsageError("--disabled takes the feature away; it goes with no other grant")
     request = SetOverrideRequest(
         customer=customer,
@@ -62,6 +66,7 @@ def set_override(
             number=number,
             values=value,
             limits=[parse_limit(text) for text in limit or ()],
+            rates=[parse_rate(text) for text in rate or ()],
         ),
         starts_at_unix_ms=parse_instant(starts) if starts else None,
         expires_at_unix_ms=parse_instant(expires) if expires else None,

@@ -22,6 +22,7 @@ from weighbridge.client.values import (
     FeatureEntitlement,
     IdempotencyScope,
     LimitUsage,
+    RateUsage,
     Receipt,
     UpgradeHint,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "KeyReusedError",
     "LimitUsage",
     "OverloadedError",
+    "RateUsage",
     "Reason",
     "Receipt",
     "RetryPolicy",

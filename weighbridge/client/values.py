@@ -9,6 +9,7 @@ from enum import Enum
 
 from weighbridge.rules.catalog import FeatureType, LimitKind
 from weighbridge.rules.decision import Reason
+from weighbridge.rules.rate import RatePeriod
 from weighbridge.rules.window import Period, WindowKind
 
 
@@ -59,8 +60,9 @@ class Decision:
     """The outcome of one question about one feature; true exactly where it is allowed.
 
     None means "not applicable" or "unknown"; for `limit` and `remaining` it means unlimited.
-    Amounts are in the feature's unit. A refusal whose `reason` is None has a reason that this
-    version of the client does not know yet.
+    Amounts are in the feature's unit. `observed_reason` is why a call would have been refused that
+    passes only because its feature is observed. A refusal whose `reason` is None has a reason that
+    this version of the client does not know yet.
     """
 
     allowed: bool
@@ -85,6 +87,7 @@ class Decision:
     values: tuple[str, ...] = ()
     catalog_version: int = 0
     snapshot_version: int = 0
+    observed_reason: Reason | None = None
 
     # Without it `if await client.check(...)` would let every refusal pass.
     def __bool__(self) -> bool:
@@ -142,10 +145,22 @@ class LimitUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class RateUsage:
+    """The state of one rate at the sidecar. `per` None: a period this client does not know."""
+
+    id: str
+    limit: int
+    per: RatePeriod | None
+    burst: int
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureEntitlement:
     """What a customer has on one feature, and what is used of it.
 
-    `number` belongs to number features, `values` to enum features, `limits` to metered ones.
+    `number` belongs to number features, `values` to enum features, `limits` and `rates` to metered
+    ones.
     """
 
     feature: str
@@ -155,6 +170,7 @@ class FeatureEntitlement:
     number: int | None
     values: tuple[str, ...]
     limits: tuple[LimitUsage, ...]
+    rates: tuple[RateUsage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from weighbridge.client import values
 from weighbridge.rules.catalog import FeatureType, LimitKind
 from weighbridge.rules.decision import Reason
+from weighbridge.rules.rate import RatePeriod
 from weighbridge.rules.window import Period, WindowKind
 from weighbridge.v1 import sidecar_service_pb2, types_pb2
 
@@ -34,6 +35,7 @@ _DECIDED_BY: Final = _by_number(types_pb2.DecidedBy, values.DecidedBy, "DECIDED_
 _FEATURE_TYPES: Final = _by_number(types_pb2.FeatureType, FeatureType, "FEATURE_TYPE_")
 _LIMIT_KINDS: Final = _by_number(types_pb2.LimitKind, LimitKind, "LIMIT_KIND_")
 _WINDOW_KINDS: Final = _by_number(types_pb2.WindowKind, WindowKind, "WINDOW_KIND_")
+_RATE_PERIODS: Final = _by_number(types_pb2.RatePeriod, RatePeriod, "RATE_PERIOD_")
 _PERIODS: Final = _by_number(types_pb2.WindowPeriod, Period, "WINDOW_PERIOD_")
 
 
@@ -84,6 +86,7 @@ def decision_from_proto(message: types_pb2.Decision) -> values.Decision:
         values=tuple(message.values),
         catalog_version=message.catalog_version,
         snapshot_version=message.snapshot_version,
+        observed_reason=_REASONS.get(message.observed_reason),
     )
 
 
@@ -151,6 +154,18 @@ def _feature_entitlement_from_proto(
         number=_optional(message, "number"),
         values=tuple(message.values),
         limits=tuple(_limit_usage_from_proto(usage) for usage in message.limits),
+        rates=tuple(_rate_usage_from_proto(usage) for usage in message.rates),
+    )
+
+
+def _rate_usage_from_proto(message: types_pb2.RateUsage) -> values.RateUsage:
+    rate = message.rate
+    return values.RateUsage(
+        id=rate.id,
+        limit=rate.limit,
+        per=_RATE_PERIODS.get(rate.period),
+        burst=rate.burst,
+        remaining=message.remaining,
     )
 
 

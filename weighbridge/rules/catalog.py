@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Price, Proration
 from weighbridge.rules.window import Window
 
@@ -37,6 +38,13 @@ class OutageKind(Enum):
     ALLOW = "allow"
     LAST_KNOWN = "last_known"
     SAFE_CAPACITY = "safe_capacity"
+
+
+class Enforcement(Enum):
+    """Whether what the catalog says of a feature refuses calls, or only says that it would."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
 
 
 class CustomerStatus(Enum):
@@ -82,6 +90,7 @@ class Feature:
     unit: str = ""
     values: tuple[str, ...] = ()
     outage: OutagePolicy = OutagePolicy()
+    enforcement: Enforcement = Enforcement.ENFORCE
 
     def takes(self, entitlement: Entitlement) -> bool:
         """Whether an entitlement is of this feature's type, and of values it has."""
@@ -115,8 +124,9 @@ class Limit:
 class Entitlement:
     """What a plan, an add-on or an override grants on one feature.
 
-    `number` belongs to number features, `values` to enum features, `limits` to metered ones;
-    a metered entitlement without limits is unlimited. Not `enabled` takes the feature away.
+    `number` belongs to number features, `values` to enum features, `limits` and `rates` to
+    metered ones; a metered entitlement without limits has no limit on what is used in all, and
+    one without rates none on how fast. Not `enabled` takes the feature away.
     """
 
     feature: str
@@ -124,6 +134,7 @@ class Entitlement:
     number: int | None = None
     values: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
+    rates: tuple[Rate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

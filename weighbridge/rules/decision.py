@@ -10,6 +10,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from weighbridge.rules.catalog import Entitlement, FeatureType, Limit, LimitKind, UpgradeOffer
+from weighbridge.rules.rate import RateState, refusing_rate, retry_after_ms
 from weighbridge.rules.window import WindowBounds
 
 
@@ -63,7 +64,9 @@ class LimitState(NamedTuple):
 class Verdict(NamedTuple):
     """What the rules say of one call. Times are relative to the `now` they were given.
 
-    `state` is the limit that refused, else the one with the least left, as it was before the call.
+    `state` is the limit that refused, else the one with the least left, as it was before the call;
+    `rate` is the rate that refused. `observed` is why it would have been refused, had the feature
+    been enforced.
     """
 
     allowed: bool
@@ -74,6 +77,8 @@ class Verdict(NamedTuple):
     overage: int = 0
     retry_after_ms: int | None = None
     allowed_amount: int | None = None
+    rate: RateState | None = None
+    observed: Reason | None = None
 
 
 ALLOWED = Verdict(allowed=True)
@@ -128,6 +133,52 @@ def decide_metered(states: Sequence[LimitState], amount: int, now_ms: int) -> Ve
     if refusing is not None:
         return _limit_reached(states, refusing, amount, now_ms)
     return Verdict(True, None, tightest, None, (), overage)  # noqa: FBT003 (hot path)
+
+
+def apply_rates(verdict: Verdict, rates: Sequence[RateState], amount: int) -> Verdict:
+    """Return what rates make of the verdict: each of them has to admit the amount as well.
+
+    Where something else refuses too, that is told: it waits longer than any rate.
+    """
+    refusing = refusing_rate(rates, amount)
+    if refusing is None:
+        return verdict
+    would_pass = min(state.remaining for state in rates)
+    if not verdict.allowed:
+        return verdict._replace(allowed_amount=min(verdict.allowed_amount or 0, would_pass) or None)
+    return Verdict(
+        allowed=False,
+        reason=Reason.RATE_LIMITED,
+        retry_after_ms=retry_after_ms(refusing, amount),
+        allowed_amount=would_pass or None,
+        rate=refusing,
+    )
+
+
+def observed(verdict: Verdict, states: Sequence[LimitState], amount: int) -> Verdict:
+    """Allow what was refused, because the feature is only observed, and say why it would be."""
+    if verdict.allowed:
+        return verdict
+    return verdict._replace(
+        allowed=True,
+        reason=None,
+        overage=_past_limits(states, amount),
+        retry_after_ms=None,
+        allowed_amount=None,
+        observed=verdict.reason,
+    )
+
+
+def _past_limits(states: Sequence[LimitState], amount: int) -> int:
+    """Return how much of the amount lies past a limit, hard or soft."""
+    return max(
+        (
+            min(amount, max(state.used + amount - state.limit.limit, 0))
+            for state in states
+            if state.limit.limit is not None
+        ),
+        default=0,
+    )
 
 
 def _limit_reached(

@@ -3,21 +3,21 @@
 Rules of merging, per feature:
 
 - A plan's limits per seat are multiplied by the subscription's quantity (to COUNTER_MAX at most).
-- An add-on adds, `quantity` times: a boolean turns on, numbers and the limits with the same id are
-  summed (to COUNTER_MAX at most), enum values are united. Unlimited on either side is unlimited. A
-  limit the plan does not have is added to a plan that has others; where the plan lacks the feature,
-  the add-on brings it whole.
-- An override replaces: number, values, and of a metered feature the limits with the same id.
-  Limits with other ids stay; an override without limits is unlimited. One that is not enabled
+- An add-on adds, `quantity` times: a boolean turns on, numbers and the limits and rates with the
+  same id are summed (to COUNTER_MAX at most; of rates, limit and burst), enum values are united.
+  Unlimited on either side is unlimited. A limit the plan does not have is added to a plan that has
+  others, and so is a rate; where the plan lacks the feature, the add-ons bring it whole.
+- An override replaces: number, values, and of a metered feature the limits and rates with the same
+  id. Those with other ids stay; an override with neither is unlimited. One that is not enabled
   takes the feature away, from add-ons and later plans too.
 - Where two overrides on a feature apply at once, the later one in the customer's list wins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from weighbridge.rules.catalog import (
     AddOn,
@@ -41,10 +41,13 @@ from weighbridge.rules.decision import (
     decide_plain,
 )
 from weighbridge.rules.lifecycle import plan_at
+from weighbridge.rules.rate import Rate, would_admit
 from weighbridge.rules.units import COUNTER_MAX
 from weighbridge.rules.window import window_bounds
 
 Entitlements = Mapping[str, Entitlement]
+
+PartT = TypeVar("PartT", bound=Limit | Rate)
 
 
 class Grant(NamedTuple):
@@ -183,15 +186,17 @@ def _for_seats(entitlement: Entitlement, quantity: int) -> Entitlement:
 
 def with_add_ons(plan: Entitlements, add_ons: Iterable[tuple[AddOn, int]]) -> Entitlements:
     """Add each add-on `quantity` times to what a plan grants."""
-    merged = dict(plan)
+    # Together first, so that their order decides nothing where the plan lacks the feature.
+    additions: dict[str, Entitlement] = {}
     for add_on, quantity in add_ons:
         for feature, added in add_on.entitlements.items():
-            base = merged.get(feature)
+            before = additions.get(feature)
             scaled = _times(added, quantity)
-            if base is None or not base.enabled:
-                merged[feature] = scaled
-            else:
-                merged[feature] = _sum(base, scaled)
+            additions[feature] = scaled if before is None else _both(before, scaled)
+    merged = dict(plan)
+    for feature, addition in additions.items():
+        base = merged.get(feature)
+        merged[feature] = addition if base is None or not base.enabled else _sum(base, addition)
     return merged
 
 
@@ -201,12 +206,19 @@ def with_overrides(base: Entitlements, overrides: Iterable[Override]) -> Entitle
     for override in overrides:
         entitlement = override.entitlement
         before = merged.get(entitlement.feature)
-        if entitlement.enabled and before is not None and entitlement.limits:
+        if entitlement.enabled and before is not None and _has_bounds(entitlement):
             entitlement = replace(
-                entitlement, limits=_replace_limits(before.limits, entitlement.limits)
+                entitlement,
+                limits=_replace_by_id(before.limits, entitlement.limits),
+                rates=_replace_by_id(before.rates, entitlement.rates),
             )
         merged[entitlement.feature] = entitlement
     return merged
+
+
+def _has_bounds(entitlement: Entitlement) -> bool:
+    """Whether a metered entitlement bounds anything; one that does not is unlimited."""
+    return bool(entitlement.limits or entitlement.rates)
 
 
 def _times(entitlement: Entitlement, quantity: int) -> Entitlement:
@@ -217,29 +229,62 @@ def _times(entitlement: Entitlement, quantity: int) -> Entitlement:
         limit if limit.limit is None else replace(limit, limit=_held(limit.limit * quantity))
         for limit in entitlement.limits
     )
-    return replace(entitlement, number=number, limits=limits)
+    rates = tuple(
+        replace(rate, limit=_held(rate.limit * quantity), burst=_held(rate.burst * quantity))
+        for rate in entitlement.rates
+    )
+    return replace(entitlement, number=number, limits=limits, rates=rates)
+
+
+def _both(one: Entitlement, other: Entitlement) -> Entitlement:
+    """Add two additions. Limits and rates that one does not name, it leaves as they are."""
+    if not _has_bounds(one) or not _has_bounds(other):
+        return replace(_sum_plain(one, other), limits=(), rates=())
+    return replace(
+        _sum_plain(one, other),
+        limits=_sum_by_id(one.limits, other.limits, _sum_limit),
+        rates=_sum_by_id(one.rates, other.rates, _sum_rate),
+    )
 
 
 def _sum(base: Entitlement, added: Entitlement) -> Entitlement:
+    """Add to what a plan grants: where that has no limit, or no rate, it gets none."""
+    both = _both(base, added)
+    return replace(
+        both,
+        limits=both.limits if base.limits else (),
+        rates=both.rates if base.rates else (),
+    )
+
+
+def _sum_plain(base: Entitlement, added: Entitlement) -> Entitlement:
     number = base.number
     if number is not None:
         number = None if added.number is None else _held(number + added.number)
     values = base.values + tuple(v for v in added.values if v not in base.values)
-    # Without limits is unlimited, on either side.
-    limits = _sum_limits(base.limits, added.limits) if base.limits and added.limits else ()
-    return replace(base, number=number, values=values, limits=limits)
+    return replace(base, number=number, values=values)
 
 
-def _sum_limits(base: Sequence[Limit], added: Sequence[Limit]) -> tuple[Limit, ...]:
-    additions = {limit.id: limit for limit in added}
-    summed = [_sum_limit(limit, additions.pop(limit.id, None)) for limit in base]
+def _sum_by_id(
+    base: Sequence[PartT], added: Sequence[PartT], sum_two: Callable[[PartT, PartT], PartT]
+) -> tuple[PartT, ...]:
+    additions = {part.id: part for part in added}
+    summed = [
+        sum_two(part, additions.pop(part.id)) if part.id in additions else part for part in base
+    ]
     return (*summed, *additions.values())
 
 
-def _sum_limit(base: Limit, added: Limit | None) -> Limit:
-    if added is None or base.limit is None:
-        return base
-    return replace(base, limit=None if added.limit is None else _held(base.limit + added.limit))
+def _sum_limit(base: Limit, added: Limit) -> Limit:
+    if base.limit is None or added.limit is None:
+        return replace(base, limit=None)
+    return replace(base, limit=_held(base.limit + added.limit))
+
+
+def _sum_rate(base: Rate, added: Rate) -> Rate:
+    return replace(
+        base, limit=_held(base.limit + added.limit), burst=_held(base.burst + added.burst)
+    )
 
 
 def _held(number: int) -> int:
@@ -247,9 +292,9 @@ def _held(number: int) -> int:
     return min(number, COUNTER_MAX)
 
 
-def _replace_limits(base: Sequence[Limit], own: Sequence[Limit]) -> tuple[Limit, ...]:
-    replacing = {limit.id: limit for limit in own}
-    kept = [replacing.pop(limit.id, limit) for limit in base]
+def _replace_by_id(base: Sequence[PartT], own: Sequence[PartT]) -> tuple[PartT, ...]:
+    replacing = {part.id: part for part in own}
+    kept = [replacing.pop(part.id, part) for part in base]
     return (*kept, *replacing.values())
 
 
@@ -262,6 +307,7 @@ class Question(NamedTuple):
     value: str
     states: Sequence[LimitState]
     now_ms: int
+    refused_by: Rate | None = None
 
 
 def upgrade_hints(
@@ -315,4 +361,7 @@ def _would_allow(entitlements: Entitlements, on: Subscription, question: Questio
         bounds = window_bounds(limit.window, question.now_ms, on.anchor_ms)
         states.append(LimitState(limit, bounds, used.get((limit.window.key, bounds.start_ms), 0)))
     amount = 1 if question.amount is None else question.amount
-    return decide_metered(states, amount, question.now_ms).allowed
+    # How fast the customer would have been under another rate is not known: it starts full.
+    return decide_metered(states, amount, question.now_ms).allowed and all(
+        would_admit(rate, amount, question.refused_by) for rate in entitlement.rates
+    )

@@ -508,12 +508,14 @@ class Feature(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     OUTAGE_POLICY_FIELD_NUMBER: _builtins.int
     SAFE_CAPACITY_FIELD_NUMBER: _builtins.int
+    ENFORCEMENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     type: _types_pb2.FeatureType.ValueType
     unit: _builtins.str
     outage_policy: _types_pb2.OutagePolicyKind.ValueType
     safe_capacity: _builtins.int
+    enforcement: _types_pb2.Enforcement.ValueType
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Enum features: all values there are."""
@@ -528,10 +530,11 @@ class Feature(_message.Message):
         values: _abc.Iterable[_builtins.str] | None = ...,
         outage_policy: _types_pb2.OutagePolicyKind.ValueType = ...,
         safe_capacity: _builtins.int = ...,
+        enforcement: _types_pb2.Enforcement.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enforcement", b"enforcement", "id", b"id", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -833,7 +836,7 @@ Global___Subscription: _TypeAlias = Subscription  # noqa: Y015
 @_typing.final
 class Override(_message.Message):
     """A negotiated or promotional entitlement of one customer. It replaces what the plan grants on the
-    feature; of a metered feature, the limits with the same ids.
+    feature; of a metered feature, the limits and rates with the same ids.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

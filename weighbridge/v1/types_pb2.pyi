@@ -232,6 +232,48 @@ OUTAGE_POLICY_KIND_SAFE_CAPACITY: OutagePolicyKind.ValueType  # 4
 """Decide on the last snapshot, and admit at most this many units per customer during the outage."""
 Global___OutagePolicyKind: _TypeAlias = OutagePolicyKind  # noqa: Y015
 
+class _Enforcement:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EnforcementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Enforcement.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENFORCEMENT_UNSPECIFIED: _Enforcement.ValueType  # 0
+    """Enforced."""
+    ENFORCEMENT_ENFORCE: _Enforcement.ValueType  # 1
+    ENFORCEMENT_OBSERVE: _Enforcement.ValueType  # 2
+    """Decided and counted, and allowed whatever was decided."""
+
+class Enforcement(_Enforcement, metaclass=_EnforcementEnumTypeWrapper):
+    """Whether a feature's limits refuse."""
+
+ENFORCEMENT_UNSPECIFIED: Enforcement.ValueType  # 0
+"""Enforced."""
+ENFORCEMENT_ENFORCE: Enforcement.ValueType  # 1
+ENFORCEMENT_OBSERVE: Enforcement.ValueType  # 2
+"""Decided and counted, and allowed whatever was decided."""
+Global___Enforcement: _TypeAlias = Enforcement  # noqa: Y015
+
+class _RatePeriod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RatePeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RatePeriod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RATE_PERIOD_UNSPECIFIED: _RatePeriod.ValueType  # 0
+    RATE_PERIOD_SECOND: _RatePeriod.ValueType  # 1
+    RATE_PERIOD_MINUTE: _RatePeriod.ValueType  # 2
+    RATE_PERIOD_HOUR: _RatePeriod.ValueType  # 3
+
+class RatePeriod(_RatePeriod, metaclass=_RatePeriodEnumTypeWrapper):
+    """What a rate's limit is per."""
+
+RATE_PERIOD_UNSPECIFIED: RatePeriod.ValueType  # 0
+RATE_PERIOD_SECOND: RatePeriod.ValueType  # 1
+RATE_PERIOD_MINUTE: RatePeriod.ValueType  # 2
+RATE_PERIOD_HOUR: RatePeriod.ValueType  # 3
+Global___RatePeriod: _TypeAlias = RatePeriod  # noqa: Y015
+
 class _IdempotencyScope:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -399,6 +441,40 @@ class Limit(_message.Message):
 Global___Limit: _TypeAlias = Limit  # noqa: Y015
 
 @_typing.final
+class Rate(_message.Message):
+    """At most `limit` units per period in the long run, and `burst` at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Unique within the entitlement."""
+    limit: _builtins.int
+    period: Global___RatePeriod.ValueType
+    burst: _builtins.int
+    """Unset in an override: the same as the limit."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        period: Global___RatePeriod.ValueType = ...,
+        burst: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_burst", b"_burst", "burst", b"burst"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_burst", b"_burst", "burst", b"burst", "id", b"id", "limit", b"limit", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__burst: _TypeAlias = _typing.Literal["burst"]  # noqa: Y015
+    _WhichOneofArgType__burst: _TypeAlias = _typing.Literal["_burst", b"_burst"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__burst) -> _WhichOneofReturnType__burst | None: ...
+
+Global___Rate: _TypeAlias = Rate  # noqa: Y015
+
+@_typing.final
 class Entitlement(_message.Message):
     """What a plan, an add-on or an override grants on one feature."""
 
@@ -409,6 +485,7 @@ class Entitlement(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    RATES_FIELD_NUMBER: _builtins.int
     feature: _builtins.str
     enabled: _builtins.bool
     """False takes the feature away (an override can)."""
@@ -420,7 +497,11 @@ class Entitlement(_message.Message):
 
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
-        """Metered features only; none means unlimited."""
+        """Metered features only; none means no limit on what is used in all."""
+
+    @_builtins.property
+    def rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rate]:
+        """Metered features only; none means no limit on how fast."""
 
     def __init__(
         self,
@@ -430,10 +511,11 @@ class Entitlement(_message.Message):
         number: _builtins.int | None = ...,
         values: _abc.Iterable[_builtins.str] | None = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
+        rates: _abc.Iterable[Global___Rate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "number", b"number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
     _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
@@ -527,24 +609,25 @@ class Decision(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     CATALOG_VERSION_FIELD_NUMBER: _builtins.int
     SNAPSHOT_VERSION_FIELD_NUMBER: _builtins.int
+    OBSERVED_REASON_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     reason: Global___Reason.ValueType
     """Why not. Unspecified when allowed."""
     feature: _builtins.str
     limit_id: _builtins.str
-    """The limit that refused, else the one with the least left. Empty where no limit applies."""
+    """The limit or rate that refused, else the limit with the least left. Empty where none applies."""
     limit: _builtins.int
     """That limit, or the number of a number feature. Unset: unlimited or not applicable."""
     used: _builtins.int
     """Units used in the window; the amount of this call is included where it was recorded."""
     remaining: _builtins.int
-    """max(limit - used, 0)."""
+    """max(limit - used, 0); of a rate, how many units would pass now."""
     reserved: _builtins.int
     """Units held by open reservations."""
     included_amount: _builtins.int
-    """The part of the amount within every soft limit."""
+    """The part of the amount within every limit."""
     overage_amount: _builtins.int
-    """The part of the amount past a soft limit."""
+    """The part of the amount past a soft limit, or a hard one of a feature that is only observed."""
     window_start_unix_ms: _builtins.int
     window_end_unix_ms: _builtins.int
     """Unset for a lifetime window."""
@@ -561,6 +644,8 @@ class Decision(_message.Message):
     """Where only part of the amount would pass: how much."""
     catalog_version: _builtins.int
     snapshot_version: _builtins.int
+    observed_reason: Global___Reason.ValueType
+    """Why it would have been refused: it is allowed only because the feature is observed."""
     @_builtins.property
     def upgrade_hints(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpgradeHint]: ...
     @_builtins.property
@@ -592,10 +677,11 @@ class Decision(_message.Message):
         values: _abc.Iterable[_builtins.str] | None = ...,
         catalog_version: _builtins.int = ...,
         snapshot_version: _builtins.int = ...,
+        observed_reason: Global___Reason.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed_amount", b"allowed_amount", "limit", b"limit", "max_overshoot", b"max_overshoot", "remaining", b"remaining", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed", b"allowed", "allowed_amount", b"allowed_amount", "catalog_version", b"catalog_version", "decided_by", b"decided_by", "feature", b"feature", "included_amount", b"included_amount", "limit", b"limit", "limit_id", b"limit_id", "max_overshoot", b"max_overshoot", "overage_amount", b"overage_amount", "reason", b"reason", "remaining", b"remaining", "reserved", b"reserved", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version", "upgrade_hints", b"upgrade_hints", "used", b"used", "values", b"values", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed", b"allowed", "allowed_amount", b"allowed_amount", "catalog_version", b"catalog_version", "decided_by", b"decided_by", "feature", b"feature", "included_amount", b"included_amount", "limit", b"limit", "limit_id", b"limit_id", "max_overshoot", b"max_overshoot", "observed_reason", b"observed_reason", "overage_amount", b"overage_amount", "reason", b"reason", "remaining", b"remaining", "reserved", b"reserved", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version", "upgrade_hints", b"upgrade_hints", "used", b"used", "values", b"values", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allowed_amount: _TypeAlias = _typing.Literal["allowed_amount"]  # noqa: Y015
     _WhichOneofArgType__allowed_amount: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount"]  # noqa: Y015
@@ -684,6 +770,32 @@ class LimitUsage(_message.Message):
 Global___LimitUsage: _TypeAlias = LimitUsage  # noqa: Y015
 
 @_typing.final
+class RateUsage(_message.Message):
+    """The state of one rate of a metered feature, at the sidecar that answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    remaining: _builtins.int
+    """Units that would pass now."""
+    @_builtins.property
+    def rate(self) -> Global___Rate: ...
+    def __init__(
+        self,
+        *,
+        rate: Global___Rate | None = ...,
+        remaining: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate", "remaining", b"remaining"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateUsage: _TypeAlias = RateUsage  # noqa: Y015
+
+@_typing.final
 class FeatureEntitlement(_message.Message):
     """What a customer has on one feature, and what is used of it."""
 
@@ -696,6 +808,7 @@ class FeatureEntitlement(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    RATES_FIELD_NUMBER: _builtins.int
     feature: _builtins.str
     type: Global___FeatureType.ValueType
     unit: _builtins.str
@@ -705,6 +818,8 @@ class FeatureEntitlement(_message.Message):
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUsage]: ...
+    @_builtins.property
+    def rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateUsage]: ...
     def __init__(
         self,
         *,
@@ -715,10 +830,11 @@ class FeatureEntitlement(_message.Message):
         number: _builtins.int | None = ...,
         values: _abc.Iterable[_builtins.str] | None = ...,
         limits: _abc.Iterable[Global___LimitUsage] | None = ...,
+        rates: _abc.Iterable[Global___RateUsage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "number", b"number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
     _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
