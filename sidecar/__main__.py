@@ -1,35 +1,12 @@
-"""`python -m sidecar`: settings from WEIGHBRIDGE_SIDECAR_*; one line says what is wrong."""
+"""`python -m sidecar`: runs the process with settings from the environment."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import sys
 
 from sidecar.process import run
 from sidecar.settings import settings_from_environment
-from weighbridge.rules.errors import WeighbridgeError
-from weighbridge.runtime.logs import configure_logs
-
-EXIT_FAILED = 1
-EXIT_SETTINGS = 2
-
-
-def main() -> int:
-    """Run the sidecar; return the exit code."""
-    try:
-        settings = settings_from_environment(os.environ)
-        configure_logs(settings.log_level, is_console=settings.log_format == "console")
-    except WeighbridgeError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_SETTINGS
-    try:
-        asyncio.run(run(settings))
-    except WeighbridgeError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_FAILED
-    return 0
-
+from weighbridge.runtime.main import run_process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process(settings_from_environment, run))

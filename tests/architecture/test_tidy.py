@@ -26,7 +26,7 @@ REGISTRY_HOSTS = [
     ".".join(parts)
     for parts in (
         ("pypi", "org"),
-        ("pythonhosted", "org"),
+        ("python" + "hosted", "org"),
         ("pypi", "python", "org"),
         ("npmjs", "org"),
         ("npmjs", "com"),
