@@ -116,15 +116,15 @@ class Deliverer:
         return (InitialComplete(session.revision, session.usage_revision),)
 
     async def _read_backlog(self, since: int) -> None:
+        session = self._session
         customer = tables.customer.c
         query = (
             select(customer.id, customer.version)
-            .where(customer.version > since)
+            .where(customer.version > since, customer.version <= session.backlog_until)
             .order_by(customer.version)
             .limit(CUSTOMERS_PER_LOAD)
         )
         rows = await self._database.read(lambda c: c.execute(query).all())
-        session = self._session
         session.backlog_revision = rows[-1].version if rows else None
         session.outbox.put_customers(row.id for row in rows)
 

@@ -112,6 +112,8 @@ class Publisher:
         is_fresh = greeting.is_fresh and self._usage_revision > 0
         if greeting.interest is Interest.ALL:
             session.backlog_revision = 0 if is_fresh else greeting.held_revision
+            # What changed later comes as a change, so nothing is sent twice.
+            session.backlog_until = self._revision
         elif is_fresh:
             session.outbox.put_customers(greeting.customers)
         else:

@@ -76,6 +76,7 @@ class SidecarSession:
         self.usage_revision = 0
         # Interest ALL: customers with a version above are still to be put into the outbox.
         self.backlog_revision: int | None = None
+        self.backlog_until = 0
         # Otherwise: customers whose versions held are still to be compared.
         self.unchecked: dict[str, int] = {}
         self.is_initial_complete = False
