@@ -18,7 +18,7 @@ from control_plane.publishing.notices import ChangeNotices
 from control_plane.publishing.sessions import SessionRegistry
 from control_plane.storage.database import Database
 from control_plane.wire import administration as wire
-from control_plane.wire.enums import CUSTOMER_STATUSES, enum_from_proto
+from control_plane.wire.enums import CUSTOMER_STATUSES, SUBSCRIPTION_STATUSES, enum_from_proto
 from control_plane.wire.publishing import session_to_proto
 from weighbridge.v1 import admin_service_pb2 as pb
 from weighbridge.v1 import admin_service_pb2_grpc
@@ -49,9 +49,10 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         self, request: pb.DiffCatalogRequest, context: Context
     ) -> pb.DiffCatalogResponse:
         source = CatalogSource(request.document, request.source_name)
+        migrations = wire.migrations_from_proto(request.migration, request.plan_migrations)
         diff = await self._database.read(
             lambda connection: provisioning.diff_catalog(
-                connection, self._library, source, self._now_ms()
+                connection, self._library, source, self._now_ms(), migrations
             )
         )
         return wire.diff_to_proto(diff)
@@ -62,17 +63,34 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         source = CatalogSource(request.document, request.source_name)
         expected = request.expected_version if request.HasField("expected_version") else None
 
-        async def commit() -> AppliedCatalog:
-            applied = await self._database.write(
-                lambda connection: provisioning.apply_catalog(
-                    connection, self._library, source, expected, self._now_ms()
-                )
+        migrations = wire.migrations_from_proto(request.migration, request.plan_migrations)
+        applied = await self._change_catalog(
+            lambda connection, now_ms: provisioning.apply_catalog(
+                connection, self._library, source, expected, now_ms, migrations
             )
-            if applied.changes:
-                self._notices.publish(catalogs=[applied.catalog])
-            return applied
+        )
+        return wire.applied_to_proto(applied)
 
-        return wire.applied_to_proto(await self._through(commit()))
+    async def RollbackCatalog(
+        self, request: pb.RollbackCatalogRequest, context: Context
+    ) -> pb.RollbackCatalogResponse:
+        rollback = wire.rollback_from_proto(request)
+        applied = await self._change_catalog(
+            lambda connection, now_ms: provisioning.rollback_catalog(
+                connection, self._library, rollback, now_ms
+            )
+        )
+        return wire.rolled_back_to_proto(applied)
+
+    async def ListCatalogVersions(
+        self, request: pb.ListCatalogVersionsRequest, context: Context
+    ) -> pb.ListCatalogVersionsResponse:
+        page = await self._database.read(
+            lambda connection: provisioning.list_catalog_versions(
+                connection, request.catalog, request.page_size, request.page_token
+            )
+        )
+        return wire.version_page_to_proto(page)
 
     async def GetCatalog(
         self, request: pb.GetCatalogRequest, context: Context
@@ -159,15 +177,52 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         )
         return pb.SetSubscriptionResponse(customer=customer)
 
+    async def PinSubscription(
+        self, request: pb.PinSubscriptionRequest, context: Context
+    ) -> pb.PinSubscriptionResponse:
+        plan_version = request.plan_version if request.HasField("plan_version") else None
+        owner = (request.customer, request.resource)
+        customer = await self._change(
+            lambda connection, now_ms: provisioning.pin_subscription(
+                connection, self._library, owner, plan_version, now_ms
+            )
+        )
+        return pb.PinSubscriptionResponse(customer=customer)
+
+    async def FollowSubscription(
+        self, request: pb.FollowSubscriptionRequest, context: Context
+    ) -> pb.FollowSubscriptionResponse:
+        owner = (request.customer, request.resource)
+        customer = await self._change(
+            lambda connection, now_ms: provisioning.follow_plan(
+                connection, self._library, owner, now_ms
+            )
+        )
+        return pb.FollowSubscriptionResponse(customer=customer)
+
     async def CancelSubscription(
         self, request: pb.CancelSubscriptionRequest, context: Context
     ) -> pb.CancelSubscriptionResponse:
+        when = wire.change_time_from_proto(request.when)
         customer = await self._change(
             lambda connection, now_ms: provisioning.cancel_subscription(
-                connection, request.customer, request.resource, now_ms
+                connection, request.customer, request.resource, now_ms, when
             )
         )
         return pb.CancelSubscriptionResponse(customer=customer)
+
+    async def SetSubscriptionStatus(
+        self, request: pb.SetSubscriptionStatusRequest, context: Context
+    ) -> pb.SetSubscriptionStatusResponse:
+        owned = (request.customer, request.resource)
+        status = enum_from_proto("status", SUBSCRIPTION_STATUSES, request.status)
+        until_ms = request.until_unix_ms if request.HasField("until_unix_ms") else None
+        customer = await self._change(
+            lambda connection, now_ms: provisioning.set_subscription_status(
+                connection, owned, status, until_ms, now_ms
+            )
+        )
+        return pb.SetSubscriptionStatusResponse(customer=customer)
 
     async def SetOverride(
         self, request: pb.SetOverrideRequest, context: Context
@@ -218,6 +273,21 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
             return record
 
         return wire.customer_record_to_proto(await self._through(commit()))
+
+    async def _change_catalog(
+        self, change: Callable[[Connection, int], AppliedCatalog]
+    ) -> AppliedCatalog:
+        """Change a catalog in a transaction, and tell so after it is committed."""
+
+        async def commit() -> AppliedCatalog:
+            applied = await self._database.write(
+                lambda connection: change(connection, self._now_ms())
+            )
+            if applied.changes:
+                self._notices.publish(catalogs=[applied.catalog])
+            return applied
+
+        return await self._through(commit())
 
     async def _through(self, committing: Coroutine[Any, Any, T]) -> T:
         """Go through with a commit and its notice, even when the caller leaves meanwhile."""

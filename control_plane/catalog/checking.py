@@ -15,6 +15,7 @@ from control_plane.catalog.compiling import (
     window_of,
 )
 from control_plane.catalog.document import (
+    CANCEL,
     AddOnGrant,
     AddOnLimitDocument,
     AddOnLimitsDocument,
@@ -55,20 +56,27 @@ def references(document: CatalogDocument) -> Iterator[Finding]:
     for id_, feature in document.features.items():
         if isinstance(feature, EnumFeature):
             yield from _repeated(("features", id_, "values"), feature.values)
-    for id_, plan in document.plans.items():
-        path: Path = ("plans", id_)
-        if plan.extends is not None and plan.extends not in document.plans:
-            yield (*path, "extends"), unknown("plan", plan.extends, document.plans)
-        yield from _plan_list((*path, "upgrades_to"), plan.upgrades_to, document)
-        for position, above in enumerate(plan.upgrades_to):
-            if above == id_:
-                yield (*path, "upgrades_to", position), "is the plan itself; leave it out"
-        yield from _grants(path, plan.features, document)
+    for id_ in document.plans:
+        yield from _plan(id_, document)
     for id_, add_on in document.add_ons.items():
-        path = ("add_ons", id_)
+        path: Path = ("add_ons", id_)
         yield from _plan_list((*path, "plans"), add_on.plans or [], document)
         yield from _grants(path, add_on.features, document)
     yield from _cycles(document)
+
+
+def _plan(id_: str, document: CatalogDocument) -> Iterator[Finding]:
+    plan, path = document.plans[id_], ("plans", id_)
+    if plan.extends is not None and plan.extends not in document.plans:
+        yield (*path, "extends"), unknown("plan", plan.extends, document.plans)
+    if plan.trial is not None and plan.trial.at_end not in (CANCEL, *document.plans):
+        then = unknown("plan", plan.trial.at_end, document.plans)
+        yield (*path, "trial", "at_end"), f"{then}; or write {CANCEL}"
+    yield from _plan_list((*path, "upgrades_to"), plan.upgrades_to, document)
+    for position, above in enumerate(plan.upgrades_to):
+        if above == id_:
+            yield (*path, "upgrades_to", position), "is the plan itself; leave it out"
+    yield from _grants(path, plan.features, document)
 
 
 def add_on_limits(document: CatalogDocument) -> Iterator[Finding]:

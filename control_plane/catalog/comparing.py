@@ -20,6 +20,7 @@ from weighbridge.rules.catalog import (
     Limit,
     OutageKind,
     PlanVersion,
+    Trial,
     UpgradeOffer,
 )
 from weighbridge.rules.rate import Rate
@@ -27,8 +28,8 @@ from weighbridge.rules.rating.prices import Proration
 
 TEXT_LENGTH_MAX: Final = 200
 
-# What people read and no decision rests on.
-_DISPLAY_ONLY: Final = frozenset({"name", "offer", "upgrades_to"})
+# What changes nothing for those who are on a plan: a trial is fixed when it begins.
+_DISPLAY_ONLY: Final = frozenset({"name", "offer", "trial", "upgrades_to"})
 
 
 class ChangeKind(Enum):
@@ -200,6 +201,7 @@ def _plan_tree(plan: PlanVersion, catalog: Catalog) -> Tree:
     display = without_empty(
         {
             "name": plan.name,
+            "trial": _trial_tree(plan.trial),
             "upgrades_to": ", ".join(plan.upgrades_to),
             "offer": _offer_tree(plan.offer),
         }
@@ -285,7 +287,14 @@ def _limit_tree(limit: Limit) -> Tree:
         "limit": _number_text(limit.limit),
         "kind": limit.kind.value,
         "window": limit.window.key,
+        **({"per_seat": "true"} if limit.per_seat else {}),
     }
+
+
+def _trial_tree(trial: Trial | None) -> Tree:
+    if trial is None:
+        return {}
+    return {"days": str(trial.days), "at_end": trial.then or "cancel"}
 
 
 def _rate_tree(rate: Rate) -> Tree:

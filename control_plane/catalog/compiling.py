@@ -9,6 +9,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from control_plane.catalog.document import (
+    CANCEL,
     AddOnDocument,
     AddOnGrant,
     AddOnLimitDocument,
@@ -28,6 +29,7 @@ from control_plane.catalog.document import (
     OutageDocument,
     RateDocument,
     SafeCapacityDocument,
+    TrialDocument,
     WindowDocument,
 )
 from control_plane.catalog.price_compiling import compile_prices, proration_of, resolve_prices
@@ -43,6 +45,7 @@ from weighbridge.rules.catalog import (
     OutageKind,
     OutagePolicy,
     PlanVersion,
+    Trial,
     UpgradeOffer,
 )
 from weighbridge.rules.rate import Rate, RatePeriod
@@ -75,6 +78,7 @@ def compile_catalog(
             offer=_offer(written.offer),
             prices=compile_prices(prices[id_][1]),
             proration=proration_of(document, id_),
+            trial=_trial(written.trial),
         )
         for id_, written in document.plans.items()
     }
@@ -149,6 +153,7 @@ def _limit(written: LimitDocument) -> Limit:
         kind=LimitKind(written.kind),
         limit=_number(written.limit),
         window=window_of(written.window),
+        per_seat=written.per_seat,
     )
 
 
@@ -290,6 +295,12 @@ def _outage(written: OutageDocument) -> OutagePolicy:
     if isinstance(written, SafeCapacityDocument):
         return OutagePolicy(OutageKind.SAFE_CAPACITY, written.safe_capacity)
     return OutagePolicy(OutageKind(written))
+
+
+def _trial(written: TrialDocument | None) -> Trial | None:
+    if written is None:
+        return None
+    return Trial(written.days, "" if written.at_end == CANCEL else written.at_end)
 
 
 def _offer(written: OfferDocument) -> UpgradeOffer:

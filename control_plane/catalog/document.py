@@ -19,7 +19,7 @@ from control_plane.catalog.document_parts import (
     PeriodName,
 )
 from control_plane.catalog.price_document import PricesDocument
-from weighbridge.rules.units import AMOUNT_MAX
+from weighbridge.rules.units import AMOUNT_MAX, TRIAL_DAYS_MAX
 
 FEATURES_MAX: Final = 1_000
 PLANS_MAX: Final = 200
@@ -27,6 +27,7 @@ ADD_ONS_MAX: Final = 200
 LIMITS_MAX: Final = 16
 RATES_MAX: Final = 16
 VALUES_MAX: Final = 256
+CANCEL: Final = "cancel"
 
 Unlimited = Literal["unlimited"]
 RateAmount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
@@ -169,6 +170,9 @@ class LimitDocument(DocumentModel):
     ] = Field(description="Units in each window, or `unlimited`.")
     kind: KindName = Field("hard", description="hard refuses past it; soft counts overage.")
     window: WindowDocument = Field(description="When usage starts from zero.")
+    per_seat: bool = Field(
+        default=False, description="Units for each seat of the subscription, not for all of them."
+    )
 
 
 class AddOnLimitDocument(DocumentModel):
@@ -268,6 +272,17 @@ class OfferDocument(DocumentModel):
     )
 
 
+class TrialDocument(DocumentModel):
+    """How long a plan can be tried by who comes to it for the first time."""
+
+    days: Annotated[int, Field(ge=1, le=TRIAL_DAYS_MAX)] = Field(
+        description="How long, each day being 24 hours."
+    )
+    at_end: Id = Field(
+        CANCEL, description="The plan that follows, which can be the plan itself; or `cancel`."
+    )
+
+
 class PlanDocument(DocumentModel):
     """A plan."""
 
@@ -282,6 +297,7 @@ class PlanDocument(DocumentModel):
     proration: ProrationName | Absent = Field(
         None, description="What changing to it within a period costs at once; else as inherited."
     )
+    trial: TrialDocument | Absent = Field(None, description="How long it can be tried; else not.")
     upgrades_to: Annotated[list[Id], Field(max_length=PLANS_MAX)] = Field(
         default_factory=list, description="Plans to offer when this one refuses, nearest first."
     )

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, select
 
 from control_plane.metering.records import SetAsideReason
-from control_plane.provisioning import CatalogLibrary, catalog_versions, load_customers
+from control_plane.provisioning import CatalogLibrary, catalog_editions, load_customers
 from control_plane.storage import tables
 from weighbridge.rules.catalog import Catalog, Customer, FeatureType, SubscriptionStatus
 from weighbridge.rules.entitlement import Grant, NoGrant, PlanCompiler, grant_of
@@ -123,7 +123,7 @@ class CatalogCounters:
             subscription.plan_version is None
             or subscription.plan_version in self.catalog.plans.get(subscription.plan, ())
             for subscription in customer.subscriptions
-            if subscription.status is SubscriptionStatus.ACTIVE
+            if subscription.status is not SubscriptionStatus.CANCELED
         )
 
 
@@ -263,9 +263,9 @@ class CounterCache:
         )
 
     def _refresh_catalogs(self, connection: Connection) -> None:
-        for catalog, version in catalog_versions(connection).items():
+        for catalog, edition in catalog_editions(connection).items():
             cached = self._catalogs.get(catalog)
-            if cached is None or cached.catalog.version != version:
+            if cached is None or cached.catalog.edition != edition:
                 self._load_catalog(connection, catalog)
 
     def _load_catalog(self, connection: Connection, catalog: str) -> None:

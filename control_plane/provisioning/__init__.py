@@ -3,6 +3,7 @@
 from control_plane.provisioning.applying import CatalogSource, apply_catalog, diff_catalog
 from control_plane.provisioning.catalogs import (
     CatalogLibrary,
+    catalog_editions,
     catalog_versions,
     get_catalog,
     list_catalogs,
@@ -16,11 +17,19 @@ from control_plane.provisioning.customers import (
     list_customers,
     set_customer_status,
 )
+from control_plane.provisioning.history import (
+    Rollback,
+    list_catalog_versions,
+    rollback_catalog,
+)
 from control_plane.provisioning.loading import customers_changed_since, load_customers
+from control_plane.provisioning.migrating import MigrationChoice
 from control_plane.provisioning.overrides import WantedOverride, remove_override, set_override
+from control_plane.provisioning.pausing import set_subscription_status
+from control_plane.provisioning.pinning import follow_plan, pin_subscription
+from control_plane.provisioning.planning import ChangeTime, WantedSubscription
 from control_plane.provisioning.revisions import current_revision, next_revision
 from control_plane.provisioning.subscriptions import (
-    WantedSubscription,
     cancel_subscription,
     set_subscription,
 )
@@ -29,13 +38,17 @@ from control_plane.provisioning.wanted import WantedEntitlement, WantedLimit
 __all__ = [
     "CatalogLibrary",
     "CatalogSource",
+    "ChangeTime",
+    "MigrationChoice",
     "NewCustomer",
+    "Rollback",
     "WantedEntitlement",
     "WantedLimit",
     "WantedOverride",
     "WantedSubscription",
     "apply_catalog",
     "cancel_subscription",
+    "catalog_editions",
     "catalog_versions",
     "count_customers",
     "create_customer",
@@ -43,14 +56,19 @@ __all__ = [
     "current_revision",
     "customers_changed_since",
     "diff_catalog",
+    "follow_plan",
     "get_catalog",
     "get_customer",
+    "list_catalog_versions",
     "list_catalogs",
     "list_customers",
     "load_customers",
     "next_revision",
+    "pin_subscription",
     "remove_override",
+    "rollback_catalog",
     "set_customer_status",
     "set_override",
     "set_subscription",
+    "set_subscription_status",
 ]

@@ -9,8 +9,14 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Select, false, func, or_, select
 
 from control_plane.catalog import CatalogChange
+from control_plane.provisioning.migrating import (
+    MigrationChoice,
+    changed_plans,
+    is_not_held_back,
+    is_on_version,
+)
 from control_plane.storage.tables import customer, override, subscription, subscription_add_on
-from weighbridge.rules.catalog import Catalog, CustomerStatus, SubscriptionStatus
+from weighbridge.rules.catalog import Catalog, CustomerStatus, Migration, SubscriptionStatus
 from weighbridge.rules.errors import FailedPreconditionError
 
 SAMPLE_SIZE: Final = 10
@@ -19,7 +25,7 @@ SAMPLE_SIZE: Final = 10
 class Touched(NamedTuple):
     """Plans and add-ons whose subscribers a change affects.
 
-    `followed` are plans of which only subscribers to the current version are affected.
+    `followed` are plans of which only those are affected who take their new version, now or later.
     """
 
     followed: frozenset[str] = frozenset()
@@ -35,16 +41,19 @@ class AffectedCustomers:
     sample: tuple[str, ...]
 
 
-def touched_by(change: CatalogChange) -> Touched:
+def touched_by(change: CatalogChange, choice: MigrationChoice) -> Touched:
     """Return what a change touches. A change of a plan leaves those alone who keep a version."""
     if change.path.startswith("plans."):
-        return Touched(followed=change.plans, add_ons=change.add_ons)
+        moved = frozenset(
+            plan for plan in change.plans if choice.of(plan) is not Migration.NEW_CUSTOMERS
+        )
+        return Touched(followed=moved, add_ons=change.add_ons)
     return Touched(plans=change.plans, add_ons=change.add_ons)
 
 
-def touched_by_all(changes: Iterable[CatalogChange]) -> Touched:
+def touched_by_all(changes: Iterable[CatalogChange], choice: MigrationChoice) -> Touched:
     """Return what changes touch together."""
-    every = [touched_by(change) for change in changes]
+    every = [touched_by(change, choice) for change in changes]
     return Touched(
         frozenset[str]().union(*(touched.followed for touched in every)),
         frozenset[str]().union(*(touched.plans for touched in every)),
@@ -67,12 +76,26 @@ def affected_customers(
     return AffectedCustomers(count, tuple(sample))
 
 
-def require_unused(connection: Connection, before: Catalog, after: Catalog) -> None:
+def require_unused(
+    connection: Connection, before: Catalog, after: Catalog, choice: MigrationChoice
+) -> None:
     """Raise FailedPreconditionError where a customer is still on something that goes away.
 
-    `before` has the older plan versions that subscriptions keep, too. Archived and revoked
+    `before` has the older plan versions that subscriptions are on, too. Archived and revoked
     customers count: they can be revived.
     """
+    kept = {
+        (plan, number)
+        for plan, versions in before.plans.items()
+        for number in versions
+        if number != max(versions)
+    }
+    # Those who do not move at once stay on what was the newest version until now.
+    staying = {
+        (plan, max(before.plans[plan]))
+        for plan in changed_plans(before, after)
+        if choice.of(plan) is not Migration.NOW
+    }
     for plan in before.plans:
         if plan not in after.plans:
             _require_none(
@@ -90,19 +113,25 @@ def require_unused(connection: Connection, before: Catalog, after: Catalog) -> N
                 "take it off their subscriptions first",
             )
     for feature_id, feature in before.features.items():
-        kept = after.features.get(feature_id)
-        if kept is None:
-            _require_feature_unused(connection, before, feature_id, is_removed=True)
-        elif kept.type is not feature.type:
-            _require_feature_unused(connection, before, feature_id, is_removed=False)
+        now = after.features.get(feature_id)
+        if now is None:
+            _require_feature_unused(connection, before, feature_id, kept, is_removed=True)
+        elif now.type is not feature.type:
+            _require_feature_unused(connection, before, feature_id, kept | staying)
 
 
 def _require_feature_unused(
-    connection: Connection, before: Catalog, feature_id: str, *, is_removed: bool
+    connection: Connection,
+    before: Catalog,
+    feature_id: str,
+    kept: set[tuple[str, int]],
+    *,
+    is_removed: bool = False,
 ) -> None:
     """Look for customers who would be left with a feature that is gone or of another type.
 
-    A type can change under those who follow a plan: the plan's grant changes with it.
+    A type can change under those who follow a plan at once: the plan's grant changes with it.
+    `kept` are the plan versions that others are on.
     """
     name = f"feature {feature_id!r}" if is_removed else f"the type of feature {feature_id!r}"
     overriding = (
@@ -111,20 +140,17 @@ def _require_feature_unused(
         .where(customer.c.catalog_id == before.id, override.c.feature_id == feature_id)
     )
     _require_none(connection, overriding, name, "remove their overrides of it first")
-    kept = frozenset(
-        (plan, number)
-        for plan, versions in before.plans.items()
-        for number, version in versions.items()
-        if number != max(versions) and feature_id in version.entitlements
-    )
     for plan, number in sorted(kept):
-        keeping = _subscribers(before.id, Touched(plans=frozenset({plan})))
-        _require_none(
-            connection,
-            keeping.where(subscription.c.plan_version == number),
-            name,
-            f"they keep version {number} of plan {plan!r}, which grants it",
-        )
+        if feature_id in before.plans[plan][number].entitlements:
+            keeping = _subscribers(before.id, Touched(plans=frozenset({plan})))
+            if number != max(before.plans[plan]):
+                keeping = keeping.where(is_on_version(before, plan, number))
+            _require_none(
+                connection,
+                keeping,
+                name,
+                f"they keep version {number} of plan {plan!r}, which grants it",
+            )
     if is_removed:
         granting = Touched(
             plans=frozenset(
@@ -160,6 +186,7 @@ def _subscribers(catalog_id: str, touched: Touched) -> Select[Any]:
         conditions.append(
             subscription.c.plan_id.in_(sorted(touched.followed))
             & subscription.c.plan_version.is_(None)
+            & is_not_held_back(catalog_id)
         )
     if touched.add_ons:
         bought = select(subscription_add_on.c.subscription_id).where(
@@ -172,7 +199,7 @@ def _subscribers(catalog_id: str, touched: Touched) -> Select[Any]:
         .join(subscription, subscription.c.customer_id == customer.c.id)
         .where(
             customer.c.catalog_id == catalog_id,
-            subscription.c.status == SubscriptionStatus.ACTIVE.value,
+            subscription.c.status != SubscriptionStatus.CANCELED.value,
             or_(false(), *conditions),
         )
     )

@@ -24,9 +24,16 @@ from control_plane.provisioning.affected import (
     touched_by_all,
 )
 from control_plane.provisioning.catalogs import CatalogLibrary
+from control_plane.provisioning.migrating import (
+    ALL_NOW,
+    MigrationChoice,
+    changed_plans,
+    require_followers,
+    settle_migrations,
+)
 from control_plane.provisioning.revisions import next_revision
 from control_plane.storage.tables import catalog, catalog_version, plan_version
-from weighbridge.rules.catalog import Catalog
+from weighbridge.rules.catalog import Catalog, Migration
 from weighbridge.rules.errors import ConflictError, InvalidArgumentError
 from weighbridge.rules.units import require_text
 
@@ -34,10 +41,14 @@ SOURCE_NAME_LENGTH_MAX = 256
 
 
 class CatalogSource(NamedTuple):
-    """A catalog document as YAML text. `name` is for error messages, such as the file's name."""
+    """A catalog document as YAML text. `name` is for error messages, such as the file's name.
+
+    `restores` is the version of which it is the document, where an earlier one is applied again.
+    """
 
     text: str
     name: str = ""
+    restores: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +86,22 @@ class _Comparison(NamedTuple):
     before: Catalog | None
     after: Catalog
     changes: tuple[CatalogChange, ...]
+    migrations: MigrationChoice
 
 
 def diff_catalog(
-    connection: Connection, library: CatalogLibrary, source: CatalogSource, now_ms: int
+    connection: Connection,
+    library: CatalogLibrary,
+    source: CatalogSource,
+    now_ms: int,
+    migrations: MigrationChoice = ALL_NOW,
 ) -> CatalogDiff:
     """Compare a document with the current version of its catalog. Changes nothing.
 
-    Raises InvalidArgumentError naming the place in the document.
+    Raises InvalidArgumentError naming the place in the document, FailedPreconditionError where a
+    migration is wanted of a plan that does not change or that nobody follows.
     """
-    compared = _compare(connection, library, source)
+    compared = _compare(connection, library, source, migrations)
     before = compared.before
     changes, affected = _count(connection, compared, now_ms)
     return CatalogDiff(
@@ -101,16 +118,18 @@ def apply_catalog(
     source: CatalogSource,
     expected_version: int | None,
     now_ms: int,
+    migrations: MigrationChoice = ALL_NOW,
 ) -> AppliedCatalog:
     """Make a document the current version of its catalog. The same content changes nothing.
 
     Raises InvalidArgumentError naming the place in the document, ConflictError unless
     `expected_version` (None: any; 0: none yet) is the current one, FailedPreconditionError where
-    something that customers are still on would go away.
+    something that customers are still on would go away, or where a migration is wanted of a plan
+    that does not change or that nobody follows.
     """
     if expected_version is not None and expected_version < 0:
         raise InvalidArgumentError("expected_version", f"{expected_version} is negative")
-    compared = _compare(connection, library, source)
+    compared = _compare(connection, library, source, migrations)
     before, after = compared.before, compared.after
     version = 0 if before is None else before.version
     if expected_version is not None and expected_version != version:
@@ -121,13 +140,19 @@ def apply_catalog(
     if before is not None and not compared.changes:
         return AppliedCatalog(after.id, version, (), AffectedCustomers(0, ()))
     if before is not None:
-        require_unused(connection, before, after)
+        settle_migrations(connection, after.id, now_ms)
+        require_unused(connection, library.load(connection, after.id), after, migrations)
     changes, affected = _count(connection, compared, now_ms)
-    _store(connection, compared, source.text, now_ms)
+    _store(connection, compared, source, now_ms)
     return AppliedCatalog(after.id, after.version, changes, affected)
 
 
-def _compare(connection: Connection, library: CatalogLibrary, source: CatalogSource) -> _Comparison:
+def _compare(
+    connection: Connection,
+    library: CatalogLibrary,
+    source: CatalogSource,
+    migrations: MigrationChoice,
+) -> _Comparison:
     require_text("source_name", source.name, SOURCE_NAME_LENGTH_MAX)
     document = load_document(source.text, source.name)
     query = select(catalog.c.id).where(catalog.c.id == document.catalog)
@@ -138,7 +163,8 @@ def _compare(connection: Connection, library: CatalogLibrary, source: CatalogSou
         before, compile_catalog(document, version), _highest_plan_versions(connection, document)
     )
     after = compile_catalog(document, version, numbers)
-    return _Comparison(document, before, after, diff_catalogs(before, after))
+    require_followers(connection, before, after, migrations)
+    return _Comparison(document, before, after, diff_catalogs(before, after), migrations)
 
 
 def _highest_plan_versions(connection: Connection, document: CatalogDocument) -> dict[str, int]:
@@ -159,32 +185,35 @@ def _count(
     counts: dict[Touched, int] = {Touched(): 0}
     changes = []
     for change in compared.changes:
-        touched = touched_by(change)
+        touched = touched_by(change, compared.migrations)
         if touched not in counts:
             found = affected_customers(connection, catalog_id, touched, now_ms)
             counts[touched] = found.count
         changes.append(AffectingChange(change, counts[touched]))
-    every = touched_by_all(compared.changes)
+    every = touched_by_all(compared.changes, compared.migrations)
     return tuple(changes), affected_customers(connection, catalog_id, every, now_ms)
 
 
-def _store(connection: Connection, compared: _Comparison, text: str, now_ms: int) -> None:
+def _store(
+    connection: Connection, compared: _Comparison, source: CatalogSource, now_ms: int
+) -> None:
     after = compared.after
+    current = {"current_version": after.version, "addition": 0}
     if compared.before is None:
-        connection.execute(insert(catalog).values(id=after.id, current_version=after.version))
+        connection.execute(insert(catalog).values(id=after.id, **current))
     else:
-        connection.execute(
-            update(catalog).where(catalog.c.id == after.id).values(current_version=after.version)
-        )
+        connection.execute(update(catalog).where(catalog.c.id == after.id).values(**current))
     connection.execute(
         insert(catalog_version).values(
             catalog_id=after.id,
             version=after.version,
-            document=text,
+            document=source.text,
             revision=next_revision(connection, now_ms),
             applied_at_ms=now_ms,
+            restores=source.restores,
         )
     )
+    moved = changed_plans(compared.before, after)
     known = set() if compared.before is None else _numbered_plans(compared.before)
     rows = [
         {
@@ -192,6 +221,8 @@ def _store(connection: Connection, compared: _Comparison, text: str, now_ms: int
             "plan_id": plan,
             "version": number,
             "catalog_version": after.version,
+            "since_ms": now_ms,
+            "migration": (compared.migrations.of(plan) if plan in moved else Migration.NOW).value,
         }
         for plan, number in sorted(_numbered_plans(after) - known)
     ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, String, bindparam, func, select
+from sqlalchemy import BigInteger, Connection, Row, String, bindparam, func, select
 
 from control_plane.catalog import compile_catalog, load_document
 from control_plane.storage.tables import (
@@ -18,7 +19,14 @@ from control_plane.storage.tables import (
     plan_version,
     subscription,
 )
-from weighbridge.rules.catalog import Catalog, PlanVersion, SubscriptionStatus
+from weighbridge.rules.catalog import (
+    Catalog,
+    Edition,
+    Migration,
+    PlanVersion,
+    SubscriptionStatus,
+    VersionStep,
+)
 from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from weighbridge.rules.units import require_id
 
@@ -58,30 +66,55 @@ class CatalogLibrary:
     def load(self, connection: Connection, catalog_id: str, version: int | None = None) -> Catalog:
         """Return a version of a catalog as it was applied. Raises NotFoundError.
 
-        The current one (no `version`) also has every older plan version that an active
-        subscription is on.
+        The current one (no `version`) also has every older plan version that a subscription keeps,
+        and those that followers may still be on.
         """
         if version is not None:
             return self._compile(connection, catalog_id, version)
-        current = self._compile(connection, catalog_id, current_version(connection, catalog_id))
-        pinned = self._pinned(connection, current)
-        if not pinned:
+        edition = current_edition(connection, catalog_id)
+        current = self._compile(connection, catalog_id, edition.version)
+        late = _late_plans(connection, catalog_id)
+        steps = {plan: rows for plan, rows in late.items() if plan in current.plans}
+        kept = _pinned_versions(connection, catalog_id)
+        kept += [place for rows in steps.values() for place in _waited_on(rows)]
+        older = self._older(connection, current, kept)
+        if not steps and not older and not edition.addition:
             return current
-        plans = {id_: {**pinned.get(id_, {}), **own} for id_, own in current.plans.items()}
-        return replace(current, plans=plans)
+        return replace(
+            current,
+            plans={id_: {**older.get(id_, {}), **own} for id_, own in current.plans.items()},
+            steps={plan: tuple(map(step_from_row, rows)) for plan, rows in steps.items()},
+            addition=edition.addition,
+        )
 
-    def _pinned(
-        self, connection: Connection, current: Catalog
+    def plan_version(
+        self, connection: Connection, catalog_id: str, plan: str, version: int
+    ) -> PlanVersion:
+        """Return any version that a plan ever had. Raises NotFoundError."""
+        table = plan_version
+        made_by: int | None = connection.scalar(
+            select(table.c.catalog_version).where(
+                table.c.catalog_id == catalog_id,
+                table.c.plan_id == plan,
+                table.c.version == version,
+            )
+        )
+        if made_by is None:
+            raise NotFoundError(f"plan {plan!r} of catalog {catalog_id!r} has no version {version}")
+        return self._compile(connection, catalog_id, made_by).plans[plan][version]
+
+    def _older(
+        self, connection: Connection, current: Catalog, kept: list[tuple[str, int, int]]
     ) -> dict[str, dict[int, PlanVersion]]:
         older: dict[str, dict[int, PlanVersion]] = {}
-        for plan, version, made_by in _pinned_versions(connection, current.id):
+        for plan, version, made_by in kept:
             if version not in current.plans.get(plan, {}):
                 found = self._compile(connection, current.id, made_by).plans[plan][version]
                 older.setdefault(plan, {})[version] = found
         return older
 
     def _compile(self, connection: Connection, catalog_id: str, version: int) -> Catalog:
-        text = _document(connection, catalog_id, version)
+        text = stored_document(connection, catalog_id, version)
         key = (catalog_id, version)
         with self._lock:
             kept = self._compiled.get(key)
@@ -111,12 +144,23 @@ def catalog_versions(connection: Connection) -> dict[str, int]:
     return {row.id: row.current_version for row in rows.all()}
 
 
-def current_version(connection: Connection, catalog_id: str) -> int:
-    """Return the current version of a catalog. Raises NotFoundError."""
-    version: int | None = connection.scalar(_CURRENT_VERSION, {"catalog": catalog_id})
-    if version is None:
+def catalog_editions(connection: Connection) -> dict[str, Edition]:
+    """Return which content is current of every catalog, by id."""
+    rows = connection.execute(_EDITIONS)
+    return {id_: Edition(version, addition) for id_, version, addition in rows.all()}
+
+
+def current_edition(connection: Connection, catalog_id: str) -> Edition:
+    """Return which content of a catalog is current. Raises NotFoundError."""
+    row = connection.execute(_EDITION, {"catalog": catalog_id}).one_or_none()
+    if row is None:
         raise NotFoundError(f"catalog {catalog_id!r} does not exist")
-    return version
+    return Edition(row.current_version, row.addition)
+
+
+def step_from_row(row: Row[Any]) -> VersionStep:
+    """Return a row of `plan_version` as a step of its plan."""
+    return VersionStep(row.version, row.since_ms, Migration(row.migration))
 
 
 def get_catalog(
@@ -126,10 +170,12 @@ def get_catalog(
     require_id("catalog", catalog_id)
     if version is not None and version < 1:
         raise InvalidArgumentError("version", f"{version} is not a version; they count from 1")
-    number = current_version(connection, catalog_id) if version is None else version
+    number = current_edition(connection, catalog_id).version if version is None else version
     loaded = library.load(connection, catalog_id, version)
     return StoredCatalog(
-        _summary(connection, loaded, number), _document(connection, catalog_id, number), loaded
+        _summary(connection, loaded, number),
+        stored_document(connection, catalog_id, number),
+        loaded,
     )
 
 
@@ -162,7 +208,8 @@ def _summary(connection: Connection, loaded: Catalog, version: int) -> CatalogSu
     )
 
 
-def _document(connection: Connection, catalog_id: str, version: int) -> str:
+def stored_document(connection: Connection, catalog_id: str, version: int) -> str:
+    """Return a version's document as it was applied. Raises NotFoundError."""
     text: str | None = connection.scalar(_DOCUMENT, {"catalog": catalog_id, "version": version})
     if text is None:
         raise NotFoundError(f"catalog {catalog_id!r} has no version {version}")
@@ -179,6 +226,33 @@ def _plan_numbers(connection: Connection, catalog_id: str, version: int) -> Mapp
     return {row.plan_id: row.number for row in connection.execute(query)}
 
 
+def _late_plans(connection: Connection, catalog_id: str) -> dict[str, list[Row[Any]]]:
+    """Return the versions of plans of which some follower may be on an older one, oldest first.
+
+    Versions that nobody can be on any more are left out.
+    """
+    plans: dict[str, list[Row[Any]]] = {}
+    for row in connection.execute(_LATE_PLANS, {"catalog": catalog_id}):
+        rows = plans.setdefault(row.plan_id, [])
+        if row.migration == Migration.NOW.value and not _is_late(rows):
+            rows.clear()
+        rows.append(row)
+    return plans
+
+
+def _is_late(rows: list[Row[Any]]) -> bool:
+    return any(row.migration != Migration.NOW.value for row in rows[1:])
+
+
+def _waited_on(rows: list[Row[Any]]) -> list[tuple[str, int, int]]:
+    """List the versions before those that do not come to everybody at once."""
+    return [
+        (before.plan_id, before.version, before.catalog_version)
+        for before, row in pairwise(rows)
+        if row.migration != Migration.NOW.value
+    ]
+
+
 def _pinned_versions(connection: Connection, catalog_id: str) -> list[tuple[str, int, int]]:
     """List the plan versions that active subscriptions name, and what catalog version made them."""
     rows = connection.execute(_PINNED_VERSIONS, {"catalog": catalog_id})
@@ -188,10 +262,24 @@ def _pinned_versions(connection: Connection, catalog_id: str) -> list[tuple[str,
 # Built once: putting a statement together costs more than running it.
 
 _CATALOG: Final = bindparam("catalog", type_=String)
-_CURRENT_VERSION: Final = select(catalog.c.current_version).where(catalog.c.id == _CATALOG)
+_EDITIONS: Final = select(catalog.c.id, catalog.c.current_version, catalog.c.addition)
+_EDITION: Final = _EDITIONS.where(catalog.c.id == _CATALOG)
 _DOCUMENT: Final = select(catalog_version.c.document).where(
     catalog_version.c.catalog_id == _CATALOG,
     catalog_version.c.version == bindparam("version", type_=BigInteger),
+)
+_late = plan_version.alias("late")
+_LATE_PLANS: Final = (
+    select(plan_version)
+    .where(
+        plan_version.c.catalog_id == _CATALOG,
+        plan_version.c.plan_id.in_(
+            select(_late.c.plan_id).where(
+                _late.c.catalog_id == _CATALOG, _late.c.migration != Migration.NOW.value
+            )
+        ),
+    )
+    .order_by(plan_version.c.plan_id, plan_version.c.version)
 )
 _PINNED_VERSIONS: Final = (
     select(plan_version.c.plan_id, plan_version.c.version, plan_version.c.catalog_version)
@@ -207,6 +295,6 @@ _PINNED_VERSIONS: Final = (
     .where(
         customer.c.catalog_id == _CATALOG,
         subscription.c.plan_version.is_not(None),
-        subscription.c.status == SubscriptionStatus.ACTIVE.value,
+        subscription.c.status != SubscriptionStatus.CANCELED.value,
     )
 )

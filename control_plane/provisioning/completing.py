@@ -23,6 +23,7 @@ from weighbridge.rules.catalog import (
 )
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentError
+from weighbridge.rules.lifecycle import plan_at
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.units import require_amount, require_id
 
@@ -96,11 +97,11 @@ def _require_rates(rates: tuple[Rate, ...]) -> None:
 
 
 def complete_entitlement(
-    catalog: Catalog, subscription: Subscription | None, wanted: WantedEntitlement
+    catalog: Catalog, subscription: Subscription | None, wanted: WantedEntitlement, now_ms: int
 ) -> Entitlement:
     """Take kind and window that limits leave out from the subscription's plan and add-ons."""
     is_complete = all(limit.kind and limit.window for limit in wanted.limits)
-    granted = () if is_complete else _granted_limits(catalog, subscription, wanted.feature)
+    granted = () if is_complete else _granted_limits(catalog, subscription, wanted.feature, now_ms)
     by_id = {limit.id: limit for limit in granted}
     return Entitlement(
         feature=wanted.feature,
@@ -116,17 +117,21 @@ def complete_entitlement(
 
 
 def _granted_limits(
-    catalog: Catalog, subscription: Subscription | None, feature: str
+    catalog: Catalog, subscription: Subscription | None, feature: str, now_ms: int
 ) -> tuple[Limit, ...]:
     if subscription is None:
         raise FailedPreconditionError(
             "a limit without kind or window takes them from the plan, and there is no active "
             f"subscription; give {LIMITS} with both, or subscribe first"
         )
-    plan = catalog.plan(subscription.plan, subscription.plan_version)
+    plan = plan_at(catalog, subscription, now_ms).plan
     if plan is None:
         return ()
-    granted = PlanCompiler(catalog).entitlements(plan, subscription.add_ons).get(feature)
+    granted = (
+        PlanCompiler(catalog)
+        .entitlements(plan, subscription.add_ons, subscription.quantity)
+        .get(feature)
+    )
     return () if granted is None else granted.limits
 
 

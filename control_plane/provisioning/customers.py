@@ -18,12 +18,9 @@ from control_plane.provisioning.checks import (
     require_few,
 )
 from control_plane.provisioning.loading import CustomerRecord, load_records
+from control_plane.provisioning.planning import WantedSubscription
 from control_plane.provisioning.revisions import next_revision
-from control_plane.provisioning.subscriptions import (
-    WantedSubscription,
-    insert_subscription,
-    require_offered,
-)
+from control_plane.provisioning.subscriptions import insert_first, require_offered
 from control_plane.storage.tables import catalog, customer, resource
 from weighbridge.rules.catalog import CustomerStatus
 from weighbridge.rules.errors import (
@@ -70,8 +67,9 @@ def create_customer(
     require_optional_id("plan", new.plan)
     catalog_id = _catalog_of(connection, new.catalog)
     wanted = WantedSubscription(customer=new.id, plan=new.plan)
+    catalog_now = library.load(connection, catalog_id)
     if new.plan:
-        require_offered(connection, library.load(connection, catalog_id), wanted)
+        require_offered(catalog_now, wanted)
     if connection.execute(select(customer.c.id).where(customer.c.id == new.id)).first():
         raise AlreadyExistsError(f"customer {new.id!r} already exists")
     version = next_revision(connection, now_ms)
@@ -88,7 +86,7 @@ def create_customer(
         rows = [{"customer_id": new.id, "id": name} for name in new.resources]
         connection.execute(insert(resource), rows)
     if new.plan:
-        insert_subscription(connection, wanted, version, now_ms, now_ms)
+        insert_first(connection, catalog_now, wanted, version, now_ms)
     return load_record(connection, new.id)
 
 

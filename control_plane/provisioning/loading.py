@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeVar
 
-from sqlalchemy import BindParameter, Connection, Subquery, bindparam, case, func, select
+from sqlalchemy import BindParameter, Connection, Subquery, bindparam, case, func, or_, select
 
 from control_plane.provisioning.rows import override_from_row, subscription_from_row
 from control_plane.storage.tables import (
@@ -46,7 +46,8 @@ class CustomerRecord:
 def load_customers(connection: Connection, ids: Iterable[str]) -> list[Customer]:
     """Return those customers that exist, in the order they were asked for.
 
-    Of each customer and resource it has the active subscription, else the last one that ended.
+    Of each customer and resource it has the subscriptions that stand, one after the other, else the
+    last one that was canceled.
     """
     return [record.customer for record in load_records(connection, ids)]
 
@@ -91,6 +92,7 @@ def _load_chunk(connection: Connection, ids: Sequence[str]) -> list[CustomerReco
                 status=CustomerStatus(row.status),
                 catalog=row.catalog_id,
                 catalog_version_min=row.current_version,
+                catalog_addition_min=row.addition,
                 resources=tuple(resources[row.id]),
                 subscriptions=tuple(subscriptions[row.id]),
                 overrides=tuple(overrides[row.id]),
@@ -121,11 +123,11 @@ _IDS: Final[BindParameter[list[str]]] = bindparam("ids", expanding=True)
 
 
 def _last_subscriptions() -> Subquery:
-    """Select, per customer and resource, the active subscription, else the one that ended last."""
+    """Select, per customer and resource, what stands, else the one that was canceled last."""
     table = subscription
-    is_active = table.c.status == SubscriptionStatus.ACTIVE.value
+    stands = table.c.status != SubscriptionStatus.CANCELED.value
     newest_first = (
-        case((is_active, 0), else_=1),
+        case((stands, 0), else_=1),
         table.c.created_at_ms.desc(),
         # Ids count up; the longer one is the higher number.
         func.length(table.c.id).desc(),
@@ -135,18 +137,19 @@ def _last_subscriptions() -> Subquery:
         partition_by=(table.c.customer_id, table.c.resource_id), order_by=newest_first
     )
     ranked = select(table, rank.label("rank")).where(table.c.customer_id.in_(_IDS)).subquery()
-    return select(ranked).where(ranked.c.rank == 1).subquery()
+    still_stands = ranked.c.status != SubscriptionStatus.CANCELED.value
+    return select(ranked).where(or_(ranked.c.rank == 1, still_stands)).subquery()
 
 
 _LAST: Final = _last_subscriptions()
-_SUBSCRIPTIONS: Final = select(_LAST).order_by(_LAST.c.resource_id)
+_SUBSCRIPTIONS: Final = select(_LAST).order_by(_LAST.c.resource_id, _LAST.c.starts_at_ms)
 _ADD_ONS: Final = (
     select(subscription_add_on)
     .where(subscription_add_on.c.subscription_id.in_(select(_LAST.c.id)))
     .order_by(subscription_add_on.c.add_on_id)
 )
 _CUSTOMERS: Final = (
-    select(customer, catalog.c.current_version)
+    select(customer, catalog.c.current_version, catalog.c.addition)
     .join(catalog, catalog.c.id == customer.c.catalog_id)
     .where(customer.c.id.in_(_IDS))
 )

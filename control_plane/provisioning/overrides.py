@@ -18,7 +18,7 @@ from control_plane.provisioning.checks import named_few, require_instant
 from control_plane.provisioning.completing import complete_entitlement, require_fitting
 from control_plane.provisioning.loading import CustomerRecord
 from control_plane.provisioning.rows import entitlement_to_row, override_from_row
-from control_plane.provisioning.subscriptions import active_subscription
+from control_plane.provisioning.timeline import load_timeline
 from control_plane.provisioning.wanted import WantedEntitlement
 from control_plane.storage.tables import override
 from weighbridge.rules.catalog import Entitlement, Override
@@ -56,8 +56,8 @@ def set_override(
             f"it has {named_few(catalog.features)}"
         )
     require_fitting(feature, wanted.entitlement)
-    subscription = active_subscription(connection, wanted.customer, wanted.resource)
-    entitlement = complete_entitlement(catalog, subscription, wanted.entitlement)
+    subscription = load_timeline(connection, wanted.customer, wanted.resource, now_ms).current
+    entitlement = complete_entitlement(catalog, subscription, wanted.entitlement, now_ms)
     if not _is_the_same(_existing(connection, wanted), entitlement, wanted):
         _replace(connection, wanted, entitlement, now_ms)
     return load_record(connection, wanted.customer)

@@ -109,4 +109,8 @@ def subscription_from_row(row: Row[Any], add_ons: tuple[SubscribedAddOn, ...]) -
         anchor_ms=row.anchor_ms,
         starts_at_ms=row.starts_at_ms,
         ends_at_ms=row.ends_at_ms,
+        on_plan_since_ms=row.on_plan_since_ms,
+        status_until_ms=row.status_until_ms,
+        is_trial=row.is_trial,
+        quantity=row.quantity,
     )

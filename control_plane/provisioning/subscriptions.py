@@ -1,11 +1,10 @@
-"""Subscriptions: which plan a customer or resource is on. At most one is active on each."""
+"""Subscriptions: which plan a customer or resource is on, and will be. One at a time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection
 
 from control_plane.provisioning.catalogs import CatalogLibrary
 from control_plane.provisioning.changing import (
@@ -23,98 +22,174 @@ from control_plane.provisioning.checks import (
     require_instant,
 )
 from control_plane.provisioning.loading import CustomerRecord
-from control_plane.provisioning.rows import subscription_from_row
-from control_plane.storage.tables import plan_version, subscription, subscription_add_on
+from control_plane.provisioning.planning import (
+    ChangeTime,
+    WantedSubscription,
+    is_alike,
+    is_the_same,
+    plan_ahead,
+)
+from control_plane.provisioning.timeline import (
+    Timeline,
+    close_ended,
+    drop_coming,
+    end_subscription,
+    insert_row,
+    load_timeline,
+    require_current,
+    set_row,
+    was_on_plan,
+)
+from control_plane.provisioning.versions import carry_version
 from weighbridge.rules.catalog import (
     Catalog,
-    SubscribedAddOn,
     Subscription,
-    SubscriptionStatus,
+    Trial,
 )
 from weighbridge.rules.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
 )
-from weighbridge.rules.units import QUANTITY_MAX, require_id
-
-
-@dataclass(frozen=True, slots=True)
-class WantedSubscription:
-    """A plan to be on.
-
-    No `plan_version`: follows the plan's current one. No `anchor_ms`: that of the subscription
-    it replaces, else now.
-    """
-
-    customer: str
-    plan: str
-    resource: str = ""
-    plan_version: int | None = None
-    add_ons: tuple[SubscribedAddOn, ...] = ()
-    anchor_ms: int | None = None
+from weighbridge.rules.lifecycle import period_end_ms
+from weighbridge.rules.units import QUANTITY_MAX, TRIAL_DAYS_MAX, require_id
 
 
 def set_subscription(
     connection: Connection, library: CatalogLibrary, wanted: WantedSubscription, now_ms: int
 ) -> CustomerRecord:
-    """Put a customer or resource on a plan and end the subscription that was active.
+    """Put a customer or resource on a plan, now or when the current period ends.
 
-    Being on that plan already, with the same add-ons and anchor, changes nothing.
+    What was to happen at the end of the period is taken back. The subscription that stands goes
+    on where it is what is wanted; otherwise it ends when the new one begins.
     """
     row = require_customer(connection, "customer", wanted.customer)
     require_resource(connection, wanted.customer, wanted.resource)
-    require_offered(connection, library.load(connection, row.catalog_id), wanted)
-    before = active_subscription(connection, wanted.customer, wanted.resource)
-    if before is None or not _is_the_same(before, wanted):
-        version = take_version(connection, wanted.customer, now_ms)
-        if before is not None:
-            _end(connection, before.id, now_ms)
-        anchor_ms = now_ms if before is None else before.anchor_ms
-        insert_subscription(connection, wanted, version, anchor_ms, now_ms)
+    catalog = library.load(connection, row.catalog_id)
+    require_offered(catalog, wanted)
+    timeline = load_timeline(connection, wanted.customer, wanted.resource, now_ms)
+    current = timeline.current
+    if current is not None and is_the_same(current, wanted):
+        _go_on(connection, wanted.customer, timeline, current, now_ms)
+        return load_record(connection, wanted.customer)
+    starts_at_ms = now_ms
+    if wanted.when is ChangeTime.PERIOD_END:
+        starts_at_ms = _period_end(current, wanted.customer, wanted.resource, now_ms)
+    trial = _trial_of(connection, catalog, wanted)
+    planned = plan_ahead(wanted, timeline, trial, starts_at_ms)
+    if _is_to_come(timeline, planned):
+        return load_record(connection, wanted.customer)
+    new = planned[0]
+    if new.plan_version is not None:
+        carry_version(connection, library, catalog, new.plan, new.plan_version)
+    version = take_version(connection, wanted.customer, now_ms)
+    close_ended(connection, wanted.customer, wanted.resource, now_ms)
+    drop_coming(connection, timeline.coming)
+    if current is not None and starts_at_ms > now_ms:
+        set_row(connection, current, {"ends_at_ms": starts_at_ms})
+    elif current is not None:
+        end_subscription(connection, current, now_ms)
+    _insert(connection, wanted.customer, planned, version, now_ms)
     return load_record(connection, wanted.customer)
 
 
 def cancel_subscription(
-    connection: Connection, customer_id: str, resource_id: str, now_ms: int
+    connection: Connection,
+    customer_id: str,
+    resource_id: str,
+    now_ms: int,
+    when: ChangeTime = ChangeTime.NOW,
 ) -> CustomerRecord:
-    """End the active subscription of a customer or resource now."""
+    """End the subscription of a customer or resource, now or when the current period ends."""
     require_customer(connection, "customer", customer_id)
     require_resource(connection, customer_id, resource_id)
-    active = active_subscription(connection, customer_id, resource_id)
-    if active is None:
-        raise NotFoundError(f"{owner(customer_id, resource_id)} has no active subscription")
-    take_version(connection, customer_id, now_ms)
-    _end(connection, active.id, now_ms)
+    current = require_current(connection, customer_id, resource_id, now_ms)
+    timeline = load_timeline(connection, customer_id, resource_id, now_ms)
+    ends_at_ms = now_ms
+    if when is ChangeTime.PERIOD_END:
+        ends_at_ms = _period_end(current, customer_id, resource_id, now_ms)
+    if timeline.coming or current.ends_at_ms != ends_at_ms:
+        take_version(connection, customer_id, now_ms)
+        drop_coming(connection, timeline.coming)
+        if ends_at_ms > now_ms:
+            set_row(connection, current, {"ends_at_ms": ends_at_ms})
+        else:
+            end_subscription(connection, current, now_ms)
     return load_record(connection, customer_id)
 
 
-def active_subscription(
-    connection: Connection, customer_id: str, resource_id: str
-) -> Subscription | None:
-    """Return the active subscription of a customer ("" resource) or resource."""
-    query = select(subscription).where(
-        subscription.c.customer_id == customer_id,
-        subscription.c.resource_id == resource_id,
-        subscription.c.status == SubscriptionStatus.ACTIVE.value,
-    )
-    row: Row[Any] | None = connection.execute(query).one_or_none()
-    if row is None:
+def _go_on(
+    connection: Connection,
+    customer_id: str,
+    timeline: Timeline,
+    current: Subscription,
+    now_ms: int,
+) -> None:
+    """Have the subscription that stands go on, whatever was to come. A trial ends all the same."""
+    if current.is_trial:
+        return
+    if timeline.coming or current.ends_at_ms is not None:
+        take_version(connection, customer_id, now_ms)
+        drop_coming(connection, timeline.coming)
+        set_row(connection, current, {"ends_at_ms": None})
+
+
+def _period_end(
+    current: Subscription | None, customer_id: str, resource_id: str, now_ms: int
+) -> int:
+    if current is None:
+        raise FailedPreconditionError(
+            f"{owner(customer_id, resource_id)} has no active subscription whose period could end; "
+            "leave out when"
+        )
+    if current.is_trial and current.ends_at_ms is not None:
+        return current.ends_at_ms
+    return period_end_ms(current.anchor_ms, now_ms)
+
+
+def _is_to_come(timeline: Timeline, planned: tuple[Subscription, ...]) -> bool:
+    return len(timeline.coming) == len(planned) and all(map(is_alike, timeline.coming, planned))
+
+
+def _insert(
+    connection: Connection,
+    customer_id: str,
+    planned: tuple[Subscription, ...],
+    version: int,
+    now_ms: int,
+) -> None:
+    for index, each in enumerate(planned):
+        id_ = f"sub-{version}" if index == 0 else f"sub-{version}.{index}"
+        insert_row(connection, customer_id, replace(each, id=id_), now_ms)
+
+
+def _trial_of(connection: Connection, catalog: Catalog, wanted: WantedSubscription) -> Trial | None:
+    """Return the trial of a plan, for a customer or resource that never was on it."""
+    plan = catalog.plan(wanted.plan)
+    if plan is None or was_on_plan(connection, wanted.customer, wanted.resource, wanted.plan):
         return None
-    bought = subscription_add_on
-    add_ons = connection.execute(
-        select(bought.c.add_on_id, bought.c.quantity)
-        .where(bought.c.subscription_id == row.id)
-        .order_by(bought.c.add_on_id)
-    )
-    return subscription_from_row(row, tuple(SubscribedAddOn(*add_on) for add_on in add_ons))
+    return plan.trial
 
 
-def require_offered(connection: Connection, catalog: Catalog, wanted: WantedSubscription) -> None:
-    """Check the wish itself, then that the catalog has the plan, its version and the add-ons."""
+def insert_first(
+    connection: Connection,
+    catalog: Catalog,
+    wanted: WantedSubscription,
+    version: int,
+    now_ms: int,
+) -> None:
+    """Insert the subscription of a customer who has none so far; what is wanted is checked."""
+    trial = _trial_of(connection, catalog, wanted)
+    planned = plan_ahead(wanted, Timeline(None, ()), trial, now_ms)
+    _insert(connection, wanted.customer, planned, version, now_ms)
+
+
+def require_offered(catalog: Catalog, wanted: WantedSubscription) -> None:
+    """Check the wish itself, then that the catalog has the plan and the add-ons."""
     require_id("plan", wanted.plan)
     if wanted.anchor_ms is not None:
         require_instant("anchor_unix_ms", wanted.anchor_ms)
+    _require_terms(catalog, wanted)
     require_few("add_ons", wanted.add_ons, ADD_ONS_MAX)
     for index, add_on in enumerate(wanted.add_ons):
         require_id(f"add_ons[{index}].add_on", add_on.add_on)
@@ -128,19 +203,8 @@ def require_offered(connection: Connection, catalog: Catalog, wanted: WantedSubs
             f"plan {wanted.plan!r} is not in catalog {catalog.id!r}; "
             f"it has {named_few(catalog.plans)}"
         )
-    if wanted.plan_version is not None:
-        _require_plan_version(connection, catalog.id, wanted.plan, wanted.plan_version)
     for subscribed in wanted.add_ons:
         _require_add_on(catalog, subscribed.add_on, wanted.plan)
-
-
-def _require_plan_version(connection: Connection, catalog_id: str, plan: str, version: int) -> None:
-    table = plan_version
-    query = select(table.c.version).where(
-        table.c.catalog_id == catalog_id, table.c.plan_id == plan, table.c.version == version
-    )
-    if connection.execute(query).first() is None:
-        raise NotFoundError(f"plan {plan!r} of catalog {catalog_id!r} has no version {version}")
 
 
 def _require_add_on(catalog: Catalog, add_on_id: str, plan: str) -> None:
@@ -157,52 +221,17 @@ def _require_add_on(catalog: Catalog, add_on_id: str, plan: str) -> None:
         )
 
 
-def _is_the_same(active: Subscription, wanted: WantedSubscription) -> bool:
-    add_ons = tuple(sorted(wanted.add_ons, key=lambda add_on: add_on.add_on))
-    return (
-        active.plan == wanted.plan
-        and active.plan_version == wanted.plan_version
-        and active.add_ons == add_ons
-        and wanted.anchor_ms in (None, active.anchor_ms)
-    )
-
-
-def _end(connection: Connection, subscription_id: str, now_ms: int) -> None:
-    connection.execute(
-        update(subscription)
-        .where(subscription.c.id == subscription_id)
-        .values(status=SubscriptionStatus.CANCELED.value, ends_at_ms=now_ms)
-    )
-
-
-def insert_subscription(
-    connection: Connection,
-    wanted: WantedSubscription,
-    version: int,
-    anchor_ms: int,
-    now_ms: int,
-) -> None:
-    """Insert what is checked, as part of that version; `anchor_ms` where none is wanted."""
-    subscription_id = f"sub-{version}"
-    values = {
-        "id": subscription_id,
-        "customer_id": wanted.customer,
-        "resource_id": wanted.resource,
-        "plan_id": wanted.plan,
-        "plan_version": wanted.plan_version,
-        "status": SubscriptionStatus.ACTIVE.value,
-        "anchor_ms": anchor_ms if wanted.anchor_ms is None else wanted.anchor_ms,
-        "starts_at_ms": now_ms,
-        "created_at_ms": now_ms,
-    }
-    connection.execute(insert(subscription).values(values))
-    rows = [
-        {
-            "subscription_id": subscription_id,
-            "add_on_id": add_on.add_on,
-            "quantity": add_on.quantity,
-        }
-        for add_on in wanted.add_ons
-    ]
-    if rows:
-        connection.execute(insert(subscription_add_on), rows)
+def _require_terms(catalog: Catalog, wanted: WantedSubscription) -> None:
+    if wanted.quantity is not None and not 1 <= wanted.quantity <= QUANTITY_MAX:
+        raise InvalidArgumentError("quantity", f"{wanted.quantity} is not 1 to {QUANTITY_MAX}")
+    if wanted.trial_days is not None and not 0 <= wanted.trial_days <= TRIAL_DAYS_MAX:
+        raise InvalidArgumentError(
+            "trial_days", f"{wanted.trial_days} is not 0 to {TRIAL_DAYS_MAX}"
+        )
+    if wanted.trial_then:
+        require_id("trial_then", wanted.trial_then)
+        if catalog.plan(wanted.trial_then) is None:
+            raise NotFoundError(
+                f"plan {wanted.trial_then!r} is not in catalog {catalog.id!r}; "
+                f"it has {named_few(catalog.plans)}"
+            )

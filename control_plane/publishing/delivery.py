@@ -16,7 +16,7 @@ from control_plane.publishing.publisher import marks_of
 from control_plane.publishing.sessions import SidecarSession
 from control_plane.storage import tables
 from control_plane.storage.database import Database
-from weighbridge.rules.catalog import Catalog, Customer, CustomerStatus
+from weighbridge.rules.catalog import Catalog, Customer, CustomerStatus, Edition
 
 CUSTOMERS_PER_LOAD: Final = 200
 CUSTOMERS_PER_CHECK: Final = 500
@@ -116,15 +116,15 @@ class Deliverer:
         return (InitialComplete(session.revision, session.usage_revision),)
 
     async def _read_backlog(self, since: int) -> None:
+        session = self._session
         customer = tables.customer.c
         query = (
             select(customer.id, customer.version)
-            .where(customer.version > since)
+            .where(customer.version > since, customer.version <= session.backlog_until)
             .order_by(customer.version)
             .limit(CUSTOMERS_PER_LOAD)
         )
         rows = await self._database.read(lambda c: c.execute(query).all())
-        session = self._session
         session.backlog_revision = rows[-1].version if rows else None
         session.outbox.put_customers(row.id for row in rows)
 
@@ -144,7 +144,7 @@ class Deliverer:
             return [self._library.load(connection, catalog) for catalog in catalogs]
 
         loaded = await self._database.read(load)
-        self._session.catalogs.update((catalog.id, catalog.version) for catalog in loaded)
+        self._session.catalogs.update((catalog.id, catalog.edition) for catalog in loaded)
         return [*loaded]
 
     async def _load_customers(self, customers: Sequence[str]) -> list[Delivery]:
@@ -158,7 +158,7 @@ class Deliverer:
         needed = {
             found.customer.catalog
             for found in loaded.customers.values()
-            if session.catalogs.get(found.customer.catalog, 0) < found.customer.catalog_version_min
+            if session.catalogs.get(found.customer.catalog, Edition()) < found.customer.edition_min
         }
         catalogs = needed.union(session.outbox.take_catalogs())
         if catalogs:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, select
 
 from control_plane.metering.records import EpochKey, RecordMark
-from control_plane.provisioning import CatalogLibrary, catalog_versions, current_revision
+from control_plane.provisioning import CatalogLibrary, catalog_editions, current_revision
 from control_plane.publishing.loading import (
     ChangedTotals,
     FeatureKey,
@@ -26,7 +26,7 @@ from control_plane.publishing.outbox import Revoked
 from control_plane.publishing.sessions import Interest, SessionRegistry, SidecarSession
 from control_plane.storage import tables
 from control_plane.storage.database import Database
-from weighbridge.rules.catalog import CustomerStatus
+from weighbridge.rules.catalog import CustomerStatus, Edition
 from weighbridge.rules.errors import UnavailableError
 from weighbridge.runtime.logs import get_logger
 
@@ -49,7 +49,7 @@ class Changes(NamedTuple):
     """What changed after a revision, at most a page of it; up to which revision that is all."""
 
     customers: list[ChangedCustomer]
-    catalogs: dict[str, int]
+    catalogs: dict[str, Edition]
     revision: int
     is_last: bool
 
@@ -70,7 +70,7 @@ class Publisher:
         self._reader = SnapshotReader(library, now_ms)
         self._changed = asyncio.Event()
         self._totals_changed = asyncio.Event()
-        self._catalogs: dict[str, int] = {}
+        self._catalogs: dict[str, Edition] = {}
         self._revision = 0
         self._usage_revision = 0
         self._stop_listening = notices.listen(self._note)
@@ -106,12 +106,14 @@ class Publisher:
         session.revision = self._revision
         held = greeting.catalogs
         session.outbox.put_catalogs(
-            c for c, version in self._catalogs.items() if held.get(c, 0) < version
+            c for c, edition in self._catalogs.items() if held.get(c, Edition()) < edition
         )
         # Where nothing was settled so far, holding no totals is holding all of them.
         is_fresh = greeting.is_fresh and self._usage_revision > 0
         if greeting.interest is Interest.ALL:
             session.backlog_revision = 0 if is_fresh else greeting.held_revision
+            # What changed later comes as a change, so nothing is sent twice.
+            session.backlog_until = self._revision
         elif is_fresh:
             session.outbox.put_customers(greeting.customers)
         else:
@@ -164,10 +166,10 @@ class Publisher:
             is_last = changes.is_last
 
     def _distribute(self, changes: Changes) -> None:
-        catalogs = [c for c, v in changes.catalogs.items() if self._catalogs.get(c, 0) != v]
+        catalogs = [c for c, e in changes.catalogs.items() if self._catalogs.get(c) != e]
         for session in self._registry.all():
             session.outbox.put_catalogs(
-                c for c in catalogs if session.catalogs.get(c, 0) < changes.catalogs[c]
+                c for c in catalogs if session.catalogs.get(c, Edition()) < changes.catalogs[c]
             )
             wanted = [c for c in changes.customers if session.wants(c.id)]
             session.outbox.put_customers(c.id for c in wanted if not c.is_revoked)
@@ -238,7 +240,7 @@ def marks_of(
 
 
 def _present(connection: Connection) -> Changes:
-    return Changes([], catalog_versions(connection), current_revision(connection), is_last=True)
+    return Changes([], catalog_editions(connection), current_revision(connection), is_last=True)
 
 
 def _changes(connection: Connection, revision: int) -> Changes:
@@ -254,7 +256,7 @@ def _changes(connection: Connection, revision: int) -> Changes:
     revoked = CustomerStatus.REVOKED.value
     return Changes(
         [ChangedCustomer(row.id, row.version, row.status == revoked) for row in rows],
-        catalog_versions(connection),
+        catalog_editions(connection),
         reached,
         is_last,
     )

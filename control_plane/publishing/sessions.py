@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from control_plane.metering.records import EpochKey
 from control_plane.publishing.outbox import Outbox, Urgent
+from weighbridge.rules.catalog import Edition
 from weighbridge.rules.errors import ResourceExhaustedError
 
 NACKS_KEPT: Final = 100
@@ -48,7 +49,7 @@ class Greeting:
     software_version: str
     interest: Interest
     customers: dict[str, int]
-    catalogs: dict[str, int]
+    catalogs: dict[str, Edition]
     held_revision: int
     held_usage_revision: int
     epochs: tuple[EpochKey, ...]
@@ -66,7 +67,7 @@ class SidecarSession:
         self.greeting = greeting
         self.connected_at_ms = connected_at_ms
         self.customers = set(greeting.customers)
-        # Versions of catalogs it holds or was sent.
+        # Editions of catalogs it holds or was sent.
         self.catalogs = dict(greeting.catalogs)
         self.outbox = Outbox()
         self.nacks: deque[Refused] = deque(maxlen=NACKS_KEPT)
@@ -75,6 +76,7 @@ class SidecarSession:
         self.usage_revision = 0
         # Interest ALL: customers with a version above are still to be put into the outbox.
         self.backlog_revision: int | None = None
+        self.backlog_until = 0
         # Otherwise: customers whose versions held are still to be compared.
         self.unchecked: dict[str, int] = {}
         self.is_initial_complete = False

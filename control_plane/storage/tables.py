@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     ForeignKeyConstraint,
@@ -62,6 +63,8 @@ catalog = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("current_version", BigInteger, nullable=False),
+    # How often older plan versions were added to what sidecars get of the current version.
+    Column("addition", BigInteger, nullable=False),
 )
 
 # Immutable: the document as it was applied.
@@ -73,9 +76,12 @@ catalog_version = Table(
     Column("document", Text, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("applied_at_ms", BigInteger, nullable=False),
+    # The version whose document was applied again.
+    Column("restores", BigInteger),
 )
 
-# Immutable: which catalog version made which version of a plan; the content is in its document.
+# Which catalog version made which version of a plan; the content is in its document. Immutable,
+# except that a migration that holds nobody back any more becomes `now`.
 plan_version = Table(
     "plan_version",
     metadata,
@@ -83,6 +89,8 @@ plan_version = Table(
     Column("plan_id", _Id, primary_key=True),
     Column("version", BigInteger, primary_key=True, autoincrement=False),
     Column("catalog_version", BigInteger, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("migration", _Word, nullable=False),
     ForeignKeyConstraint(
         ["catalog_id", "catalog_version"],
         ["catalog_version.catalog_id", "catalog_version.version"],
@@ -107,7 +115,7 @@ resource = Table(
     Column("id", _Id, primary_key=True),
 )
 
-# The subscription of a customer (resource_id "") or resource; ended ones stay.
+# Subscriptions of a customer (resource_id "") or resource, one after the other; ended ones stay.
 subscription = Table(
     "subscription",
     metadata,
@@ -117,18 +125,23 @@ subscription = Table(
     Column("plan_id", _Id, nullable=False, index=True),
     Column("plan_version", BigInteger),
     Column("status", _Word, nullable=False),
+    Column("status_until_ms", BigInteger),
     Column("anchor_ms", BigInteger, nullable=False),
     Column("starts_at_ms", BigInteger, nullable=False),
     Column("ends_at_ms", BigInteger),
+    # Whatever add-ons changed since.
+    Column("on_plan_since_ms", BigInteger, nullable=False),
+    Column("is_trial", Boolean, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
-    # At most one that grants anything, whoever writes.
+    # At most one without an end, whoever writes.
     Index(
-        "uq_subscription_active",
+        "uq_subscription_open",
         "customer_id",
         "resource_id",
         unique=True,
-        sqlite_where=text("status = 'active'"),
-        postgresql_where=text("status = 'active'"),
+        sqlite_where=text("status <> 'canceled' AND ends_at_ms IS NULL"),
+        postgresql_where=text("status <> 'canceled' AND ends_at_ms IS NULL"),
     ),
     Index(
         "ix_subscription_plan_version",

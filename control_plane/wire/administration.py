@@ -8,25 +8,40 @@ from typing import Final
 
 from control_plane.catalog import ChangeKind
 from control_plane.metering.queries import UsageGroup, UsageQuery, UsageRow
-from control_plane.provisioning import NewCustomer, WantedOverride, WantedSubscription
+from control_plane.provisioning import (
+    ChangeTime,
+    MigrationChoice,
+    NewCustomer,
+    Rollback,
+    WantedOverride,
+    WantedSubscription,
+)
 from control_plane.provisioning.applying import AffectingChange, AppliedCatalog, CatalogDiff
 from control_plane.provisioning.catalogs import CatalogSummary, StoredCatalog
+from control_plane.provisioning.history import VersionPage
 from control_plane.provisioning.loading import CustomerRecord
 from control_plane.wire.entitlements import wanted_entitlement_from_proto
-from control_plane.wire.enums import CUSTOMER_STATUSES, enum_from_proto
+from control_plane.wire.enums import CUSTOMER_STATUSES, MIGRATIONS, enum_from_proto
 from control_plane.wire.snapshots import (
     catalog_to_proto,
     override_to_proto,
     subscribed_add_on_from_proto,
     subscription_to_proto,
+    version_step_to_proto,
 )
+from weighbridge.rules.catalog import Migration
 from weighbridge.rules.errors import InvalidArgumentError
-from weighbridge.v1 import admin_service_pb2
+from weighbridge.v1 import admin_service_pb2, types_pb2
 
 CHANGE_KINDS: Final[Mapping[ChangeKind, admin_service_pb2.ChangeKind.ValueType]] = {
     ChangeKind.ADDED: admin_service_pb2.CHANGE_KIND_ADDED,
     ChangeKind.REMOVED: admin_service_pb2.CHANGE_KIND_REMOVED,
     ChangeKind.CHANGED: admin_service_pb2.CHANGE_KIND_CHANGED,
+}
+
+CHANGE_TIMES: Final[Mapping[ChangeTime, admin_service_pb2.ChangeTime.ValueType]] = {
+    ChangeTime.NOW: admin_service_pb2.CHANGE_TIME_NOW,
+    ChangeTime.PERIOD_END: admin_service_pb2.CHANGE_TIME_PERIOD_END,
 }
 
 USAGE_GROUPS: Final[Mapping[UsageGroup, admin_service_pb2.UsageGroup.ValueType]] = {
@@ -64,6 +79,54 @@ def applied_to_proto(applied: AppliedCatalog) -> admin_service_pb2.ApplyCatalogR
         version=applied.version,
         changes=[change_to_proto(change) for change in applied.changes],
         customers_affected=applied.affected.count,
+    )
+
+
+def migrations_from_proto(
+    migration: types_pb2.Migration.ValueType,
+    plan_migrations: Mapping[str, types_pb2.Migration.ValueType],
+) -> MigrationChoice:
+    """Return how to move to new plan versions. Raises InvalidArgumentError."""
+    return MigrationChoice(
+        enum_from_proto("migration", MIGRATIONS, migration) if migration else Migration.NOW,
+        {
+            plan: enum_from_proto("plan_migrations", MIGRATIONS, chosen)
+            for plan, chosen in sorted(plan_migrations.items())
+        },
+    )
+
+
+def rollback_from_proto(request: admin_service_pb2.RollbackCatalogRequest) -> Rollback:
+    """Return the rollback wanted. Raises InvalidArgumentError."""
+    return Rollback(
+        request.catalog,
+        request.version,
+        request.expected_version if request.HasField("expected_version") else None,
+        migrations_from_proto(request.migration, request.plan_migrations),
+    )
+
+
+def rolled_back_to_proto(applied: AppliedCatalog) -> admin_service_pb2.RollbackCatalogResponse:
+    return admin_service_pb2.RollbackCatalogResponse(
+        catalog=applied.catalog,
+        version=applied.version,
+        changes=[change_to_proto(change) for change in applied.changes],
+        customers_affected=applied.affected.count,
+    )
+
+
+def version_page_to_proto(page: VersionPage) -> admin_service_pb2.ListCatalogVersionsResponse:
+    return admin_service_pb2.ListCatalogVersionsResponse(
+        versions=[
+            admin_service_pb2.CatalogVersion(
+                version=past.version,
+                applied_at_unix_ms=past.applied_at_ms,
+                restores=past.restores or 0,
+                made=[version_step_to_proto(plan, step) for plan, step in past.made],
+            )
+            for past in page.versions
+        ],
+        next_page_token=page.next_page_token,
     )
 
 
@@ -115,9 +178,19 @@ def wanted_subscription_from_proto(
         customer=request.customer,
         plan=request.plan,
         resource=request.resource,
+        plan_version=request.plan_version if request.HasField("plan_version") else None,
         add_ons=tuple(subscribed_add_on_from_proto(add_on) for add_on in request.add_ons),
         anchor_ms=request.anchor_unix_ms if request.HasField("anchor_unix_ms") else None,
+        when=change_time_from_proto(request.when),
+        trial_days=request.trial_days if request.HasField("trial_days") else None,
+        trial_then=request.trial_then if request.HasField("trial_then") else None,
+        quantity=request.quantity if request.HasField("quantity") else None,
     )
+
+
+def change_time_from_proto(when: admin_service_pb2.ChangeTime.ValueType) -> ChangeTime:
+    """Return when to change; unspecified is now. Raises InvalidArgumentError."""
+    return enum_from_proto("when", CHANGE_TIMES, when) if when else ChangeTime.NOW
 
 
 def wanted_override_from_proto(request: admin_service_pb2.SetOverrideRequest) -> WantedOverride:

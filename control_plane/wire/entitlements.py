@@ -47,6 +47,7 @@ def limit_to_proto(limit: Limit) -> types_pb2.Limit:
         kind=LIMIT_KINDS[limit.kind],
         limit=limit.limit,
         window=window_to_proto(limit.window),
+        per_seat=limit.per_seat,
     )
 
 
@@ -79,6 +80,10 @@ def entitlement_to_proto(entitlement: Entitlement) -> types_pb2.Entitlement:
 
 def wanted_limit_from_proto(field: str, limit: types_pb2.Limit) -> WantedLimit:
     """Return a limit whose kind and window may be left out. Raises InvalidArgumentError."""
+    if limit.per_seat:
+        raise InvalidArgumentError(
+            f"{field}.per_seat", "cannot be given: an override sets the limit of all seats together"
+        )
     return WantedLimit(
         id=limit.id,
         limit=limit.limit if limit.HasField("limit") else None,

@@ -10,6 +10,7 @@ from weighbridge.rules.catalog import (
     Enforcement,
     FeatureType,
     LimitKind,
+    Migration,
     OutageKind,
     SubscriptionStatus,
 )
@@ -54,6 +55,12 @@ OUTAGE_KINDS: Final[Mapping[OutageKind, types_pb2.OutagePolicyKind.ValueType]] =
     OutageKind.SAFE_CAPACITY: types_pb2.OUTAGE_POLICY_KIND_SAFE_CAPACITY,
 }
 
+MIGRATIONS: Final[Mapping[Migration, types_pb2.Migration.ValueType]] = {
+    Migration.NOW: types_pb2.MIGRATION_NOW,
+    Migration.AT_PERIOD_END: types_pb2.MIGRATION_AT_PERIOD_END,
+    Migration.NEW_CUSTOMERS: types_pb2.MIGRATION_NEW_CUSTOMERS,
+}
+
 ENFORCEMENTS: Final[Mapping[Enforcement, types_pb2.Enforcement.ValueType]] = {
     Enforcement.ENFORCE: types_pb2.ENFORCEMENT_ENFORCE,
     Enforcement.OBSERVE: types_pb2.ENFORCEMENT_OBSERVE,
@@ -76,6 +83,8 @@ SUBSCRIPTION_STATUSES: Final[
 ] = {
     SubscriptionStatus.ACTIVE: types_pb2.SUBSCRIPTION_STATUS_ACTIVE,
     SubscriptionStatus.CANCELED: types_pb2.SUBSCRIPTION_STATUS_CANCELED,
+    SubscriptionStatus.PAUSED: types_pb2.SUBSCRIPTION_STATUS_PAUSED,
+    SubscriptionStatus.PAST_DUE: types_pb2.SUBSCRIPTION_STATUS_PAST_DUE,
 }
 
 

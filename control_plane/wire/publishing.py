@@ -21,7 +21,7 @@ from control_plane.wire.usage import (
     record_mark_to_proto,
     window_totals_to_proto,
 )
-from weighbridge.rules.catalog import Catalog
+from weighbridge.rules.catalog import Catalog, Edition
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.units import require_id, require_optional_id, require_text
 from weighbridge.v1 import admin_service_pb2 as admin_pb
@@ -67,7 +67,7 @@ def greeting_from_proto(hello: pb.Hello) -> Greeting:
         ),
         interest=interest,
         customers=held_from_proto("hello.customers", hello.customers),
-        catalogs=held_from_proto("hello.catalogs", hello.catalogs),
+        catalogs=_editions_from_proto("hello.catalogs", hello.catalogs),
         held_revision=_version("hello.held_revision", hello.held_revision),
         held_usage_revision=_version("hello.held_usage_revision", hello.held_usage_revision),
         epochs=(*(key for key in epochs if key != own), own),
@@ -83,6 +83,13 @@ def held_from_proto(field: str, held: Iterable[pb.HeldVersion]) -> dict[str, int
     if len(read) > HELD_MAX:
         raise InvalidArgumentError(field, f"at most {HELD_MAX}")
     return read
+
+
+def _editions_from_proto(field: str, held: Iterable[pb.HeldVersion]) -> dict[str, Edition]:
+    items = list(held)
+    additions = {item.id: _version(f"{field}.addition", item.addition) for item in items}
+    versions = held_from_proto(field, items)
+    return {id_: Edition(version, additions[id_]) for id_, version in versions.items()}
 
 
 def _version(field: str, version: int) -> int:

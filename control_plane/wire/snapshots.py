@@ -7,6 +7,7 @@ from control_plane.wire.enums import (
     CUSTOMER_STATUSES,
     ENFORCEMENTS,
     FEATURE_TYPES,
+    MIGRATIONS,
     OUTAGE_KINDS,
     SUBSCRIPTION_STATUSES,
 )
@@ -19,7 +20,9 @@ from weighbridge.rules.catalog import (
     PlanVersion,
     SubscribedAddOn,
     Subscription,
+    Trial,
     UpgradeOffer,
+    VersionStep,
 )
 from weighbridge.v1 import sync_service_pb2, types_pb2
 
@@ -41,6 +44,10 @@ def upgrade_offer_to_proto(offer: UpgradeOffer) -> types_pb2.UpgradeOffer:
     return types_pb2.UpgradeOffer(message=offer.message, url=offer.url)
 
 
+def trial_to_proto(trial: Trial | None) -> sync_service_pb2.Trial | None:
+    return None if trial is None else sync_service_pb2.Trial(days=trial.days, then=trial.then)
+
+
 def plan_version_to_proto(plan: PlanVersion) -> sync_service_pb2.PlanVersion:
     return sync_service_pb2.PlanVersion(
         plan=plan.plan,
@@ -49,6 +56,7 @@ def plan_version_to_proto(plan: PlanVersion) -> sync_service_pb2.PlanVersion:
         entitlements=[entitlement_to_proto(granted) for granted in plan.entitlements.values()],
         upgrades_to=plan.upgrades_to,
         offer=upgrade_offer_to_proto(plan.offer),
+        trial=trial_to_proto(plan.trial),
     )
 
 
@@ -59,6 +67,15 @@ def add_on_to_proto(add_on: AddOn) -> sync_service_pb2.AddOn:
         entitlements=[entitlement_to_proto(granted) for granted in add_on.entitlements.values()],
         plans=add_on.plans,
         offer=upgrade_offer_to_proto(add_on.offer),
+    )
+
+
+def version_step_to_proto(plan: str, step: VersionStep) -> sync_service_pb2.VersionStep:
+    return sync_service_pb2.VersionStep(
+        plan=plan,
+        version=step.version,
+        since_unix_ms=step.since_ms,
+        migration=MIGRATIONS[step.migration],
     )
 
 
@@ -73,6 +90,12 @@ def catalog_to_proto(catalog: Catalog) -> sync_service_pb2.CatalogSnapshot:
             for plan in versions.values()
         ],
         add_ons=[add_on_to_proto(add_on) for add_on in catalog.add_ons.values()],
+        steps=[
+            version_step_to_proto(plan, step)
+            for plan, steps in catalog.steps.items()
+            for step in steps
+        ],
+        addition=catalog.addition,
     )
 
 
@@ -95,6 +118,10 @@ def subscription_to_proto(subscription: Subscription) -> sync_service_pb2.Subscr
         anchor_unix_ms=subscription.anchor_ms,
         starts_at_unix_ms=subscription.starts_at_ms,
         ends_at_unix_ms=subscription.ends_at_ms,
+        on_plan_since_unix_ms=subscription.on_plan_since_ms,
+        status_until_unix_ms=subscription.status_until_ms,
+        is_trial=subscription.is_trial,
+        quantity=subscription.quantity,
     )
 
 
@@ -116,6 +143,7 @@ def customer_to_proto(customer: Customer) -> sync_service_pb2.CustomerSnapshot:
         status=CUSTOMER_STATUSES[customer.status],
         catalog=customer.catalog,
         catalog_version_min=customer.catalog_version_min,
+        catalog_addition_min=customer.catalog_addition_min,
         resources=customer.resources,
         subscriptions=[subscription_to_proto(s) for s in customer.subscriptions],
         overrides=[override_to_proto(o) for o in customer.overrides],

@@ -95,13 +95,13 @@ class SnapshotCache:
         return customer in self._absent
 
     def apply_catalog(self, catalog: Catalog) -> bool:
-        """Hold a catalog version; False where it is not newer than the one held.
+        """Hold a catalog; False where its edition is not newer than the one held.
 
         What customers have is worked out anew when it is next asked for, so this costs the same
         for any number of them.
         """
         held = self._compilers.get(catalog.id)
-        if held is not None and catalog.version <= held.catalog.version:
+        if held is not None and catalog.edition <= held.catalog.edition:
             return False
         self._compilers[catalog.id] = PlanCompiler(catalog)
         return True
@@ -167,8 +167,9 @@ class SnapshotCache:
         compiler = self._compilers.get(customer.catalog)
         if compiler is None:
             raise FailedPreconditionError(f"catalog {customer.catalog!r} is not held")
-        if compiler.catalog.version < customer.catalog_version_min:
+        held, needed = compiler.catalog.edition, customer.edition_min
+        if held < needed:
             raise FailedPreconditionError(
-                f"catalog {customer.catalog!r} is held at version {compiler.catalog.version}; "
-                f"the customer needs {customer.catalog_version_min}"
+                f"catalog {customer.catalog!r} is held at version {held.version} (addition "
+                f"{held.addition}); the customer needs {needed.version} ({needed.addition})"
             )

@@ -63,7 +63,10 @@ class Session:
         self.is_welcome = False
         cache = self._gate.cache
         progress = self._applier.progress
-        held = [pb.HeldVersion(id=c.id, version=c.version) for c in cache.catalogs()]
+        held = [
+            pb.HeldVersion(id=c.id, version=c.version, addition=c.addition)
+            for c in cache.catalogs()
+        ]
         hello = pb.Hello(
             sidecar_id=self._journal.sidecar_id,
             epoch=self._journal.epoch,

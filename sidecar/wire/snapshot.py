@@ -19,6 +19,7 @@ from weighbridge.rules.catalog import (
     FeatureType,
     Limit,
     LimitKind,
+    Migration,
     OutageKind,
     OutagePolicy,
     Override,
@@ -26,7 +27,9 @@ from weighbridge.rules.catalog import (
     SubscribedAddOn,
     Subscription,
     SubscriptionStatus,
+    Trial,
     UpgradeOffer,
+    VersionStep,
 )
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.rate import Rate, RatePeriod
@@ -83,6 +86,15 @@ _CUSTOMER_STATUSES: Final[Mapping[int, CustomerStatus]] = {
 _SUBSCRIPTION_STATUSES: Final[Mapping[int, SubscriptionStatus]] = {
     pb.SUBSCRIPTION_STATUS_ACTIVE: SubscriptionStatus.ACTIVE,
     pb.SUBSCRIPTION_STATUS_CANCELED: SubscriptionStatus.CANCELED,
+    pb.SUBSCRIPTION_STATUS_PAUSED: SubscriptionStatus.PAUSED,
+    pb.SUBSCRIPTION_STATUS_PAST_DUE: SubscriptionStatus.PAST_DUE,
+}
+
+
+_MIGRATIONS: Final[Mapping[int, Migration]] = {
+    pb.MIGRATION_NOW: Migration.NOW,
+    pb.MIGRATION_AT_PERIOD_END: Migration.AT_PERIOD_END,
+    pb.MIGRATION_NEW_CUSTOMERS: Migration.NEW_CUSTOMERS,
 }
 
 
@@ -103,12 +115,17 @@ class SnapshotReader:
         plans: dict[str, dict[int, PlanVersion]] = {}
         for plan in message.plans:
             plans.setdefault(plan.plan, {})[plan.version] = self._plan_from_proto(plan)
+        steps: dict[str, tuple[VersionStep, ...]] = {}
+        for step in message.steps:
+            steps[step.plan] = (*steps.get(step.plan, ()), _step_from_proto(step))
         return Catalog(
             id=message.catalog,
             version=message.version,
             features={feature.id: feature_from_proto(feature) for feature in message.features},
             plans=plans,
             add_ons={add_on.id: self._add_on_from_proto(add_on) for add_on in message.add_ons},
+            steps=steps,
+            addition=message.addition,
         )
 
     def customer_from_proto(self, message: sync_pb.CustomerSnapshot) -> Customer:
@@ -119,6 +136,7 @@ class SnapshotReader:
             status=_known(_CUSTOMER_STATUSES, message.status, "status"),
             catalog=self._name(message.catalog),
             catalog_version_min=message.catalog_version_min,
+            catalog_addition_min=message.catalog_addition_min,
             resources=tuple(message.resources),
             subscriptions=tuple(self._subscription_from_proto(s) for s in message.subscriptions),
             overrides=tuple(self._override_from_proto(o) for o in message.overrides),
@@ -143,6 +161,9 @@ class SnapshotReader:
             entitlements=self._entitlements_from_proto(message.entitlements),
             upgrades_to=tuple(message.upgrades_to),
             offer=_offer_from_proto(message.offer),
+            trial=(
+                Trial(message.trial.days, message.trial.then) if message.HasField("trial") else None
+            ),
         )
 
     def _add_on_from_proto(self, message: sync_pb.AddOn) -> AddOn:
@@ -175,6 +196,7 @@ class SnapshotReader:
             kind=_known(LIMIT_KINDS, message.kind, "limits.kind"),
             limit=message.limit if message.HasField("limit") else None,
             window=self._window_from_proto(message.window),
+            per_seat=message.per_seat,
         )
 
     def _window_from_proto(self, message: pb.Window) -> Window:
@@ -196,6 +218,14 @@ class SnapshotReader:
             anchor_ms=message.anchor_unix_ms,
             starts_at_ms=message.starts_at_unix_ms,
             ends_at_ms=message.ends_at_unix_ms if message.HasField("ends_at_unix_ms") else None,
+            on_plan_since_ms=(
+                message.on_plan_since_unix_ms if message.HasField("on_plan_since_unix_ms") else None
+            ),
+            status_until_ms=(
+                message.status_until_unix_ms if message.HasField("status_until_unix_ms") else None
+            ),
+            is_trial=message.is_trial,
+            quantity=max(message.quantity, 1),
         )
 
     def _override_from_proto(self, message: sync_pb.Override) -> Override:
@@ -236,6 +266,11 @@ def _rate_from_proto(message: pb.Rate) -> Rate:
         period=_known(_RATE_PERIODS, message.period, "rates.period"),
         burst=message.burst if message.HasField("burst") else message.limit,
     )
+
+
+def _step_from_proto(message: sync_pb.VersionStep) -> VersionStep:
+    migration = _known(_MIGRATIONS, message.migration, "steps.migration")
+    return VersionStep(message.version, message.since_unix_ms, migration)
 
 
 def _make_window(message: pb.Window) -> Window:

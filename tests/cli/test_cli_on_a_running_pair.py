@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running_pair import CommandLine, Up, catalog_text
+from running_pair import CommandLine, Outcome, Up, catalog_text
 
 from weighbridge.cli.exit_codes import ExitCode
 
@@ -111,6 +111,62 @@ def test_report_a_file_with_a_line_that_is_refused(cli: CommandLine, tmp_path: P
     sent = cli("report", "--file", str(file))
     assert sent.exit_code == ExitCode.INVALID
     assert sent.err.startswith(f"error: {file}:3: customer: ")
+
+
+def test_migration_history_rollback_pin_and_follow(cli: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "catalog.yaml"
+
+    def apply(limit: int, *arguments: str) -> Outcome:
+        file.write_text(catalog_text(limit, "versions"), encoding="utf-8")
+        return cli("catalog", "apply", str(file), "--yes", *arguments)
+
+    apply(10)
+    cli("customer", "create", "pinned", "--catalog", "versions", "--plan", "free")
+    assert cli("subscription", "pin", "pinned").exit_code == ExitCode.OK
+    cli("customer", "create", "old", "--catalog", "versions", "--plan", "free")
+    assert apply(20, "--migration", "free=new_customers").exit_code == ExitCode.OK
+    assert "does not change" in apply(30, "--migration", "pro=now").err
+    assert apply(30, "--migration", "sometime").exit_code == ExitCode.USAGE
+    cli.wait_until_allowed("old", "api.calls", 10)
+    assert cli("check", "old", "api.calls", "--amount", "20").exit_code == ExitCode.NO
+    followed = cli("subscription", "follow", "old", "--json").json["customer"]
+    assert followed["subscriptions"][0]["plan_version"] is None
+    cli.wait_until_allowed("old", "api.calls", 20)
+
+    history = cli("catalog", "history", "versions", "--limit", "1")
+    assert "free 2 (new_customers)" in history.out
+    assert "--page-token 1" in history.out
+    assert cli("catalog", "rollback", "versions", "1").exit_code == ExitCode.USAGE
+    rolled = cli("catalog", "rollback", "versions", "1", "--yes", "--json")
+    assert rolled.json["version"] == 3
+    versions = cli("catalog", "history", "versions", "--json").json["versions"]
+    assert [(each["version"], each["restores"]) for each in versions] == [(3, 1), (2, 0), (1, 0)]
+    kept = cli("customer", "get", "pinned", "--json").json["customer"]["subscriptions"]
+    assert kept[0]["plan_version"] == 1
+
+
+def test_the_life_of_a_subscription(cli: CommandLine) -> None:
+    cli.make_customer("living", "pro")
+    later = cli("subscription", "set", "living", "free", "--when", "period_end", "--json")
+    now, then = later.json["customer"]["subscriptions"]
+    assert now["ends_at_unix_ms"] == then["starts_at_unix_ms"]
+    assert "free" in cli("customer", "get", "living").out
+    kept = cli("subscription", "set", "living", "pro", "--quantity", "4", "--json")
+    (subscription,) = kept.json["customer"]["subscriptions"]
+    assert (subscription["quantity"], subscription["ends_at_unix_ms"]) == (4, None)
+
+    paused = cli("subscription", "pause", "living", "--until", "+1d")
+    assert "paused until" in paused.out
+    cli.wait_until_refused("living", "api.calls", "NO_ACTIVE_SUBSCRIPTION")
+    assert cli("subscription", "past-due", "living", "--until", "+7d").exit_code == ExitCode.OK
+    cli.wait_until_allowed("living", "api.calls", 1)
+    assert cli("subscription", "resume", "living").exit_code == ExitCode.OK
+    trial = cli(
+        "subscription", "set", "living", "free", "--trial-days", "3", "--trial-at-end", "cancel"
+    )
+    assert "active trial" in trial.out
+    gone = cli("subscription", "cancel", "living", "--when", "period_end", "--json")
+    assert gone.json["customer"]["subscriptions"][0]["is_trial"] is True
 
 
 def test_plan_change_reaches_the_sidecar(cli: CommandLine) -> None:

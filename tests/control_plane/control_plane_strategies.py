@@ -14,11 +14,14 @@ from weighbridge.rules.catalog import (
     Entitlement,
     Limit,
     LimitKind,
+    Migration,
     Override,
     PlanVersion,
     SubscribedAddOn,
     Subscription,
     SubscriptionStatus,
+    Trial,
+    VersionStep,
 )
 from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.window import Period, Window, WindowKind
@@ -49,19 +52,33 @@ entitlements = st.builds(
     st.lists(limits, max_size=3).map(tuple),
     st.lists(rates, max_size=2).map(tuple),
 )
+granted = st.builds(
+    Entitlement,
+    ids,
+    limits=st.lists(
+        st.builds(Limit, ids, st.sampled_from(LimitKind), amounts, windows, st.booleans()),
+        max_size=2,
+    ).map(tuple),
+)
 plan_versions = st.builds(
     PlanVersion,
     plan=ids,
     version=st.integers(1, 9),
     name=st.text(max_size=10),
-    entitlements=st.lists(entitlements, max_size=3).map(lambda es: {e.feature: e for e in es}),
+    entitlements=st.lists(granted, max_size=3).map(lambda es: {e.feature: e for e in es}),
+    trial=st.none() | st.builds(Trial, st.integers(1, 366), st.just("") | ids),
 )
+version_steps = st.builds(VersionStep, st.integers(1, 9), instants, st.sampled_from(Migration))
 catalogs = st.builds(
     Catalog,
     id=ids,
     version=st.integers(1, 99),
     features=st.just({}),
     plans=st.lists(plan_versions, max_size=3).map(lambda ps: {p.plan: {p.version: p} for p in ps}),
+    steps=st.dictionaries(
+        ids, st.lists(version_steps, min_size=1, max_size=3).map(tuple), max_size=2
+    ),
+    addition=st.integers(0, 9),
 )
 subscribed_add_ons = st.builds(SubscribedAddOn, ids, st.integers(1, 10**6))
 subscriptions = st.builds(
@@ -75,6 +92,10 @@ subscriptions = st.builds(
     anchor_ms=instants,
     starts_at_ms=instants,
     ends_at_ms=st.none() | instants,
+    on_plan_since_ms=st.none() | instants,
+    status_until_ms=st.none() | instants,
+    is_trial=st.booleans(),
+    quantity=st.integers(1, 10**6),
 )
 overrides = st.builds(
     Override,
@@ -94,4 +115,5 @@ customers = st.builds(
     resources=st.lists(ids, max_size=3).map(tuple),
     subscriptions=st.lists(subscriptions, max_size=2).map(tuple),
     overrides=st.lists(overrides, max_size=2).map(tuple),
+    catalog_addition_min=st.integers(0, 9),
 )

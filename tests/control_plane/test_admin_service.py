@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from admin_server import AdminServer
-from provisioned import CATALOG, NOW_MS, Environment
+from provisioned import CATALOG, NOW_MS
 
 from control_plane.provisioning import current_revision
 from control_plane.storage.database import Database
@@ -23,27 +22,6 @@ if TYPE_CHECKING:
 
 MEGABYTE = "x" * 2**20
 UNKNOWN_ENUM: Any = 99
-
-
-@pytest.fixture
-async def server(environment: Environment) -> AsyncIterator[AdminServer]:
-    async with AdminServer(environment.database).serving() as server:
-        yield server
-
-
-@pytest.fixture
-async def admin(server: AdminServer) -> AsyncIterator[AdminServiceAsyncStub]:
-    async with server.stub() as stub:
-        yield stub
-
-
-@pytest.fixture
-async def acme(admin: AdminServiceAsyncStub) -> pb.Customer:
-    await admin.ApplyCatalog(pb.ApplyCatalogRequest(document=CATALOG, source_name="c.yaml"))
-    response = await admin.CreateCustomer(
-        pb.CreateCustomerRequest(id="acme", name="Acme", resources=["shop"], plan="pro")
-    )
-    return response.customer
 
 
 async def test_catalogs(server: AdminServer, admin: AdminServiceAsyncStub) -> None:
@@ -301,8 +279,10 @@ async def test_an_unexpected_error_tells_no_internals(
 async def test_a_database_that_is_locked_is_unavailable(
     server: AdminServer, admin: AdminServiceAsyncStub, acme: pb.Customer
 ) -> None:
-    with server.database.writing() as connection:
-        connection.exec_driver_sql("ALTER TABLE customer RENAME TO gone")
+    # Among the server's own transactions, which may run at this moment.
+    await server.database.write(
+        lambda connection: connection.exec_driver_sql("ALTER TABLE customer RENAME TO gone")
+    )
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await admin.GetCustomer(pb.GetCustomerRequest(id="acme"))

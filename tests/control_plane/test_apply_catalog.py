@@ -193,7 +193,7 @@ def test_a_pinned_plan_version_is_kept_and_not_affected(environment: Environment
     assert newest is not None
     assert newest.version == 2
 
-    subscribe(environment, WantedSubscription("a", "pro"))
+    subscribe(environment, WantedSubscription("a", "free"))
     assert list(load(environment).plans["pro"]) == [2]
 
 

@@ -97,7 +97,7 @@ def test_what_rows_are_found_by_is_compared_by_its_bytes() -> None:
 def test_migrating_again_changes_nothing(database: Database) -> None:
     database.migrate()
     with database.writing() as connection:
-        connection.execute(text("INSERT INTO catalog VALUES ('c', 1)"))
+        connection.execute(text("INSERT INTO catalog VALUES ('c', 1, 0)"))
 
     database.migrate()
 

@@ -115,7 +115,6 @@ def test_a_customer_who_is_not_active_has_nothing(status: CustomerStatus, reason
         (subscription(ends_at_ms=10),),
         (subscription(plan="unheard-of"),),
         (subscription(plan="retired"),),
-        (subscription(plan_version=2),),
         (subscription(resource="other"),),
     ],
 )
@@ -191,3 +190,32 @@ def test_nothing_changes_before_the_instant_it_names(
     assert until_ms > at_ms
     for later_ms in range(at_ms, until_ms):
         assert grant_of(compiler, who, "", later_ms) == grant
+
+
+def test_seats_multiply_the_limits_that_are_per_seat_and_nothing_else() -> None:
+    per_seat = replace(limit("month", 100), per_seat=True)
+    seated = plan("pro", 1, calls(per_seat, limit("day", 7)))
+    pack = (SubscribedAddOn("pack", 2),)
+    of = replace(CATALOG, plans={"pro": {1: seated}})
+    who = customer(subscription(quantity=3, add_ons=pack))
+    grant = grant_of(PlanCompiler(of), who, "", 0)
+    assert isinstance(grant, Grant)
+    month, day = grant.entitlements["calls"].limits
+    assert (month.limit, month.per_seat, day.limit) == (400, False, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, Reason.TRIAL_ENDED),
+        ({"status": SubscriptionStatus.PAUSED}, Reason.TRIAL_ENDED),
+        ({"status": SubscriptionStatus.CANCELED}, Reason.NO_ACTIVE_SUBSCRIPTION),
+        ({"is_trial": False}, Reason.NO_ACTIVE_SUBSCRIPTION),
+        ({"ends_at_ms": None, "status": SubscriptionStatus.PAUSED}, Reason.NO_ACTIVE_SUBSCRIPTION),
+    ],
+)
+def test_a_trial_that_came_to_its_end_is_the_reason(
+    changes: dict[str, Any], reason: Reason
+) -> None:
+    trial = subscription(**{"is_trial": True, "ends_at_ms": 10, **changes})
+    assert not_granted(customer(trial)).reason is reason

@@ -1,4 +1,4 @@
-"""`weighbridge catalog`: validates, compares, applies and shows catalogs."""
+"""`weighbridge catalog`: validates, compares, applies, shows and rolls back catalogs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 from weighbridge.cli import options
-from weighbridge.cli.catalog_view import catalog_view, catalogs_table, diff_view
+from weighbridge.cli.catalog_view import catalog_view, catalogs_table, diff_view, history_table
 from weighbridge.cli.connection import ControlPlane, open_control_plane
 from weighbridge.cli.document_text import DocumentText, read_document
 from weighbridge.cli.exit_codes import CommandError, CommandNoError, ExitCode, UsageError
 from weighbridge.cli.json_shapes import message_to_json
+from weighbridge.cli.migration_text import MigrationOption, Migrations, parse_migrations
 from weighbridge.cli.output import listing, print_human, print_json
 from weighbridge.v1.admin_service_pb2 import (
     ApplyCatalogRequest,
@@ -23,6 +24,8 @@ from weighbridge.v1.admin_service_pb2 import (
     DiffCatalogResponse,
     GetCatalogRequest,
     ListCatalogsRequest,
+    ListCatalogVersionsRequest,
+    RollbackCatalogRequest,
 )
 
 app = typer.Typer(
@@ -77,15 +80,17 @@ def diff(
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="End with 1 where something would change")
     ] = False,
+    migration: MigrationOption = None,
     control_plane: options.ControlPlaneOption = options.DEFAULT_CONTROL_PLANE,
     token_file: options.TokenFileOption = options.DEFAULT_TOKEN_FILE,
     timeout_s: options.TimeoutOption = options.DEFAULT_TIMEOUT_S,
     as_json: options.JsonOption = False,
 ) -> None:
     """Show what applying would change, and which customers it affects. Changes nothing."""
+    migrations = parse_migrations(migration or ())
     documents = [read_document(file) for file in files]
     with open_control_plane(control_plane, token_file, timeout_s) as peer:
-        diffs = [_diff(peer, document) for document in documents]
+        diffs = [_diff(peer, document, migrations) for document in documents]
     if as_json:
         print_json({"catalogs": [message_to_json(each) for each in diffs]})
     else:
@@ -99,21 +104,23 @@ def apply(
     files: FilesArgument,
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed in scripts")] = False,
+    migration: MigrationOption = None,
     control_plane: options.ControlPlaneOption = options.DEFAULT_CONTROL_PLANE,
     token_file: options.TokenFileOption = options.DEFAULT_TOKEN_FILE,
     timeout_s: options.TimeoutOption = options.DEFAULT_TIMEOUT_S,
     as_json: options.JsonOption = False,
 ) -> None:
     """Show what changes and who is affected, ask, and make the files the current versions."""
+    migrations = parse_migrations(migration or ())
     documents = [read_document(file) for file in files]
     with open_control_plane(control_plane, token_file, timeout_s) as peer:
-        diffs = [_diff(peer, document) for document in documents]
+        diffs = [_diff(peer, document, migrations) for document in documents]
         if not as_json:
             print_human(*map(diff_view, diffs))
         if any(each.changes for each in diffs) and not yes:
             _confirm(as_json=as_json)
         applied = [
-            _apply(peer, document, reviewed)
+            _apply(peer, document, reviewed, migrations)
             for document, reviewed in zip(documents, diffs, strict=True)
         ]
     if as_json:
@@ -124,8 +131,12 @@ def apply(
             print_human(f"{response.catalog}: version {response.version} is current")
 
 
-def _diff(peer: ControlPlane, document: DocumentText) -> DiffCatalogResponse:
-    request = DiffCatalogRequest(document=document.text, source_name=document.source_name)
+def _diff(
+    peer: ControlPlane, document: DocumentText, migrations: Migrations
+) -> DiffCatalogResponse:
+    request = DiffCatalogRequest(
+        document=document.text, source_name=document.source_name, **migrations._asdict()
+    )
     return peer.call(peer.admin.DiffCatalog, request)
 
 
@@ -138,19 +149,90 @@ def _confirm(*, as_json: bool) -> None:
 
 
 def _apply(
-    peer: ControlPlane, document: DocumentText, reviewed: DiffCatalogResponse
+    peer: ControlPlane,
+    document: DocumentText,
+    reviewed: DiffCatalogResponse,
+    migrations: Migrations,
 ) -> ApplyCatalogResponse:
     request = ApplyCatalogRequest(
         document=document.text,
         source_name=document.source_name,
         expected_version=reviewed.current_version,
+        **migrations._asdict(),
     )
     return peer.call(peer.admin.ApplyCatalog, request)
 
 
+CatalogArgument = Annotated[str, typer.Argument(metavar="CATALOG", help="The catalog's id")]
+
+
+@app.command()
+def rollback(
+    catalog: CatalogArgument,
+    version: Annotated[
+        int, typer.Argument(metavar="VERSION", help="Whose document is applied again")
+    ],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed in scripts")] = False,
+    migration: MigrationOption = None,
+    control_plane: options.ControlPlaneOption = options.DEFAULT_CONTROL_PLANE,
+    token_file: options.TokenFileOption = options.DEFAULT_TOKEN_FILE,
+    timeout_s: options.TimeoutOption = options.DEFAULT_TIMEOUT_S,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Apply an earlier version's document again, as a new version. Shows what changes, and asks."""
+    migrations = parse_migrations(migration or ())
+    with open_control_plane(control_plane, token_file, timeout_s) as peer:
+        stored = peer.call(
+            peer.admin.GetCatalog, GetCatalogRequest(catalog=catalog, version=version)
+        )
+        document = DocumentText(stored.document, f"version {version} of {catalog}")
+        reviewed = _diff(peer, document, migrations)
+        if not as_json:
+            print_human(diff_view(reviewed))
+        if reviewed.changes and not yes:
+            _confirm(as_json=as_json)
+        request = RollbackCatalogRequest(
+            catalog=catalog,
+            version=version,
+            expected_version=reviewed.current_version,
+            **migrations._asdict(),
+        )
+        response = peer.call(peer.admin.RollbackCatalog, request)
+    if as_json:
+        print_json(message_to_json(response))
+    elif response.changes:
+        print_human(f"{catalog}: version {response.version} is current, as version {version} was")
+
+
+@app.command()
+def history(
+    catalog: CatalogArgument,
+    *,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=1000)] = 20,
+    page_token: Annotated[
+        str, typer.Option("--page-token", help="Go on from there: printed where there are more")
+    ] = "",
+    control_plane: options.ControlPlaneOption = options.DEFAULT_CONTROL_PLANE,
+    token_file: options.TokenFileOption = options.DEFAULT_TOKEN_FILE,
+    timeout_s: options.TimeoutOption = options.DEFAULT_TIMEOUT_S,
+    as_json: options.JsonOption = False,
+) -> None:
+    """List the versions of a catalog, newest first, with the plan versions each made."""
+    request = ListCatalogVersionsRequest(catalog=catalog, page_size=limit, page_token=page_token)
+    with open_control_plane(control_plane, token_file, timeout_s) as peer:
+        response = peer.call(peer.admin.ListCatalogVersions, request)
+    if as_json:
+        print_json(message_to_json(response))
+        return
+    print_human(history_table(response.versions))
+    if response.next_page_token:
+        print_human(f"There are more: --page-token {response.next_page_token}")
+
+
 @app.command()
 def show(
-    catalog: Annotated[str, typer.Argument(metavar="CATALOG", help="The catalog's id")],
+    catalog: CatalogArgument,
     *,
     version: Annotated[
         int | None, typer.Option("--version", metavar="N", help="The current one if not given")

@@ -16,10 +16,11 @@ from weighbridge.v1 import admin_service_pb2, types_pb2
 from weighbridge.v1.admin_service_pb2 import (
     CatalogChange,
     CatalogSummary,
+    CatalogVersion,
     DiffCatalogResponse,
     GetCatalogResponse,
 )
-from weighbridge.v1.sync_service_pb2 import Feature, PlanVersion
+from weighbridge.v1.sync_service_pb2 import Feature, PlanVersion, VersionStep
 
 _MARK: Final = {
     admin_service_pb2.CHANGE_KIND_ADDED: Text("+", style="bold green"),
@@ -76,6 +77,29 @@ def _summary_row(summary: CatalogSummary) -> Sequence[str | Text]:
     )
 
 
+def history_table(versions: Iterable[CatalogVersion]) -> RenderableType:
+    """Return a line per version, as it was applied."""
+    columns = ("version", "applied", "plans it changed", "restores")
+    return listing_or("no versions", columns, [_version_row(version) for version in versions])
+
+
+def _version_row(version: CatalogVersion) -> Sequence[str | Text]:
+    return (
+        number(version.version),
+        format_instant(version.applied_at_unix_ms),
+        ", ".join(map(_step_text, version.made)),
+        f"version {version.restores}" if version.restores else "",
+    )
+
+
+def _step_text(step: VersionStep) -> str:
+    text = f"{step.plan} {step.version}"
+    if step.migration in (types_pb2.MIGRATION_UNSPECIFIED, types_pb2.MIGRATION_NOW):
+        return text
+    when = enum_label(types_pb2.Migration.DESCRIPTOR, step.migration) or ""
+    return f"{text} ({when.lower()})"
+
+
 def catalog_view(response: GetCatalogResponse) -> Group:
     """Return one catalog: its features, and what plans and add-ons grant on them."""
     summary, snapshot = response.summary, response.snapshot
@@ -123,5 +147,6 @@ def _grant_rows(
 def _plan_table(plan: PlanVersion, counted: set[str]) -> Group:
     upgrades = f", upgrades to {', '.join(plan.upgrades_to)}" if plan.upgrades_to else ""
     rows = _grant_rows(plan.entitlements, counted)
-    title = f"Plan {plan.plan} (version {plan.version}{upgrades})"
+    trial = f", trial of {plan.trial.days} days" if plan.HasField("trial") else ""
+    title = f"Plan {plan.plan} (version {plan.version}{upgrades}{trial})"
     return titled(title, listing(("feature", "grants"), rows))

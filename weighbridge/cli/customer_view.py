@@ -27,8 +27,10 @@ _SUBSCRIPTION_COLUMNS: Final = (
     "version",
     "resource",
     "status",
+    "seats",
     "add-ons",
     "anchor",
+    "starts",
     "ends",
 )
 _OVERRIDE_COLUMNS: Final = ("feature", "resource", "grants", "from", "until")
@@ -98,14 +100,22 @@ def customer_view(customer: Customer) -> Group:
 def _subscription_row(subscription: sync_service_pb2.Subscription) -> tuple[str, ...]:
     fixed = subscription.HasField("plan_version")
     ends = subscription.HasField("ends_at_unix_ms")
-    status = enum_label(types_pb2.SubscriptionStatus.DESCRIPTOR, subscription.status) or ""
+    status = (
+        enum_label(types_pb2.SubscriptionStatus.DESCRIPTOR, subscription.status) or ""
+    ).lower()
+    if subscription.is_trial:
+        status += " trial"
+    if subscription.HasField("status_until_unix_ms"):
+        status += f" until {format_instant(subscription.status_until_unix_ms)}"
     return (
         subscription.plan,
         str(subscription.plan_version) if fixed else "follows",
         subscription.resource,
-        status.lower(),
+        status,
+        str(subscription.quantity),
         ", ".join(f"{added.quantity} x {added.add_on}" for added in subscription.add_ons),
         format_instant(subscription.anchor_unix_ms),
+        format_instant(subscription.starts_at_unix_ms),
         format_instant(subscription.ends_at_unix_ms) if ends else "",
     )
 
@@ -140,4 +150,5 @@ def _limit_text(limit: types_pb2.Limit) -> str:
     amount = f"{limit.limit:,}" if limit.HasField("limit") else "unlimited"
     kind = (enum_label(types_pb2.LimitKind.DESCRIPTOR, limit.kind) or "").lower()
     terms = ", ".join(part for part in (kind, window_text(limit.window)) if part)
+    amount += " per seat" if limit.per_seat else ""
     return f"{limit.id} {amount} ({terms})" if terms else f"{limit.id} {amount}"

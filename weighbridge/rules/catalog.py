@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Price, Proration
@@ -55,10 +56,20 @@ class CustomerStatus(Enum):
 
 
 class SubscriptionStatus(Enum):
-    """Whether a subscription grants anything."""
+    """Whether a subscription grants anything: see `Subscription.is_active`."""
 
     ACTIVE = "active"
     CANCELED = "canceled"
+    PAUSED = "paused"
+    PAST_DUE = "past_due"
+
+
+class Migration(Enum):
+    """When those who follow a plan, and were on it before, move to a new version of it."""
+
+    NOW = "now"
+    AT_PERIOD_END = "at_period_end"
+    NEW_CUSTOMERS = "new_customers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +92,32 @@ class Feature:
     outage: OutagePolicy = OutagePolicy()
     enforcement: Enforcement = Enforcement.ENFORCE
 
+    def takes(self, entitlement: Entitlement) -> bool:
+        """Whether an entitlement is of this feature's type, and of values it has."""
+        match self.type:
+            case FeatureType.METERED:
+                return entitlement.number is None and not entitlement.values
+            case FeatureType.ENUM:
+                return bool(entitlement.values) and set(entitlement.values) <= set(self.values)
+            case FeatureType.NUMBER:
+                return not entitlement.limits and not entitlement.values
+            case FeatureType.BOOLEAN:
+                return (entitlement.number, entitlement.values, entitlement.limits) == (
+                    None,
+                    (),
+                    (),
+                )
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `limit` units in each window; None is unlimited."""
+    """At most `limit` units in each window; None is unlimited. `per_seat`: of each seat."""
 
     id: str
     kind: LimitKind
     limit: int | None
     window: Window
+    per_seat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +145,13 @@ class UpgradeOffer:
     url: str = ""
 
 
+class Trial(NamedTuple):
+    """How long a plan can be tried, and the plan that follows; "": none."""
+
+    days: int
+    then: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanVersion:
     """A plan as one catalog version had it, inheritance resolved.
@@ -132,6 +167,26 @@ class PlanVersion:
     offer: UpgradeOffer = UpgradeOffer()
     prices: tuple[Price, ...] = ()
     proration: Proration = Proration.TIME
+    trial: Trial | None = None
+
+
+class VersionStep(NamedTuple):
+    """A version of a plan that came at an instant, and how those on the plan move to it."""
+
+    version: int
+    since_ms: int
+    migration: Migration = Migration.NOW
+
+
+class Edition(NamedTuple):
+    """Which content of a catalog this is: a higher one has all that a lower one has.
+
+    Within a version, `addition` counts how often older plan versions were added to it, because
+    somebody is on them again.
+    """
+
+    version: int = 0
+    addition: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +209,9 @@ class AddOn:
 class Catalog:
     """One immutable version of a catalog.
 
-    `plans` maps a plan's id to its versions, by version number.
+    `plans` maps a plan's id to its versions, by version number. `steps` has, oldest first, the
+    versions of a plan that those who follow it may still be on; a plan without: all are on its
+    newest.
     """
 
     id: str
@@ -162,6 +219,13 @@ class Catalog:
     features: Mapping[str, Feature]
     plans: Mapping[str, Mapping[int, PlanVersion]]
     add_ons: Mapping[str, AddOn] = field(default_factory=dict)
+    steps: Mapping[str, tuple[VersionStep, ...]] = field(default_factory=dict)
+    addition: int = 0
+
+    @property
+    def edition(self) -> Edition:
+        """Which content this is."""
+        return Edition(self.version, self.addition)
 
     def plan(self, plan: str, version: int | None = None) -> PlanVersion | None:
         """Return that version of the plan, else its newest; None where it is not here."""
@@ -181,7 +245,12 @@ class SubscribedAddOn:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A plan that a customer (resource "") or a resource is on, from start until before end."""
+    """A plan that a customer (resource "") or a resource is on, from start until before end.
+
+    It keeps `plan_version`; without one it follows the plan. `on_plan_since_ms` says since when,
+    without regard to changes of add-ons: else since the start. `status_until_ms` ends a pause, or
+    the grace of one that is past due; without it neither ends by itself. `quantity` counts seats.
+    """
 
     id: str
     resource: str
@@ -192,14 +261,35 @@ class Subscription:
     anchor_ms: int
     starts_at_ms: int
     ends_at_ms: int | None = None
+    on_plan_since_ms: int | None = None
+    status_until_ms: int | None = None
+    is_trial: bool = False
+    quantity: int = 1
+
+    @property
+    def since_ms(self) -> int:
+        """Since when the plan is followed."""
+        return self.starts_at_ms if self.on_plan_since_ms is None else self.on_plan_since_ms
 
     def is_active(self, at_ms: int) -> bool:
         """Whether it grants anything at that instant."""
         return (
-            self.status is SubscriptionStatus.ACTIVE
-            and self.starts_at_ms <= at_ms
+            self.starts_at_ms <= at_ms
             and (self.ends_at_ms is None or at_ms < self.ends_at_ms)
+            and self._is_served(at_ms)
         )
+
+    def _is_served(self, at_ms: int) -> bool:
+        is_over = self.status_until_ms is not None and at_ms >= self.status_until_ms
+        match self.status:
+            case SubscriptionStatus.ACTIVE:
+                return True
+            case SubscriptionStatus.CANCELED:
+                return False
+            case SubscriptionStatus.PAUSED:
+                return is_over
+            case SubscriptionStatus.PAST_DUE:
+                return not is_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,3 +321,9 @@ class Customer:
     resources: tuple[str, ...] = ()
     subscriptions: tuple[Subscription, ...] = ()
     overrides: tuple[Override, ...] = ()
+    catalog_addition_min: int = 0
+
+    @property
+    def edition_min(self) -> Edition:
+        """The lowest edition of its catalog that has all this names."""
+        return Edition(self.catalog_version_min, self.catalog_addition_min)

@@ -2,6 +2,7 @@
 
 Rules of merging, per feature:
 
+- A plan's limits per seat are multiplied by the subscription's quantity (to COUNTER_MAX at most).
 - An add-on adds, `quantity` times: a boolean turns on, numbers and the limits and rates with the
   same id are summed (to COUNTER_MAX at most; of rates, limit and burst), enum values are united.
   Unlimited on either side is unlimited. A limit the plan does not have is added to a plan that has
@@ -30,6 +31,7 @@ from weighbridge.rules.catalog import (
     PlanVersion,
     SubscribedAddOn,
     Subscription,
+    SubscriptionStatus,
 )
 from weighbridge.rules.decision import (
     LimitState,
@@ -38,6 +40,7 @@ from weighbridge.rules.decision import (
     decide_metered,
     decide_plain,
 )
+from weighbridge.rules.lifecycle import plan_at
 from weighbridge.rules.rate import Rate, would_admit
 from weighbridge.rules.units import COUNTER_MAX
 from weighbridge.rules.window import window_bounds
@@ -72,14 +75,17 @@ class PlanCompiler:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self._compiled: dict[tuple[str, int, tuple[SubscribedAddOn, ...]], Entitlements] = {}
+        self._compiled: dict[tuple[str, int, tuple[SubscribedAddOn, ...], int], Entitlements] = {}
 
-    def entitlements(self, plan: PlanVersion, add_ons: tuple[SubscribedAddOn, ...]) -> Entitlements:
-        """Return what the plan with the add-ons grants, by feature."""
-        key = (plan.plan, plan.version, add_ons)
+    def entitlements(
+        self, plan: PlanVersion, add_ons: tuple[SubscribedAddOn, ...], quantity: int = 1
+    ) -> Entitlements:
+        """Return what the plan for so many seats grants with the add-ons, by feature."""
+        key = (plan.plan, plan.version, add_ons, quantity)
         compiled = self._compiled.get(key)
         if compiled is None:
-            compiled = with_add_ons(plan.entitlements, self._bought(plan, add_ons))
+            seated = for_seats(plan.entitlements, quantity)
+            compiled = with_add_ons(seated, self._bought(plan, add_ons))
             self._compiled[key] = compiled
         return compiled
 
@@ -103,11 +109,12 @@ def grant_of(
         return NoGrant(Reason.RESOURCE_UNKNOWN, changes_at_ms)
     subscription = _active_subscription(customer, resource, at_ms)
     if subscription is None:
-        return NoGrant(Reason.NO_ACTIVE_SUBSCRIPTION, changes_at_ms)
-    plan = compiler.catalog.plan(subscription.plan, subscription.plan_version)
+        return NoGrant(_reason_for_none(customer, resource, at_ms), changes_at_ms)
+    plan, moves_at_ms = plan_at(compiler.catalog, subscription, at_ms)
+    changes_at_ms = _earlier(changes_at_ms, moves_at_ms)
     if plan is None:
         return NoGrant(Reason.NO_ACTIVE_SUBSCRIPTION, changes_at_ms)
-    entitlements = compiler.entitlements(plan, subscription.add_ons)
+    entitlements = compiler.entitlements(plan, subscription.add_ons, subscription.quantity)
     overrides = tuple(
         o for o in customer.overrides if o.resource == resource and o.is_active(at_ms)
     )
@@ -123,16 +130,58 @@ def _active_subscription(customer: Customer, resource: str, at_ms: int) -> Subsc
     return None
 
 
+def _reason_for_none(customer: Customer, resource: str, at_ms: int) -> Reason:
+    begun = [
+        s for s in customer.subscriptions if s.resource == resource and s.starts_at_ms <= at_ms
+    ]
+    last = max(begun, key=lambda subscription: subscription.starts_at_ms, default=None)
+    if last is None or not last.is_trial or last.status is SubscriptionStatus.CANCELED:
+        return Reason.NO_ACTIVE_SUBSCRIPTION
+    has_ended = last.ends_at_ms is not None and last.ends_at_ms <= at_ms
+    return Reason.TRIAL_ENDED if has_ended else Reason.NO_ACTIVE_SUBSCRIPTION
+
+
 def _next_change_ms(customer: Customer, resource: str, at_ms: int) -> int | None:
     """Return the next instant at which a start, an end or an expiry changes the answer."""
     instants: list[int | None] = []
     for subscription in customer.subscriptions:
         if subscription.resource == resource:
-            instants += (subscription.starts_at_ms, subscription.ends_at_ms)
+            instants += (
+                subscription.starts_at_ms,
+                subscription.ends_at_ms,
+                subscription.status_until_ms,
+            )
     for override in customer.overrides:
         if override.resource == resource:
             instants += (override.starts_at_ms, override.expires_at_ms)
     return min((i for i in instants if i is not None and i > at_ms), default=None)
+
+
+def _earlier(one_ms: int | None, other_ms: int | None) -> int | None:
+    if one_ms is None or other_ms is None:
+        return other_ms if one_ms is None else one_ms
+    return min(one_ms, other_ms)
+
+
+def for_seats(plan: Entitlements, quantity: int) -> Entitlements:
+    """Make limits per seat the limits of that many seats."""
+    return {feature: _for_seats(each, quantity) for feature, each in plan.items()}
+
+
+def _for_seats(entitlement: Entitlement, quantity: int) -> Entitlement:
+    if not any(limit.per_seat for limit in entitlement.limits):
+        return entitlement
+    limits = tuple(
+        replace(
+            limit,
+            limit=None if limit.limit is None else _held(limit.limit * quantity),
+            per_seat=False,
+        )
+        if limit.per_seat
+        else limit
+        for limit in entitlement.limits
+    )
+    return replace(entitlement, limits=limits)
 
 
 def with_add_ons(plan: Entitlements, add_ons: Iterable[tuple[AddOn, int]]) -> Entitlements:
@@ -270,14 +319,15 @@ def upgrade_hints(
     """
     hints: list[UpgradeHint] = []
     catalog = compiler.catalog
-    own = compiler.entitlements(grant.plan, grant.subscription.add_ons)
+    seats = grant.subscription.quantity
+    own = compiler.entitlements(grant.plan, grant.subscription.add_ons, seats)
     for add_on in catalog.add_ons.values():
         if add_on.suits(grant.plan.plan) and question.feature in add_on.entitlements:
             upgraded = with_overrides(with_add_ons(own, [(add_on, 1)]), grant.overrides)
             if _would_allow(upgraded, grant.subscription, question):
                 hints.append(UpgradeHint("", add_on.id, add_on.name, add_on.offer))
     for plan in _plans_above(catalog, grant.plan):
-        upgraded = with_overrides(compiler.entitlements(plan, ()), grant.overrides)
+        upgraded = with_overrides(compiler.entitlements(plan, (), seats), grant.overrides)
         if _would_allow(upgraded, grant.subscription, question):
             hints.append(UpgradeHint(plan.plan, "", plan.name, plan.offer))
     return tuple(hints)

@@ -46,6 +46,28 @@ CHANGE_KIND_REMOVED: ChangeKind.ValueType  # 2
 CHANGE_KIND_CHANGED: ChangeKind.ValueType  # 3
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 
+class _ChangeTime:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeTimeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeTime.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_TIME_UNSPECIFIED: _ChangeTime.ValueType  # 0
+    """Now."""
+    CHANGE_TIME_NOW: _ChangeTime.ValueType  # 1
+    CHANGE_TIME_PERIOD_END: _ChangeTime.ValueType  # 2
+    """When the month since the last return of its anchor ends."""
+
+class ChangeTime(_ChangeTime, metaclass=_ChangeTimeEnumTypeWrapper):
+    """When a subscription changes."""
+
+CHANGE_TIME_UNSPECIFIED: ChangeTime.ValueType  # 0
+"""Now."""
+CHANGE_TIME_NOW: ChangeTime.ValueType  # 1
+CHANGE_TIME_PERIOD_END: ChangeTime.ValueType  # 2
+"""When the month since the last return of its anchor ends."""
+Global___ChangeTime: _TypeAlias = ChangeTime  # noqa: Y015
+
 class _UsageGroup:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -113,21 +135,51 @@ class DiffCatalogRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class PlanMigrationsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _types_pb2.Migration.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _types_pb2.Migration.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DOCUMENT_FIELD_NUMBER: _builtins.int
     SOURCE_NAME_FIELD_NUMBER: _builtins.int
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    PLAN_MIGRATIONS_FIELD_NUMBER: _builtins.int
     document: _builtins.str
     """YAML."""
     source_name: _builtins.str
     """For error messages; such as the file's name."""
+    migration: _types_pb2.Migration.ValueType
+    """For plans that change: decides who is affected."""
+    @_builtins.property
+    def plan_migrations(self) -> _containers.ScalarMap[_builtins.str, _types_pb2.Migration.ValueType]:
+        """By plan, where it is another than that. The plan changes, and somebody follows it."""
+
     def __init__(
         self,
         *,
         document: _builtins.str = ...,
         source_name: _builtins.str = ...,
+        migration: _types_pb2.Migration.ValueType = ...,
+        plan_migrations: _abc.Mapping[_builtins.str, _types_pb2.Migration.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "source_name", b"source_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "migration", b"migration", "plan_migrations", b"plan_migrations", "source_name", b"source_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -178,23 +230,53 @@ class ApplyCatalogRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class PlanMigrationsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _types_pb2.Migration.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _types_pb2.Migration.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DOCUMENT_FIELD_NUMBER: _builtins.int
     SOURCE_NAME_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    PLAN_MIGRATIONS_FIELD_NUMBER: _builtins.int
     document: _builtins.str
     source_name: _builtins.str
     expected_version: _builtins.int
     """The version the change was reviewed against; another current version is ABORTED. Unset: any."""
+    migration: _types_pb2.Migration.ValueType
+    """For plans that change."""
+    @_builtins.property
+    def plan_migrations(self) -> _containers.ScalarMap[_builtins.str, _types_pb2.Migration.ValueType]:
+        """By plan, where it is another than that. The plan changes, and somebody follows it."""
+
     def __init__(
         self,
         *,
         document: _builtins.str = ...,
         source_name: _builtins.str = ...,
         expected_version: _builtins.int | None = ...,
+        migration: _types_pb2.Migration.ValueType = ...,
+        plan_migrations: _abc.Mapping[_builtins.str, _types_pb2.Migration.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "document", b"document", "expected_version", b"expected_version", "source_name", b"source_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "document", b"document", "expected_version", b"expected_version", "migration", b"migration", "plan_migrations", b"plan_migrations", "source_name", b"source_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -291,6 +373,188 @@ class GetCatalogResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCatalogResponse: _TypeAlias = GetCatalogResponse  # noqa: Y015
+
+@_typing.final
+class ListCatalogVersionsRequest(_message.Message):
+    """Which page of which catalog."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATALOG_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    catalog: _builtins.str
+    page_size: _builtins.int
+    """1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        catalog: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCatalogVersionsRequest: _TypeAlias = ListCatalogVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListCatalogVersionsResponse(_message.Message):
+    """The versions, newest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogVersion]: ...
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___CatalogVersion] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCatalogVersionsResponse: _TypeAlias = ListCatalogVersionsResponse  # noqa: Y015
+
+@_typing.final
+class CatalogVersion(_message.Message):
+    """One version of a catalog."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    APPLIED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    RESTORES_FIELD_NUMBER: _builtins.int
+    MADE_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    applied_at_unix_ms: _builtins.int
+    restores: _builtins.int
+    """The version whose document was applied again; 0: none."""
+    @_builtins.property
+    def made(self) -> _containers.RepeatedCompositeFieldContainer[_sync_service_pb2.VersionStep]:
+        """The plan versions it made."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        applied_at_unix_ms: _builtins.int = ...,
+        restores: _builtins.int = ...,
+        made: _abc.Iterable[_sync_service_pb2.VersionStep] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_at_unix_ms", b"applied_at_unix_ms", "made", b"made", "restores", b"restores", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogVersion: _TypeAlias = CatalogVersion  # noqa: Y015
+
+@_typing.final
+class RollbackCatalogRequest(_message.Message):
+    """A version to go back to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PlanMigrationsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _types_pb2.Migration.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _types_pb2.Migration.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CATALOG_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    PLAN_MIGRATIONS_FIELD_NUMBER: _builtins.int
+    catalog: _builtins.str
+    version: _builtins.int
+    """Whose document is applied again."""
+    expected_version: _builtins.int
+    """The version the change was reviewed against; another current version is ABORTED. Unset: any."""
+    migration: _types_pb2.Migration.ValueType
+    """For plans that change."""
+    @_builtins.property
+    def plan_migrations(self) -> _containers.ScalarMap[_builtins.str, _types_pb2.Migration.ValueType]:
+        """By plan, where it is another than that. The plan changes, and somebody follows it."""
+
+    def __init__(
+        self,
+        *,
+        catalog: _builtins.str = ...,
+        version: _builtins.int = ...,
+        expected_version: _builtins.int | None = ...,
+        migration: _types_pb2.Migration.ValueType = ...,
+        plan_migrations: _abc.Mapping[_builtins.str, _types_pb2.Migration.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "catalog", b"catalog", "expected_version", b"expected_version", "migration", b"migration", "plan_migrations", b"plan_migrations", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___RollbackCatalogRequest: _TypeAlias = RollbackCatalogRequest  # noqa: Y015
+
+@_typing.final
+class RollbackCatalogResponse(_message.Message):
+    """What was applied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATALOG_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_AFFECTED_FIELD_NUMBER: _builtins.int
+    catalog: _builtins.str
+    version: _builtins.int
+    """The new version."""
+    customers_affected: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogChange]: ...
+    def __init__(
+        self,
+        *,
+        catalog: _builtins.str = ...,
+        version: _builtins.int = ...,
+        changes: _abc.Iterable[Global___CatalogChange] | None = ...,
+        customers_affected: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "changes", b"changes", "customers_affected", b"customers_affected", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackCatalogResponse: _TypeAlias = RollbackCatalogResponse  # noqa: Y015
 
 @_typing.final
 class ListCatalogsRequest(_message.Message):
@@ -678,11 +942,27 @@ class SetSubscriptionRequest(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     ADD_ONS_FIELD_NUMBER: _builtins.int
     ANCHOR_UNIX_MS_FIELD_NUMBER: _builtins.int
+    PLAN_VERSION_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    TRIAL_DAYS_FIELD_NUMBER: _builtins.int
+    TRIAL_THEN_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     resource: _builtins.str
     plan: _builtins.str
     anchor_unix_ms: _builtins.int
     """Where anniversary windows count from. Unset: kept from the subscription there is, else now."""
+    plan_version: _builtins.int
+    """Keep this version of the plan. Unset: as before on the plan it is on, else follow it."""
+    when: Global___ChangeTime.ValueType
+    trial_days: _builtins.int
+    """Try it for so many days. 0: no trial, or none any more. Unset: as the plan says, for who comes
+    to it for the first time.
+    """
+    trial_then: _builtins.str
+    """The plan that follows the trial; empty: none. Unset: as the plan says, else none."""
+    quantity: _builtins.int
+    """Seats. Unset: as many as there are, else 1."""
     @_builtins.property
     def add_ons(self) -> _containers.RepeatedCompositeFieldContainer[_sync_service_pb2.SubscribedAddOn]: ...
     def __init__(
@@ -693,14 +973,36 @@ class SetSubscriptionRequest(_message.Message):
         plan: _builtins.str = ...,
         add_ons: _abc.Iterable[_sync_service_pb2.SubscribedAddOn] | None = ...,
         anchor_unix_ms: _builtins.int | None = ...,
+        plan_version: _builtins.int | None = ...,
+        when: Global___ChangeTime.ValueType = ...,
+        trial_days: _builtins.int | None = ...,
+        trial_then: _builtins.str | None = ...,
+        quantity: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms", "anchor_unix_ms", b"anchor_unix_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms", "_plan_version", b"_plan_version", "_quantity", b"_quantity", "_trial_days", b"_trial_days", "_trial_then", b"_trial_then", "anchor_unix_ms", b"anchor_unix_ms", "plan_version", b"plan_version", "quantity", b"quantity", "trial_days", b"trial_days", "trial_then", b"trial_then"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms", "add_ons", b"add_ons", "anchor_unix_ms", b"anchor_unix_ms", "customer", b"customer", "plan", b"plan", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms", "_plan_version", b"_plan_version", "_quantity", b"_quantity", "_trial_days", b"_trial_days", "_trial_then", b"_trial_then", "add_ons", b"add_ons", "anchor_unix_ms", b"anchor_unix_ms", "customer", b"customer", "plan", b"plan", "plan_version", b"plan_version", "quantity", b"quantity", "resource", b"resource", "trial_days", b"trial_days", "trial_then", b"trial_then", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__anchor_unix_ms: _TypeAlias = _typing.Literal["anchor_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__anchor_unix_ms: _TypeAlias = _typing.Literal["_anchor_unix_ms", b"_anchor_unix_ms"]  # noqa: Y015
+    _WhichOneofReturnType__plan_version: _TypeAlias = _typing.Literal["plan_version"]  # noqa: Y015
+    _WhichOneofArgType__plan_version: _TypeAlias = _typing.Literal["_plan_version", b"_plan_version"]  # noqa: Y015
+    _WhichOneofReturnType__quantity: _TypeAlias = _typing.Literal["quantity"]  # noqa: Y015
+    _WhichOneofArgType__quantity: _TypeAlias = _typing.Literal["_quantity", b"_quantity"]  # noqa: Y015
+    _WhichOneofReturnType__trial_days: _TypeAlias = _typing.Literal["trial_days"]  # noqa: Y015
+    _WhichOneofArgType__trial_days: _TypeAlias = _typing.Literal["_trial_days", b"_trial_days"]  # noqa: Y015
+    _WhichOneofReturnType__trial_then: _TypeAlias = _typing.Literal["trial_then"]  # noqa: Y015
+    _WhichOneofArgType__trial_then: _TypeAlias = _typing.Literal["_trial_then", b"_trial_then"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__anchor_unix_ms) -> _WhichOneofReturnType__anchor_unix_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_version) -> _WhichOneofReturnType__plan_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quantity) -> _WhichOneofReturnType__quantity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trial_days) -> _WhichOneofReturnType__trial_days | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trial_then) -> _WhichOneofReturnType__trial_then | None: ...
 
 Global___SetSubscriptionRequest: _TypeAlias = SetSubscriptionRequest  # noqa: Y015
 
@@ -727,8 +1029,60 @@ class SetSubscriptionResponse(_message.Message):
 Global___SetSubscriptionResponse: _TypeAlias = SetSubscriptionResponse  # noqa: Y015
 
 @_typing.final
-class CancelSubscriptionRequest(_message.Message):
-    """The subscription to end."""
+class PinSubscriptionRequest(_message.Message):
+    """The subscription that is to keep a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    PLAN_VERSION_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    resource: _builtins.str
+    plan_version: _builtins.int
+    """Unset: the version it is on."""
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        plan_version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_plan_version", b"_plan_version", "plan_version", b"plan_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_plan_version", b"_plan_version", "customer", b"customer", "plan_version", b"plan_version", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__plan_version: _TypeAlias = _typing.Literal["plan_version"]  # noqa: Y015
+    _WhichOneofArgType__plan_version: _TypeAlias = _typing.Literal["_plan_version", b"_plan_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_version) -> _WhichOneofReturnType__plan_version | None: ...
+
+Global___PinSubscriptionRequest: _TypeAlias = PinSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class PinSubscriptionResponse(_message.Message):
+    """The customer as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def customer(self) -> Global___Customer: ...
+    def __init__(
+        self,
+        *,
+        customer: Global___Customer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinSubscriptionResponse: _TypeAlias = PinSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class FollowSubscriptionRequest(_message.Message):
+    """The subscription that is to follow its plan."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -745,6 +1099,55 @@ class CancelSubscriptionRequest(_message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowSubscriptionRequest: _TypeAlias = FollowSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class FollowSubscriptionResponse(_message.Message):
+    """The customer as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def customer(self) -> Global___Customer: ...
+    def __init__(
+        self,
+        *,
+        customer: Global___Customer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowSubscriptionResponse: _TypeAlias = FollowSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class CancelSubscriptionRequest(_message.Message):
+    """The subscription to end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    resource: _builtins.str
+    when: Global___ChangeTime.ValueType
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        when: Global___ChangeTime.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "resource", b"resource", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -771,6 +1174,64 @@ class CancelSubscriptionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelSubscriptionResponse: _TypeAlias = CancelSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class SetSubscriptionStatusRequest(_message.Message):
+    """The status a subscription is to have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    UNTIL_UNIX_MS_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    resource: _builtins.str
+    status: _types_pb2.SubscriptionStatus.ValueType
+    """ACTIVE, PAUSED or PAST_DUE."""
+    until_unix_ms: _builtins.int
+    """PAUSED: when it is active again; unset: when it is made so. PAST_DUE: when its grace ends;
+    required.
+    """
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        status: _types_pb2.SubscriptionStatus.ValueType = ...,
+        until_unix_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_until_unix_ms", b"_until_unix_ms", "until_unix_ms", b"until_unix_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_until_unix_ms", b"_until_unix_ms", "customer", b"customer", "resource", b"resource", "status", b"status", "until_unix_ms", b"until_unix_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__until_unix_ms: _TypeAlias = _typing.Literal["until_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__until_unix_ms: _TypeAlias = _typing.Literal["_until_unix_ms", b"_until_unix_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__until_unix_ms) -> _WhichOneofReturnType__until_unix_ms | None: ...
+
+Global___SetSubscriptionStatusRequest: _TypeAlias = SetSubscriptionStatusRequest  # noqa: Y015
+
+@_typing.final
+class SetSubscriptionStatusResponse(_message.Message):
+    """The customer as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def customer(self) -> Global___Customer: ...
+    def __init__(
+        self,
+        *,
+        customer: Global___Customer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetSubscriptionStatusResponse: _TypeAlias = SetSubscriptionStatusResponse  # noqa: Y015
 
 @_typing.final
 class SetOverrideRequest(_message.Message):

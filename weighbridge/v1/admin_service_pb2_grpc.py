@@ -50,6 +50,16 @@ class AdminServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.GetCatalogRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.GetCatalogResponse.FromString,
                 _registered_method=True)
+        self.ListCatalogVersions = channel.unary_unary(
+                '/weighbridge.v1.AdminService/ListCatalogVersions',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.ListCatalogVersionsRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.ListCatalogVersionsResponse.FromString,
+                _registered_method=True)
+        self.RollbackCatalog = channel.unary_unary(
+                '/weighbridge.v1.AdminService/RollbackCatalog',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogResponse.FromString,
+                _registered_method=True)
         self.ListCatalogs = channel.unary_unary(
                 '/weighbridge.v1.AdminService/ListCatalogs',
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.ListCatalogsRequest.SerializeToString,
@@ -85,10 +95,25 @@ class AdminServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.PinSubscription = channel.unary_unary(
+                '/weighbridge.v1.AdminService/PinSubscription',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.PinSubscriptionRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.PinSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.FollowSubscription = channel.unary_unary(
+                '/weighbridge.v1.AdminService/FollowSubscription',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.FollowSubscriptionRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.FollowSubscriptionResponse.FromString,
+                _registered_method=True)
         self.CancelSubscription = channel.unary_unary(
                 '/weighbridge.v1.AdminService/CancelSubscription',
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.CancelSubscriptionRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.CancelSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.SetSubscriptionStatus = channel.unary_unary(
+                '/weighbridge.v1.AdminService/SetSubscriptionStatus',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionStatusRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionStatusResponse.FromString,
                 _registered_method=True)
         self.SetOverride = channel.unary_unary(
                 '/weighbridge.v1.AdminService/SetOverride',
@@ -137,6 +162,20 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCatalogVersions(self, request, context):
+        """Lists the versions of a catalog, newest first, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackCatalog(self, request, context):
+        """Applies the document of an earlier version again, as a new version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCatalogs(self, request, context):
         """Lists the current version of every catalog.
         """
@@ -180,14 +219,36 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetSubscription(self, request, context):
-        """Puts a customer or resource on a plan, in place of the plan it is on.
+        """Puts a customer or resource on a plan, in place of the plan it is on, now or at the end of the
+        period. The plan it is on, as it is: takes back what was to happen at the end of the period.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinSubscription(self, request, context):
+        """Has a subscription keep a version of its plan.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FollowSubscription(self, request, context):
+        """Moves a subscription to the current version of its plan, and has it follow from then on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelSubscription(self, request, context):
-        """Ends a subscription now.
+        """Ends a subscription, now or at the end of the period.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetSubscriptionStatus(self, request, context):
+        """Pauses a subscription, marks it past due, or makes it active again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -239,6 +300,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.GetCatalogRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.GetCatalogResponse.SerializeToString,
             ),
+            'ListCatalogVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCatalogVersions,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.ListCatalogVersionsRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.ListCatalogVersionsResponse.SerializeToString,
+            ),
+            'RollbackCatalog': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackCatalog,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogResponse.SerializeToString,
+            ),
             'ListCatalogs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCatalogs,
                     request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.ListCatalogsRequest.FromString,
@@ -274,10 +345,25 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionResponse.SerializeToString,
             ),
+            'PinSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinSubscription,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.PinSubscriptionRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.PinSubscriptionResponse.SerializeToString,
+            ),
+            'FollowSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.FollowSubscription,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.FollowSubscriptionRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.FollowSubscriptionResponse.SerializeToString,
+            ),
             'CancelSubscription': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelSubscription,
                     request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.CancelSubscriptionRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.CancelSubscriptionResponse.SerializeToString,
+            ),
+            'SetSubscriptionStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSubscriptionStatus,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionStatusRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionStatusResponse.SerializeToString,
             ),
             'SetOverride': grpc.unary_unary_rpc_method_handler(
                     servicer.SetOverride,
@@ -382,6 +468,60 @@ class AdminService:
             '/weighbridge.v1.AdminService/GetCatalog',
             weighbridge_dot_v1_dot_admin__service__pb2.GetCatalogRequest.SerializeToString,
             weighbridge_dot_v1_dot_admin__service__pb2.GetCatalogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCatalogVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/ListCatalogVersions',
+            weighbridge_dot_v1_dot_admin__service__pb2.ListCatalogVersionsRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.ListCatalogVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackCatalog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/RollbackCatalog',
+            weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -582,6 +722,60 @@ class AdminService:
             _registered_method=True)
 
     @staticmethod
+    def PinSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/PinSubscription',
+            weighbridge_dot_v1_dot_admin__service__pb2.PinSubscriptionRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.PinSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FollowSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/FollowSubscription',
+            weighbridge_dot_v1_dot_admin__service__pb2.FollowSubscriptionRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.FollowSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CancelSubscription(request,
             target,
             options=(),
@@ -598,6 +792,33 @@ class AdminService:
             '/weighbridge.v1.AdminService/CancelSubscription',
             weighbridge_dot_v1_dot_admin__service__pb2.CancelSubscriptionRequest.SerializeToString,
             weighbridge_dot_v1_dot_admin__service__pb2.CancelSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSubscriptionStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/SetSubscriptionStatus',
+            weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionStatusRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.SetSubscriptionStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

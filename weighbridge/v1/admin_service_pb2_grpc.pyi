@@ -44,6 +44,10 @@ class AdminServiceStub:
     """Makes a catalog document the current version. Applying the same document again changes nothing."""
     GetCatalog: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetCatalogRequest, _admin_service_pb2.GetCatalogResponse]
     """Returns one version of a catalog as it was applied."""
+    ListCatalogVersions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListCatalogVersionsRequest, _admin_service_pb2.ListCatalogVersionsResponse]
+    """Lists the versions of a catalog, newest first, a page at a time."""
+    RollbackCatalog: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackCatalogRequest, _admin_service_pb2.RollbackCatalogResponse]
+    """Applies the document of an earlier version again, as a new version."""
     ListCatalogs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListCatalogsRequest, _admin_service_pb2.ListCatalogsResponse]
     """Lists the current version of every catalog."""
     CreateCustomer: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateCustomerRequest, _admin_service_pb2.CreateCustomerResponse]
@@ -57,9 +61,17 @@ class AdminServiceStub:
     CreateResource: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateResourceRequest, _admin_service_pb2.CreateResourceResponse]
     """Adds a resource to a customer."""
     SetSubscription: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetSubscriptionRequest, _admin_service_pb2.SetSubscriptionResponse]
-    """Puts a customer or resource on a plan, in place of the plan it is on."""
+    """Puts a customer or resource on a plan, in place of the plan it is on, now or at the end of the
+    period. The plan it is on, as it is: takes back what was to happen at the end of the period.
+    """
+    PinSubscription: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PinSubscriptionRequest, _admin_service_pb2.PinSubscriptionResponse]
+    """Has a subscription keep a version of its plan."""
+    FollowSubscription: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.FollowSubscriptionRequest, _admin_service_pb2.FollowSubscriptionResponse]
+    """Moves a subscription to the current version of its plan, and has it follow from then on."""
     CancelSubscription: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CancelSubscriptionRequest, _admin_service_pb2.CancelSubscriptionResponse]
-    """Ends a subscription now."""
+    """Ends a subscription, now or at the end of the period."""
+    SetSubscriptionStatus: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetSubscriptionStatusRequest, _admin_service_pb2.SetSubscriptionStatusResponse]
+    """Pauses a subscription, marks it past due, or makes it active again."""
     SetOverride: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetOverrideRequest, _admin_service_pb2.SetOverrideResponse]
     """Sets the override of one feature, in place of the one there is."""
     RemoveOverride: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RemoveOverrideRequest, _admin_service_pb2.RemoveOverrideResponse]
@@ -80,6 +92,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Makes a catalog document the current version. Applying the same document again changes nothing."""
     GetCatalog: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetCatalogRequest, _admin_service_pb2.GetCatalogResponse]  # type: ignore[assignment]
     """Returns one version of a catalog as it was applied."""
+    ListCatalogVersions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListCatalogVersionsRequest, _admin_service_pb2.ListCatalogVersionsResponse]  # type: ignore[assignment]
+    """Lists the versions of a catalog, newest first, a page at a time."""
+    RollbackCatalog: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackCatalogRequest, _admin_service_pb2.RollbackCatalogResponse]  # type: ignore[assignment]
+    """Applies the document of an earlier version again, as a new version."""
     ListCatalogs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListCatalogsRequest, _admin_service_pb2.ListCatalogsResponse]  # type: ignore[assignment]
     """Lists the current version of every catalog."""
     CreateCustomer: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateCustomerRequest, _admin_service_pb2.CreateCustomerResponse]  # type: ignore[assignment]
@@ -93,9 +109,17 @@ class AdminServiceAsyncStub(AdminServiceStub):
     CreateResource: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateResourceRequest, _admin_service_pb2.CreateResourceResponse]  # type: ignore[assignment]
     """Adds a resource to a customer."""
     SetSubscription: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetSubscriptionRequest, _admin_service_pb2.SetSubscriptionResponse]  # type: ignore[assignment]
-    """Puts a customer or resource on a plan, in place of the plan it is on."""
+    """Puts a customer or resource on a plan, in place of the plan it is on, now or at the end of the
+    period. The plan it is on, as it is: takes back what was to happen at the end of the period.
+    """
+    PinSubscription: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PinSubscriptionRequest, _admin_service_pb2.PinSubscriptionResponse]  # type: ignore[assignment]
+    """Has a subscription keep a version of its plan."""
+    FollowSubscription: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.FollowSubscriptionRequest, _admin_service_pb2.FollowSubscriptionResponse]  # type: ignore[assignment]
+    """Moves a subscription to the current version of its plan, and has it follow from then on."""
     CancelSubscription: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CancelSubscriptionRequest, _admin_service_pb2.CancelSubscriptionResponse]  # type: ignore[assignment]
-    """Ends a subscription now."""
+    """Ends a subscription, now or at the end of the period."""
+    SetSubscriptionStatus: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetSubscriptionStatusRequest, _admin_service_pb2.SetSubscriptionStatusResponse]  # type: ignore[assignment]
+    """Pauses a subscription, marks it past due, or makes it active again."""
     SetOverride: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetOverrideRequest, _admin_service_pb2.SetOverrideResponse]  # type: ignore[assignment]
     """Sets the override of one feature, in place of the one there is."""
     RemoveOverride: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RemoveOverrideRequest, _admin_service_pb2.RemoveOverrideResponse]  # type: ignore[assignment]
@@ -131,6 +155,22 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetCatalogResponse, _abc.Awaitable[_admin_service_pb2.GetCatalogResponse]]:
         """Returns one version of a catalog as it was applied."""
+
+    @_abc_1.abstractmethod
+    def ListCatalogVersions(
+        self,
+        request: _admin_service_pb2.ListCatalogVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListCatalogVersionsResponse, _abc.Awaitable[_admin_service_pb2.ListCatalogVersionsResponse]]:
+        """Lists the versions of a catalog, newest first, a page at a time."""
+
+    @_abc_1.abstractmethod
+    def RollbackCatalog(
+        self,
+        request: _admin_service_pb2.RollbackCatalogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RollbackCatalogResponse, _abc.Awaitable[_admin_service_pb2.RollbackCatalogResponse]]:
+        """Applies the document of an earlier version again, as a new version."""
 
     @_abc_1.abstractmethod
     def ListCatalogs(
@@ -186,7 +226,25 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.SetSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetSubscriptionResponse, _abc.Awaitable[_admin_service_pb2.SetSubscriptionResponse]]:
-        """Puts a customer or resource on a plan, in place of the plan it is on."""
+        """Puts a customer or resource on a plan, in place of the plan it is on, now or at the end of the
+        period. The plan it is on, as it is: takes back what was to happen at the end of the period.
+        """
+
+    @_abc_1.abstractmethod
+    def PinSubscription(
+        self,
+        request: _admin_service_pb2.PinSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.PinSubscriptionResponse, _abc.Awaitable[_admin_service_pb2.PinSubscriptionResponse]]:
+        """Has a subscription keep a version of its plan."""
+
+    @_abc_1.abstractmethod
+    def FollowSubscription(
+        self,
+        request: _admin_service_pb2.FollowSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.FollowSubscriptionResponse, _abc.Awaitable[_admin_service_pb2.FollowSubscriptionResponse]]:
+        """Moves a subscription to the current version of its plan, and has it follow from then on."""
 
     @_abc_1.abstractmethod
     def CancelSubscription(
@@ -194,7 +252,15 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.CancelSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.CancelSubscriptionResponse, _abc.Awaitable[_admin_service_pb2.CancelSubscriptionResponse]]:
-        """Ends a subscription now."""
+        """Ends a subscription, now or at the end of the period."""
+
+    @_abc_1.abstractmethod
+    def SetSubscriptionStatus(
+        self,
+        request: _admin_service_pb2.SetSubscriptionStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.SetSubscriptionStatusResponse, _abc.Awaitable[_admin_service_pb2.SetSubscriptionStatusResponse]]:
+        """Pauses a subscription, marks it past due, or makes it active again."""
 
     @_abc_1.abstractmethod
     def SetOverride(

@@ -193,17 +193,21 @@ class HeldVersion(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    ADDITION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     version: _builtins.int
+    addition: _builtins.int
+    """Of a catalog: its addition."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         version: _builtins.int = ...,
+        addition: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addition", b"addition", "id", b"id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -537,6 +541,31 @@ class Feature(_message.Message):
 Global___Feature: _TypeAlias = Feature  # noqa: Y015
 
 @_typing.final
+class Trial(_message.Message):
+    """How long a plan can be tried."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    THEN_FIELD_NUMBER: _builtins.int
+    days: _builtins.int
+    then: _builtins.str
+    """The plan that follows. Empty: none."""
+    def __init__(
+        self,
+        *,
+        days: _builtins.int = ...,
+        then: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "then", b"then"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trial: _TypeAlias = Trial  # noqa: Y015
+
+@_typing.final
 class PlanVersion(_message.Message):
     """A plan as one catalog version had it, inheritance resolved."""
 
@@ -548,6 +577,7 @@ class PlanVersion(_message.Message):
     ENTITLEMENTS_FIELD_NUMBER: _builtins.int
     UPGRADES_TO_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
     plan: _builtins.str
     version: _builtins.int
     name: _builtins.str
@@ -559,6 +589,10 @@ class PlanVersion(_message.Message):
 
     @_builtins.property
     def offer(self) -> _types_pb2.UpgradeOffer: ...
+    @_builtins.property
+    def trial(self) -> Global___Trial:
+        """Unset: none."""
+
     def __init__(
         self,
         *,
@@ -568,10 +602,11 @@ class PlanVersion(_message.Message):
         entitlements: _abc.Iterable[_types_pb2.Entitlement] | None = ...,
         upgrades_to: _abc.Iterable[_builtins.str] | None = ...,
         offer: _types_pb2.UpgradeOffer | None = ...,
+        trial: Global___Trial | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer", "trial", b"trial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlements", b"entitlements", "name", b"name", "offer", b"offer", "plan", b"plan", "upgrades_to", b"upgrades_to", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlements", b"entitlements", "name", b"name", "offer", b"offer", "plan", b"plan", "trial", b"trial", "upgrades_to", b"upgrades_to", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -616,8 +651,38 @@ class AddOn(_message.Message):
 Global___AddOn: _TypeAlias = AddOn  # noqa: Y015
 
 @_typing.final
+class VersionStep(_message.Message):
+    """A version of a plan that came at an instant, and how those on the plan move to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SINCE_UNIX_MS_FIELD_NUMBER: _builtins.int
+    MIGRATION_FIELD_NUMBER: _builtins.int
+    plan: _builtins.str
+    version: _builtins.int
+    since_unix_ms: _builtins.int
+    migration: _types_pb2.Migration.ValueType
+    def __init__(
+        self,
+        *,
+        plan: _builtins.str = ...,
+        version: _builtins.int = ...,
+        since_unix_ms: _builtins.int = ...,
+        migration: _types_pb2.Migration.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration", b"migration", "plan", b"plan", "since_unix_ms", b"since_unix_ms", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionStep: _TypeAlias = VersionStep  # noqa: Y015
+
+@_typing.final
 class CatalogSnapshot(_message.Message):
-    """An immutable version of a catalog. It replaces the version held."""
+    """An immutable version of a catalog. It replaces the version held, and a lower addition of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -626,8 +691,12 @@ class CatalogSnapshot(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     PLANS_FIELD_NUMBER: _builtins.int
     ADD_ONS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    ADDITION_FIELD_NUMBER: _builtins.int
     catalog: _builtins.str
     version: _builtins.int
+    addition: _builtins.int
+    """How often older plan versions were added to this version, because somebody is on them again."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]: ...
     @_builtins.property
@@ -636,6 +705,12 @@ class CatalogSnapshot(_message.Message):
 
     @_builtins.property
     def add_ons(self) -> _containers.RepeatedCompositeFieldContainer[Global___AddOn]: ...
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionStep]:
+        """Of each plan, oldest first, the versions that those who follow it may still be on. None: all
+        are on its newest.
+        """
+
     def __init__(
         self,
         *,
@@ -644,10 +719,12 @@ class CatalogSnapshot(_message.Message):
         features: _abc.Iterable[Global___Feature] | None = ...,
         plans: _abc.Iterable[Global___PlanVersion] | None = ...,
         add_ons: _abc.Iterable[Global___AddOn] | None = ...,
+        steps: _abc.Iterable[Global___VersionStep] | None = ...,
+        addition: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "catalog", b"catalog", "features", b"features", "plans", b"plans", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "addition", b"addition", "catalog", b"catalog", "features", b"features", "plans", b"plans", "steps", b"steps", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -692,6 +769,10 @@ class Subscription(_message.Message):
     ANCHOR_UNIX_MS_FIELD_NUMBER: _builtins.int
     STARTS_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
     ENDS_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    ON_PLAN_SINCE_UNIX_MS_FIELD_NUMBER: _builtins.int
+    STATUS_UNTIL_UNIX_MS_FIELD_NUMBER: _builtins.int
+    IS_TRIAL_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     resource: _builtins.str
     """Empty: the customer itself."""
@@ -703,6 +784,13 @@ class Subscription(_message.Message):
     """Anniversary windows count from here."""
     starts_at_unix_ms: _builtins.int
     ends_at_unix_ms: _builtins.int
+    on_plan_since_unix_ms: _builtins.int
+    """Since when the plan is followed, whatever add-ons changed. Unset: since the start."""
+    status_until_unix_ms: _builtins.int
+    """The end of a pause, or of the grace of one that is past due. Unset: it does not end by itself."""
+    is_trial: _builtins.bool
+    quantity: _builtins.int
+    """Seats. 0 means 1."""
     @_builtins.property
     def add_ons(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscribedAddOn]: ...
     def __init__(
@@ -717,19 +805,31 @@ class Subscription(_message.Message):
         anchor_unix_ms: _builtins.int = ...,
         starts_at_unix_ms: _builtins.int = ...,
         ends_at_unix_ms: _builtins.int | None = ...,
+        on_plan_since_unix_ms: _builtins.int | None = ...,
+        status_until_unix_ms: _builtins.int | None = ...,
+        is_trial: _builtins.bool = ...,
+        quantity: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms", "_plan_version", b"_plan_version", "ends_at_unix_ms", b"ends_at_unix_ms", "plan_version", b"plan_version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms", "_on_plan_since_unix_ms", b"_on_plan_since_unix_ms", "_plan_version", b"_plan_version", "_status_until_unix_ms", b"_status_until_unix_ms", "ends_at_unix_ms", b"ends_at_unix_ms", "on_plan_since_unix_ms", b"on_plan_since_unix_ms", "plan_version", b"plan_version", "status_until_unix_ms", b"status_until_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms", "_plan_version", b"_plan_version", "add_ons", b"add_ons", "anchor_unix_ms", b"anchor_unix_ms", "ends_at_unix_ms", b"ends_at_unix_ms", "id", b"id", "plan", b"plan", "plan_version", b"plan_version", "resource", b"resource", "starts_at_unix_ms", b"starts_at_unix_ms", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms", "_on_plan_since_unix_ms", b"_on_plan_since_unix_ms", "_plan_version", b"_plan_version", "_status_until_unix_ms", b"_status_until_unix_ms", "add_ons", b"add_ons", "anchor_unix_ms", b"anchor_unix_ms", "ends_at_unix_ms", b"ends_at_unix_ms", "id", b"id", "is_trial", b"is_trial", "on_plan_since_unix_ms", b"on_plan_since_unix_ms", "plan", b"plan", "plan_version", b"plan_version", "quantity", b"quantity", "resource", b"resource", "starts_at_unix_ms", b"starts_at_unix_ms", "status", b"status", "status_until_unix_ms", b"status_until_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ends_at_unix_ms: _TypeAlias = _typing.Literal["ends_at_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__ends_at_unix_ms: _TypeAlias = _typing.Literal["_ends_at_unix_ms", b"_ends_at_unix_ms"]  # noqa: Y015
+    _WhichOneofReturnType__on_plan_since_unix_ms: _TypeAlias = _typing.Literal["on_plan_since_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__on_plan_since_unix_ms: _TypeAlias = _typing.Literal["_on_plan_since_unix_ms", b"_on_plan_since_unix_ms"]  # noqa: Y015
     _WhichOneofReturnType__plan_version: _TypeAlias = _typing.Literal["plan_version"]  # noqa: Y015
     _WhichOneofArgType__plan_version: _TypeAlias = _typing.Literal["_plan_version", b"_plan_version"]  # noqa: Y015
+    _WhichOneofReturnType__status_until_unix_ms: _TypeAlias = _typing.Literal["status_until_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__status_until_unix_ms: _TypeAlias = _typing.Literal["_status_until_unix_ms", b"_status_until_unix_ms"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ends_at_unix_ms) -> _WhichOneofReturnType__ends_at_unix_ms | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__on_plan_since_unix_ms) -> _WhichOneofReturnType__on_plan_since_unix_ms | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_version) -> _WhichOneofReturnType__plan_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status_until_unix_ms) -> _WhichOneofReturnType__status_until_unix_ms | None: ...
 
 Global___Subscription: _TypeAlias = Subscription  # noqa: Y015
 
@@ -829,12 +929,15 @@ class CustomerSnapshot(_message.Message):
     OVERRIDES_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     INCLUDED_FIELD_NUMBER: _builtins.int
+    CATALOG_ADDITION_MIN_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     version: _builtins.int
     status: _types_pb2.CustomerStatus.ValueType
     catalog: _builtins.str
     catalog_version_min: _builtins.int
     """The oldest catalog version that has all this names."""
+    catalog_addition_min: _builtins.int
+    """The lowest addition of catalog_version_min that has all this names."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -860,10 +963,11 @@ class CustomerSnapshot(_message.Message):
         overrides: _abc.Iterable[Global___Override] | None = ...,
         totals: _abc.Iterable[Global___WindowTotal] | None = ...,
         included: _abc.Iterable[Global___RecordMark] | None = ...,
+        catalog_addition_min: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "catalog_version_min", b"catalog_version_min", "customer", b"customer", "included", b"included", "overrides", b"overrides", "resources", b"resources", "status", b"status", "subscriptions", b"subscriptions", "totals", b"totals", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "catalog_addition_min", b"catalog_addition_min", "catalog_version_min", b"catalog_version_min", "customer", b"customer", "included", b"included", "overrides", b"overrides", "resources", b"resources", "status", b"status", "subscriptions", b"subscriptions", "totals", b"totals", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

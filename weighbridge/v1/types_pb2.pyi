@@ -307,6 +307,10 @@ class _SubscriptionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Su
     SUBSCRIPTION_STATUS_UNSPECIFIED: _SubscriptionStatus.ValueType  # 0
     SUBSCRIPTION_STATUS_ACTIVE: _SubscriptionStatus.ValueType  # 1
     SUBSCRIPTION_STATUS_CANCELED: _SubscriptionStatus.ValueType  # 2
+    SUBSCRIPTION_STATUS_PAUSED: _SubscriptionStatus.ValueType  # 3
+    """Grants nothing until the status ends, or somebody resumes it."""
+    SUBSCRIPTION_STATUS_PAST_DUE: _SubscriptionStatus.ValueType  # 4
+    """Grants all it did until the status ends, and nothing after that."""
 
 class SubscriptionStatus(_SubscriptionStatus, metaclass=_SubscriptionStatusEnumTypeWrapper):
     """Whether a subscription grants anything now."""
@@ -314,7 +318,39 @@ class SubscriptionStatus(_SubscriptionStatus, metaclass=_SubscriptionStatusEnumT
 SUBSCRIPTION_STATUS_UNSPECIFIED: SubscriptionStatus.ValueType  # 0
 SUBSCRIPTION_STATUS_ACTIVE: SubscriptionStatus.ValueType  # 1
 SUBSCRIPTION_STATUS_CANCELED: SubscriptionStatus.ValueType  # 2
+SUBSCRIPTION_STATUS_PAUSED: SubscriptionStatus.ValueType  # 3
+"""Grants nothing until the status ends, or somebody resumes it."""
+SUBSCRIPTION_STATUS_PAST_DUE: SubscriptionStatus.ValueType  # 4
+"""Grants all it did until the status ends, and nothing after that."""
 Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
+
+class _Migration:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MigrationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Migration.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MIGRATION_UNSPECIFIED: _Migration.ValueType  # 0
+    """Now."""
+    MIGRATION_NOW: _Migration.ValueType  # 1
+    """At once."""
+    MIGRATION_AT_PERIOD_END: _Migration.ValueType  # 2
+    """When the month since the last return of their anchor ends; until then they keep the old one."""
+    MIGRATION_NEW_CUSTOMERS: _Migration.ValueType  # 3
+    """Never: they keep the version they are on."""
+
+class Migration(_Migration, metaclass=_MigrationEnumTypeWrapper):
+    """When those who follow a plan, and were on it before, move to a new version of it."""
+
+MIGRATION_UNSPECIFIED: Migration.ValueType  # 0
+"""Now."""
+MIGRATION_NOW: Migration.ValueType  # 1
+"""At once."""
+MIGRATION_AT_PERIOD_END: Migration.ValueType  # 2
+"""When the month since the last return of their anchor ends; until then they keep the old one."""
+MIGRATION_NEW_CUSTOMERS: Migration.ValueType  # 3
+"""Never: they keep the version they are on."""
+Global___Migration: _TypeAlias = Migration  # noqa: Y015
 
 class _CustomerStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -375,11 +411,14 @@ class Limit(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
+    PER_SEAT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique within the entitlement."""
     kind: Global___LimitKind.ValueType
     limit: _builtins.int
     """Unset: unlimited."""
+    per_seat: _builtins.bool
+    """Of a plan: for each seat of the subscription. Everywhere else the seats are counted in."""
     @_builtins.property
     def window(self) -> Global___Window: ...
     def __init__(
@@ -389,10 +428,11 @@ class Limit(_message.Message):
         kind: Global___LimitKind.ValueType = ...,
         limit: _builtins.int | None = ...,
         window: Global___Window | None = ...,
+        per_seat: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "id", b"id", "kind", b"kind", "limit", b"limit", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "id", b"id", "kind", b"kind", "limit", b"limit", "per_seat", b"per_seat", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015

@@ -88,6 +88,7 @@ def _create_catalogs() -> None:
         "catalog",
         _id("id"),
         _integer("current_version"),
+        _integer("addition"),
         sa.PrimaryKeyConstraint("id", name="pk_catalog"),
     )
     op.create_table(
@@ -97,6 +98,7 @@ def _create_catalogs() -> None:
         sa.Column("document", sa.Text(), nullable=False),
         _integer("revision"),
         _integer("applied_at_ms"),
+        _integer("restores", nullable=True),
         sa.ForeignKeyConstraint(
             ["catalog_id"], ["catalog.id"], name="fk_catalog_version_catalog_id"
         ),
@@ -108,6 +110,8 @@ def _create_catalogs() -> None:
         _id("plan_id"),
         _integer("version"),
         _integer("catalog_version"),
+        _integer("since_ms"),
+        sa.Column("migration", key_text(16), nullable=False),
         sa.ForeignKeyConstraint(
             ["catalog_id", "catalog_version"],
             ["catalog_version.catalog_id", "catalog_version.version"],
@@ -149,9 +153,13 @@ def _create_subscriptions() -> None:
         _id("plan_id"),
         _integer("plan_version", nullable=True),
         sa.Column("status", key_text(16), nullable=False),
+        _integer("status_until_ms", nullable=True),
         _integer("anchor_ms"),
         _integer("starts_at_ms"),
         _integer("ends_at_ms", nullable=True),
+        _integer("on_plan_since_ms"),
+        sa.Column("is_trial", sa.Boolean(), nullable=False),
+        _integer("quantity"),
         _integer("created_at_ms"),
         sa.ForeignKeyConstraint(
             ["customer_id"], ["customer.id"], name="fk_subscription_customer_id"
@@ -161,12 +169,12 @@ def _create_subscriptions() -> None:
     op.create_index("ix_subscription_customer_id", "subscription", ["customer_id"])
     op.create_index("ix_subscription_plan_id", "subscription", ["plan_id"])
     op.create_index(
-        "uq_subscription_active",
+        "uq_subscription_open",
         "subscription",
         ["customer_id", "resource_id"],
         unique=True,
-        sqlite_where=sa.text("status = 'active'"),
-        postgresql_where=sa.text("status = 'active'"),
+        sqlite_where=sa.text("status <> 'canceled' AND ends_at_ms IS NULL"),
+        postgresql_where=sa.text("status <> 'canceled' AND ends_at_ms IS NULL"),
     )
     op.create_index(
         "ix_subscription_plan_version",

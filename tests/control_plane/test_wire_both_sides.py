@@ -1,0 +1,26 @@
+"""What the control plane sends is what the sidecar reads: written again, it is the same."""
+
+from __future__ import annotations
+
+import control_plane_strategies as strategies
+from hypothesis import given
+
+from control_plane.wire.snapshots import catalog_to_proto, customer_to_proto
+from sidecar.wire.snapshot import SnapshotReader
+from weighbridge.rules.catalog import Catalog, Customer
+
+
+@given(strategies.catalogs)
+def test_catalogs(catalog: Catalog) -> None:
+    message = catalog_to_proto(catalog)
+    read = SnapshotReader().catalog_from_proto(message)
+    assert read.edition == catalog.edition
+    assert catalog_to_proto(read) == message
+
+
+@given(strategies.customers)
+def test_customers(customer: Customer) -> None:
+    message = customer_to_proto(customer)
+    read = SnapshotReader().customer_from_proto(message)
+    assert read.subscriptions == customer.subscriptions
+    assert customer_to_proto(read) == message
