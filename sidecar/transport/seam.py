@@ -34,6 +34,9 @@ from weighbridge.runtime.status import status_of
 class Method(Enum):
     """The hot unary methods, by their name in the service."""
 
+    # Members are single objects; Enum's own hash is a Python call, and this is hot.
+    __hash__ = object.__hash__
+
     CHECK = "Check"
     BATCH_CHECK = "BatchCheck"
     CONSUME = "Consume"

@@ -17,6 +17,9 @@ from weighbridge.rules.window import WindowBounds
 class Reason(Enum):
     """Why a call is refused."""
 
+    # Members are single objects; Enum's own hash is a Python call, and this is hot.
+    __hash__ = object.__hash__
+
     CUSTOMER_UNKNOWN = "customer_unknown"
     CUSTOMER_ARCHIVED = "customer_archived"
     RESOURCE_UNKNOWN = "resource_unknown"
@@ -37,6 +40,9 @@ class Reason(Enum):
 
 class DecidedBy(Enum):
     """What an answer rests on."""
+
+    # Members are single objects; Enum's own hash is a Python call, and this is hot.
+    __hash__ = object.__hash__
 
     LEASE = "lease"
     CACHE = "cache"
