@@ -82,6 +82,7 @@ class SyncRequest(_message.Message):
     NACK_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    LEASE_REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -96,6 +97,8 @@ class SyncRequest(_message.Message):
     def usage(self) -> Global___UsageBatch: ...
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat: ...
+    @_builtins.property
+    def lease_request(self) -> Global___LeaseRequest: ...
     def __init__(
         self,
         *,
@@ -106,12 +109,13 @@ class SyncRequest(_message.Message):
         nack: Global___Nack | None = ...,
         usage: Global___UsageBatch | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        lease_request: Global___LeaseRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "nack", b"nack", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "heartbeat", b"heartbeat", "hello", b"hello", "lease_request", b"lease_request", "message", b"message", "nack", b"nack", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "nack", b"nack", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "heartbeat", b"heartbeat", "hello", b"hello", "lease_request", b"lease_request", "message", b"message", "nack", b"nack", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "subscribe", "unsubscribe", "ack", "nack", "usage", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "subscribe", "unsubscribe", "ack", "nack", "usage", "heartbeat", "lease_request"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -134,6 +138,9 @@ class SyncResponse(_message.Message):
     USAGE_ACK_FIELD_NUMBER: _builtins.int
     USAGE_SET_ASIDE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    LEASE_ANSWER_FIELD_NUMBER: _builtins.int
+    LEASE_RECALL_FIELD_NUMBER: _builtins.int
+    LEASE_LIFT_FIELD_NUMBER: _builtins.int
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
     control_plane_now_unix_ms: _builtins.int
     """When the message was sent: what began before that is in force when it arrives."""
@@ -159,6 +166,12 @@ class SyncResponse(_message.Message):
     def usage_set_aside(self) -> Global___UsageSetAside: ...
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat: ...
+    @_builtins.property
+    def lease_answer(self) -> Global___LeaseAnswer: ...
+    @_builtins.property
+    def lease_recall(self) -> Global___LeaseRecall: ...
+    @_builtins.property
+    def lease_lift(self) -> Global___LeaseLift: ...
     def __init__(
         self,
         *,
@@ -173,13 +186,16 @@ class SyncResponse(_message.Message):
         usage_ack: Global___UsageAck | None = ...,
         usage_set_aside: Global___UsageSetAside | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        lease_answer: Global___LeaseAnswer | None = ...,
+        lease_recall: Global___LeaseRecall | None = ...,
+        lease_lift: Global___LeaseLift | None = ...,
         control_plane_now_unix_ms: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "customer", b"customer", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "customer", b"customer", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "identity_refused", "catalog", "customer", "revoked", "unknown", "totals", "initial_snapshot_complete", "usage_ack", "usage_set_aside", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "identity_refused", "catalog", "customer", "revoked", "unknown", "totals", "initial_snapshot_complete", "usage_ack", "usage_set_aside", "heartbeat", "lease_answer", "lease_recall", "lease_lift"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -258,6 +274,9 @@ class Hello(_message.Message):
     CATALOGS_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     HELD_USAGE_REVISION_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    MAY_HAVE_LOST_RECORDS_FIELD_NUMBER: _builtins.int
     sidecar_id: _builtins.str
     """Random, made with the sidecar's data directory."""
     epoch: _builtins.str
@@ -272,6 +291,10 @@ class Hello(_message.Message):
     """Mode ALL: every customer change up to this revision is held."""
     held_usage_revision: _builtins.int
     """Every change of totals up to this usage revision is held."""
+    may_have_lost_records: _builtins.bool
+    """The machine was restarted without a clean stop, so the last records of earlier epochs may be
+    lost.
+    """
     @_builtins.property
     def customers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldVersion]:
         """Customers subscribed to, where the mode is not ALL, with the versions held (0: none)."""
@@ -281,6 +304,14 @@ class Hello(_message.Message):
     @_builtins.property
     def acknowledged(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordMark]:
         """Each epoch of which records are kept, oldest first, up to the last record acknowledged."""
+
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
+        """Leases of this epoch that are held; those that are not listed have ended."""
+
+    @_builtins.property
+    def written(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordMark]:
+        """Of this epoch and each earlier one that records are kept of: the last record written."""
 
     def __init__(
         self,
@@ -296,10 +327,13 @@ class Hello(_message.Message):
         catalogs: _abc.Iterable[Global___HeldVersion] | None = ...,
         acknowledged: _abc.Iterable[Global___RecordMark] | None = ...,
         held_usage_revision: _builtins.int = ...,
+        leases: _abc.Iterable[Global___HeldLease] | None = ...,
+        written: _abc.Iterable[Global___RecordMark] | None = ...,
+        may_have_lost_records: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "sidecar_id", b"sidecar_id", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "leases", b"leases", "may_have_lost_records", b"may_have_lost_records", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "sidecar_id", b"sidecar_id", "software_version", b"software_version", "written", b"written"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -314,8 +348,11 @@ class Welcome(_message.Message):
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
     SETTLED_FIELD_NUMBER: _builtins.int
+    LEASE_TTL_MS_FIELD_NUMBER: _builtins.int
     control_plane_now_unix_ms: _builtins.int
     heartbeat_interval_ms: _builtins.int
+    lease_ttl_ms: _builtins.int
+    """How long leases may be spent after the hello, and after each heartbeat that is confirmed."""
     @_builtins.property
     def settled(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordMark]:
         """What is settled of each epoch the hello named. Records above are to be sent (again)."""
@@ -326,10 +363,11 @@ class Welcome(_message.Message):
         control_plane_now_unix_ms: _builtins.int = ...,
         heartbeat_interval_ms: _builtins.int = ...,
         settled: _abc.Iterable[Global___RecordMark] | None = ...,
+        lease_ttl_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "heartbeat_interval_ms", b"heartbeat_interval_ms", "settled", b"settled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ttl_ms", b"lease_ttl_ms", "settled", b"settled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -472,6 +510,7 @@ class Heartbeat(_message.Message):
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     USAGE_REVISION_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     control_plane_now_unix_ms: _builtins.int
     """Set by the control plane."""
     revision: _builtins.int
@@ -480,16 +519,21 @@ class Heartbeat(_message.Message):
     """
     usage_revision: _builtins.int
     """The same for changes of totals."""
+    number: _builtins.int
+    """Set by the sidecar: counts its heartbeats on this stream. By the control plane: the last one
+    for which the term of the epoch's leases was extended. 0: says nothing.
+    """
     def __init__(
         self,
         *,
         control_plane_now_unix_ms: _builtins.int = ...,
         revision: _builtins.int = ...,
         usage_revision: _builtins.int = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "revision", b"revision", "usage_revision", b"usage_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "number", b"number", "revision", b"revision", "usage_revision", b"usage_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -509,6 +553,7 @@ class Feature(_message.Message):
     OUTAGE_POLICY_FIELD_NUMBER: _builtins.int
     SAFE_CAPACITY_FIELD_NUMBER: _builtins.int
     ENFORCEMENT_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     type: _types_pb2.FeatureType.ValueType
@@ -516,6 +561,8 @@ class Feature(_message.Message):
     outage_policy: _types_pb2.OutagePolicyKind.ValueType
     safe_capacity: _builtins.int
     enforcement: _types_pb2.Enforcement.ValueType
+    consistency: _types_pb2.Consistency.ValueType
+    """Of metered features."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Enum features: all values there are."""
@@ -531,10 +578,11 @@ class Feature(_message.Message):
         outage_policy: _types_pb2.OutagePolicyKind.ValueType = ...,
         safe_capacity: _builtins.int = ...,
         enforcement: _types_pb2.Enforcement.ValueType = ...,
+        consistency: _types_pb2.Consistency.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["enforcement", b"enforcement", "id", b"id", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "enforcement", b"enforcement", "id", b"id", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1177,6 +1225,7 @@ class UsageRecord(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    DRAWS_FIELD_NUMBER: _builtins.int
     sidecar_id: _builtins.str
     epoch: _builtins.str
     number: _builtins.int
@@ -1185,6 +1234,10 @@ class UsageRecord(_message.Message):
     """Over the entries as first written."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageEntry]: ...
+    @_builtins.property
+    def draws(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseDraw]:
+        """What its entries took from leases, one per lease; under the digest as well."""
+
     def __init__(
         self,
         *,
@@ -1193,10 +1246,11 @@ class UsageRecord(_message.Message):
         number: _builtins.int = ...,
         digest: _builtins.bytes = ...,
         entries: _abc.Iterable[Global___UsageEntry] | None = ...,
+        draws: _abc.Iterable[Global___LeaseDraw] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "entries", b"entries", "epoch", b"epoch", "number", b"number", "sidecar_id", b"sidecar_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "draws", b"draws", "entries", b"entries", "epoch", b"epoch", "number", b"number", "sidecar_id", b"sidecar_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1274,3 +1328,294 @@ class UsageSetAside(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UsageSetAside: _TypeAlias = UsageSetAside  # noqa: Y015
+
+@_typing.final
+class LeasePool(_message.Message):
+    """What one limit of a customer or resource has in one window."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    LIMIT_ID_FIELD_NUMBER: _builtins.int
+    WINDOW_START_UNIX_MS_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    resource: _builtins.str
+    """Empty: the customer itself."""
+    feature: _builtins.str
+    limit_id: _builtins.str
+    window_start_unix_ms: _builtins.int
+    """0 for windows that do not turn."""
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        limit_id: _builtins.str = ...,
+        window_start_unix_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "feature", b"feature", "limit_id", b"limit_id", "resource", b"resource", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeasePool: _TypeAlias = LeasePool  # noqa: Y015
+
+@_typing.final
+class LeaseDraw(_message.Message):
+    """Units that a record took from a lease."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    lease: _builtins.int
+    units: _builtins.int
+    def __init__(
+        self,
+        *,
+        lease: _builtins.int = ...,
+        units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseDraw: _TypeAlias = LeaseDraw  # noqa: Y015
+
+@_typing.final
+class HeldLease(_message.Message):
+    """A lease that a sidecar holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
+    lease: _builtins.int
+    returned: _builtins.int
+    """All units ever given back."""
+    def __init__(
+        self,
+        *,
+        lease: _builtins.int = ...,
+        returned: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "returned", b"returned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldLease: _TypeAlias = HeldLease  # noqa: Y015
+
+@_typing.final
+class LeaseWant(_message.Message):
+    """Units wanted of a pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    UNITS_MIN_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    units_min: _builtins.int
+    """At least so many, for calls that wait. 0: none waits."""
+    units: _builtins.int
+    """As many as this, where the pool has them to give."""
+    @_builtins.property
+    def pool(self) -> Global___LeasePool: ...
+    def __init__(
+        self,
+        *,
+        pool: Global___LeasePool | None = ...,
+        units_min: _builtins.int = ...,
+        units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "units", b"units", "units_min", b"units_min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseWant: _TypeAlias = LeaseWant  # noqa: Y015
+
+@_typing.final
+class LeaseRequest(_message.Message):
+    """From the sidecar: what it gives back, and what it wants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
+    WANTS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Counts the requests of a stream. 0: wants no answer."""
+    @_builtins.property
+    def returned(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]: ...
+    @_builtins.property
+    def wants(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseWant]:
+        """All of them get at least their minimum, or none gets anything."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        returned: _abc.Iterable[Global___HeldLease] | None = ...,
+        wants: _abc.Iterable[Global___LeaseWant] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "returned", b"returned", "wants", b"wants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseRequest: _TypeAlias = LeaseRequest  # noqa: Y015
+
+@_typing.final
+class Lease(_message.Message):
+    """A part of a pool that one epoch of a sidecar may spend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Random, never used again."""
+    granted: _builtins.int
+    """All units ever granted."""
+    limit: _builtins.int
+    """The limit it was granted under: to be spent only where the snapshot's is as high."""
+    @_builtins.property
+    def pool(self) -> Global___LeasePool: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        pool: Global___LeasePool | None = ...,
+        granted: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "id", b"id", "limit", b"limit", "pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+@_typing.final
+class LeaseRefusal(_message.Message):
+    """A pool that has fewer units than were asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
+    LAPSES_IN_MS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    available: _builtins.int
+    """Units that would have been granted."""
+    unreachable: _builtins.int
+    """Units that sidecars hold which cannot be reached now."""
+    lapses_in_ms: _builtins.int
+    """How long it holds, unless it is lifted earlier."""
+    limit: _builtins.int
+    """The limit it was refused under."""
+    @_builtins.property
+    def pool(self) -> Global___LeasePool: ...
+    def __init__(
+        self,
+        *,
+        pool: Global___LeasePool | None = ...,
+        available: _builtins.int = ...,
+        unreachable: _builtins.int = ...,
+        lapses_in_ms: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "lapses_in_ms", b"lapses_in_ms", "limit", b"limit", "pool", b"pool", "unreachable", b"unreachable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseRefusal: _TypeAlias = LeaseRefusal  # noqa: Y015
+
+@_typing.final
+class LeaseAnswer(_message.Message):
+    """The answer to a request: leases as they are now, or why there are none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lease]: ...
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseRefusal]: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        leases: _abc.Iterable[Global___Lease] | None = ...,
+        refusals: _abc.Iterable[Global___LeaseRefusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "number", b"number", "refusals", b"refusals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseAnswer: _TypeAlias = LeaseAnswer  # noqa: Y015
+
+@_typing.final
+class LeaseRecall(_message.Message):
+    """Asks for unspent units back: others wait for them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        leases: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseRecall: _TypeAlias = LeaseRecall  # noqa: Y015
+
+@_typing.final
+class LeaseLift(_message.Message):
+    """Refusals that no longer hold: units came back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeasePool]: ...
+    def __init__(
+        self,
+        *,
+        pools: _abc.Iterable[Global___LeasePool] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pools", b"pools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseLift: _TypeAlias = LeaseLift  # noqa: Y015

@@ -274,6 +274,30 @@ RATE_PERIOD_MINUTE: RatePeriod.ValueType  # 2
 RATE_PERIOD_HOUR: RatePeriod.ValueType  # 3
 Global___RatePeriod: _TypeAlias = RatePeriod  # noqa: Y015
 
+class _Consistency:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConsistencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Consistency.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONSISTENCY_UNSPECIFIED: _Consistency.ValueType  # 0
+    """Cached."""
+    CONSISTENCY_LEASED: _Consistency.ValueType  # 1
+    """Each unit is leased to a sidecar before it is spent: hard limits are never overshot."""
+    CONSISTENCY_CACHED: _Consistency.ValueType  # 2
+    """Decided from totals that are pushed: usage elsewhere that is on its way may be missed."""
+
+class Consistency(_Consistency, metaclass=_ConsistencyEnumTypeWrapper):
+    """How the limits of a feature are held."""
+
+CONSISTENCY_UNSPECIFIED: Consistency.ValueType  # 0
+"""Cached."""
+CONSISTENCY_LEASED: Consistency.ValueType  # 1
+"""Each unit is leased to a sidecar before it is spent: hard limits are never overshot."""
+CONSISTENCY_CACHED: Consistency.ValueType  # 2
+"""Decided from totals that are pushed: usage elsewhere that is on its way may be missed."""
+Global___Consistency: _TypeAlias = Consistency  # noqa: Y015
+
 class _IdempotencyScope:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
