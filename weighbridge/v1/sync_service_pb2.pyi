@@ -311,7 +311,9 @@ class Hello(_message.Message):
 
     @_builtins.property
     def written(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordMark]:
-        """Of this epoch and each earlier one that records are kept of: the last record written."""
+        """Of this epoch and each earlier one that records are kept of: the last record written. What an
+        epoch that is not listed wrote is settled.
+        """
 
     def __init__(
         self,
@@ -1422,10 +1424,15 @@ class LeaseWant(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     UNITS_MIN_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
     units_min: _builtins.int
     """At least so many, for calls that wait. 0: none waits."""
     units: _builtins.int
     """As many as this, where the pool has them to give."""
+    limit: _builtins.int
+    """The limit in the snapshot that the sidecar has applied: units are granted under this one where
+    it is lower.
+    """
     @_builtins.property
     def pool(self) -> Global___LeasePool: ...
     def __init__(
@@ -1434,10 +1441,11 @@ class LeaseWant(_message.Message):
         pool: Global___LeasePool | None = ...,
         units_min: _builtins.int = ...,
         units: _builtins.int = ...,
+        limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "units", b"units", "units_min", b"units_min"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "pool", b"pool", "units", b"units", "units_min", b"units_min"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
