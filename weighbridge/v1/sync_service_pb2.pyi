@@ -1398,18 +1398,22 @@ class HeldLease(_message.Message):
 
     LEASE_FIELD_NUMBER: _builtins.int
     RETURNED_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
     lease: _builtins.int
     returned: _builtins.int
     """All units ever given back."""
+    ended: _builtins.bool
+    """Nothing is left of it here and nothing will be drawn: what is wanted later is another lease."""
     def __init__(
         self,
         *,
         lease: _builtins.int = ...,
         returned: _builtins.int = ...,
+        ended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "returned", b"returned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "lease", b"lease", "returned", b"returned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
