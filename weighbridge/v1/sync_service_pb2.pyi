@@ -1399,21 +1399,27 @@ class HeldLease(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     RETURNED_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
     lease: _builtins.int
     returned: _builtins.int
     """All units ever given back."""
     ended: _builtins.bool
     """Nothing is left of it here and nothing will be drawn: what is wanted later is another lease."""
+    granted: _builtins.int
+    """In a hello, and where it ended: all units ever granted, as far as they arrived. What was granted
+    beyond that was lost on its way, and goes back.
+    """
     def __init__(
         self,
         *,
         lease: _builtins.int = ...,
         returned: _builtins.int = ...,
         ended: _builtins.bool = ...,
+        granted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "lease", b"lease", "returned", b"returned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "granted", b"granted", "lease", b"lease", "returned", b"returned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
