@@ -49,6 +49,10 @@ def apply_outage_policy(
             return verdict
         case OutageKind.DENY:
             return refused(Reason.OUTAGE_POLICY) if verdict.allowed and amount else verdict
+        case OutageKind.LEASED:
+            return (
+                refused(Reason.OUTAGE_POLICY) if _would_count(states, verdict, amount) else verdict
+            )
         case OutageKind.ALLOW:
             if verdict.allowed or _was_reached_before(states, spent):
                 return verdict
@@ -58,6 +62,17 @@ def apply_outage_policy(
                 left = policy.capacity - spent
                 return refused(Reason.OUTAGE_POLICY)._replace(allowed_amount=left or None)
             return verdict
+
+
+def _would_count(states: Sequence[LimitState], verdict: Verdict, amount: int) -> bool:
+    """Whether the last totals would admit units of a hard limit, of which none is leased."""
+    return (
+        verdict.allowed
+        and amount > 0
+        and any(
+            state.limit.kind is LimitKind.HARD and state.limit.limit is not None for state in states
+        )
+    )
 
 
 def _was_reached_before(states: Sequence[LimitState], spent: int) -> bool:

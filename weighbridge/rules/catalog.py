@@ -39,6 +39,7 @@ class OutageKind(Enum):
     ALLOW = "allow"
     LAST_KNOWN = "last_known"
     SAFE_CAPACITY = "safe_capacity"
+    LEASED = "leased"
 
 
 class Enforcement(Enum):
