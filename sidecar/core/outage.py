@@ -64,14 +64,9 @@ def apply_outage_policy(
             return verdict
 
 
-def _would_count(states: Sequence[LimitState], verdict: Verdict, amount: int) -> bool:
-    """Whether the last totals would admit units of a hard limit, of which none is leased."""
-    return (
-        verdict.allowed
-        and amount > 0
-        and any(
-            state.limit.kind is LimitKind.HARD and state.limit.limit is not None for state in states
-        )
+def _has_hard_limit(states: Sequence[LimitState]) -> bool:
+    return any(
+        state.limit.kind is LimitKind.HARD and state.limit.limit is not None for state in states
     )
 
 
