@@ -47,12 +47,11 @@ def apply_outage_policy(
     match policy.kind:
         case OutageKind.LAST_KNOWN:
             return verdict
-        case OutageKind.DENY:
-            return refused(Reason.OUTAGE_POLICY) if verdict.allowed and amount else verdict
-        case OutageKind.LEASED:
-            return (
-                refused(Reason.OUTAGE_POLICY) if _would_count(states, verdict, amount) else verdict
-            )
+        case OutageKind.DENY | OutageKind.LEASED:
+            is_denied = policy.kind is OutageKind.DENY or _has_hard_limit(states)
+            if verdict.allowed and amount and is_denied:
+                return refused(Reason.OUTAGE_POLICY)
+            return verdict
         case OutageKind.ALLOW:
             if verdict.allowed or _was_reached_before(states, spent):
                 return verdict
