@@ -10,6 +10,7 @@ from control_plane.catalog.document_parts import Absent, Amount, DocumentModel, 
 
 VALUES_MAX: Final = 256
 
+ConsistencyName = Literal["leased", "cached"]
 EnforcementName = Literal["enforce", "observe"]
 
 # Tags name the alternatives of a value. They have a blank, so that no key equals one.
@@ -35,7 +36,7 @@ class SafeCapacityDocument(DocumentModel):
 
 
 OutageDocument = Annotated[
-    Annotated[Literal["deny", "allow", "last_known"], Tag(OUTAGE_WORD)]
+    Annotated[Literal["leased", "deny", "allow", "last_known"], Tag(OUTAGE_WORD)]
     | Annotated[SafeCapacityDocument, Tag("outage mapping")],
     Discriminator(_outage_tag),
 ]
@@ -78,8 +79,13 @@ class MeteredFeature(DocumentModel):
     type: Literal["metered"] = Field(description="Usage is counted against limits.")
     name: Name | Absent = Field(None, description="What people read; else the id.")
     unit: Name | Absent = Field(None, description="What one unit of usage is.")
-    outage: OutageDocument = Field(
-        "last_known", description="What is answered while the control plane is away."
+    consistency: ConsistencyName = Field(
+        "leased", description="leased never overshoots a hard limit; cached decides from totals."
+    )
+    outage: OutageDocument | Absent = Field(
+        None,
+        description="What is answered while the control plane is away; else leased where the "
+        "feature is, and last_known where it is cached.",
     )
     enforcement: EnforcementName = Field("enforce", description=ENFORCEMENT)
 

@@ -51,7 +51,7 @@ _GRANT_FORMS: Final = "true, false, an integer, unlimited, a list of values, or 
 _FORMS_OF_TAG: Final = {
     GRANT_WORD: _GRANT_FORMS,
     LIMIT_WORD: "an integer or unlimited",
-    OUTAGE_WORD: "deny, allow, last_known or {safe_capacity: UNITS}",
+    OUTAGE_WORD: "leased, deny, allow, last_known or {safe_capacity: UNITS}",
     WINDOW_WORD: "hour, day, week, month, year, lifetime, {calendar: PERIOD} or "
     "{anniversary: PERIOD}",
 }
