@@ -305,7 +305,7 @@ CASES = {
     ),
     "unknown outage policy": (
         ("outage: deny", "outage: maybe"),
-        ("features.contacts.outage", "maybe", "write leased, deny, allow, last_known or {safe_capacity"),
+        ("features.contacts.outage", "maybe", "write leased, deny, allow, last_known"),
     ),
     "negative capacity": (
         ("safe_capacity: 100", "safe_capacity: -100"),
