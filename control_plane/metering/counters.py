@@ -17,7 +17,8 @@ from control_plane.metering.records import SetAsideReason
 from control_plane.provisioning import CatalogLibrary, catalog_editions, load_customers
 from control_plane.storage import tables
 from weighbridge.rules.catalog import Catalog, Customer, FeatureType, SubscriptionStatus
-from weighbridge.rules.entitlement import Grant, NoGrant, PlanCompiler, grant_of
+from weighbridge.rules.entitlement import PlanCompiler
+from weighbridge.rules.granting import Grant, NoGrant, grant_of
 from weighbridge.rules.window import Window, window_bounds
 
 CUSTOMERS_MAX: Final = 50_000

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.clock import ControlPlaneClock
+from sidecar.core.decided import Decided
 from sidecar.core.epochs import EpochId, EpochIndexes
-from sidecar.core.gate import Decided, Gate, Moment
+from sidecar.core.gate import Gate
+from sidecar.core.moment import Moment
 from sidecar.core.request import Kind, Request
 from sidecar.core.snapshots import Mode
 from sidecar.journal import DataDirectory, Journal, JournalSettings
