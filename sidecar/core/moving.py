@@ -80,9 +80,10 @@ class RollingCounter:
             buckets[start_ms] = buckets.get(start_ms, 0) + units
         self._hold(buckets)
 
-    def refill(self, own: Iterable[tuple[int, int]]) -> None:
+    def refill(self, own: Iterable[tuple[int, int]], now_ms: int) -> None:
         """Take these units, each with its instant, for all that is own."""
         settled = self.settled
+        self._turn(now_ms)
         self._own = {}
         self._hold(settled)
         for at_ms, amount in own:
@@ -140,7 +141,7 @@ class SessionCounter:
 
     def record(self, at_ms: int, amount: int) -> None:
         """Add own units."""
-        start_ms, moved_ms = self._sessions.place(at_ms, self._now_ms)
+        start_ms, moved_ms = self._sessions.place(at_ms, max(self._now_ms, at_ms))
         if moved_ms is not None:
             for units in (self._settled, self._own):
                 if moved_ms in units:
@@ -154,7 +155,7 @@ class SessionCounter:
 
     def settle(self, at_ms: int, amount: int) -> None:
         """Take own units as settled."""
-        start_ms = self._sessions.find(min(at_ms, self._now_ms))
+        start_ms = self._sessions.find(at_ms)
         if start_ms is not None:
             self._own[start_ms] = self._own.get(start_ms, 0) - amount
             self._settled[start_ms] = self._settled.get(start_ms, 0) + amount
@@ -170,13 +171,15 @@ class SessionCounter:
         else:
             self.is_stale = True
 
-    def refill(self, own: Iterable[tuple[int, int]]) -> None:
+    def refill(self, own: Iterable[tuple[int, int]], now_ms: int) -> None:
         """Take these units, each with its instant, for all that is own."""
+        self._now_ms = max(self._now_ms, now_ms)
         self.is_stale = False
         self._own = {}
         self._sessions = Sessions(self._length_ms, self._settled)
         self._look()
-        for at_ms, amount in own:
+        # In order of time, so that what once was the first use is it again.
+        for at_ms, amount in sorted(own):
             self.record(at_ms, amount)
 
     def _look(self) -> None:

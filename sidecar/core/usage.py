@@ -167,12 +167,7 @@ class FeatureUsage:
         push no longer counts as own stays counted in the totals it does not name.
         """
         for settled in self._take_included(included):
-            for counter in self._counters.values():
-                if counter.bounds.start_ms <= settled.at_ms < counter.end_ms:
-                    counter.own -= settled.amount
-                    counter.total += settled.amount
-            for moving in self._moving.values():
-                moving.settle(settled.at_ms, settled.amount)
+            self._settle(settled)
         if is_whole:
             self._pushed.clear()
             for counter in self._counters.values():
@@ -180,13 +175,20 @@ class FeatureUsage:
         by_key: dict[str, list[PushedTotal]] = {}
         for pushed in totals:
             by_key.setdefault(pushed.window_key, []).append(pushed)
-            counter_of_key = self._counters.get(pushed.window_key)
-            if counter_of_key is not None:
-                self._apply(counter_of_key, pushed)
         self._pushed.update(by_key)
-        for key, moving in self._moving.items():
-            if is_whole or key in by_key:
-                moving.replace(_parts(by_key.get(key, ())))
+        for key in self._counters.keys() & by_key.keys():
+            for pushed in by_key[key]:
+                self._apply(self._counters[key], pushed)
+        for key in self._moving if is_whole else self._moving.keys() & by_key.keys():
+            self._moving[key].replace(_parts(by_key.get(key, ())))
+
+    def _settle(self, own: OwnUsage) -> None:
+        for counter in self._counters.values():
+            if counter.bounds.start_ms <= own.at_ms < counter.end_ms:
+                counter.own -= own.amount
+                counter.total += own.amount
+        for moving in self._moving.values():
+            moving.settle(own.at_ms, own.amount)
 
     def _apply(self, counter: Counter, pushed: PushedTotal) -> None:
         if pushed.window_start_ms > counter.bounds.start_ms:
@@ -226,8 +228,11 @@ class FeatureUsage:
     def _make_moving(self, window: Window, now_ms: int) -> MovingCounter:
         moving = moving_counter(window, now_ms)
         moving.replace(_parts(self._pushed.get(window.key, ())))
-        moving.refill((own.at_ms, own.amount) for own in self._own)
+        moving.refill(self._own_units(), now_ms)
         return moving
+
+    def _own_units(self) -> Iterator[tuple[int, int]]:
+        return ((own.at_ms, own.amount) for own in self._own)
 
     def _mixed_states(self, now_ms: int) -> list[LimitState]:
         states = []
@@ -238,7 +243,7 @@ class FeatureUsage:
                 states.append(LimitState(limit, counter.bounds, counter.total + counter.own))
                 continue
             if counter.is_stale:
-                counter.refill((own.at_ms, own.amount) for own in self._own)
+                counter.refill(self._own_units(), now_ms)
             states.append(counter.state(limit, now_ms))
         return states
 
