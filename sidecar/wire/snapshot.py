@@ -53,6 +53,8 @@ WINDOW_KINDS: Final[Mapping[int, WindowKind]] = {
     pb.WINDOW_KIND_CALENDAR: WindowKind.CALENDAR,
     pb.WINDOW_KIND_ANNIVERSARY: WindowKind.ANNIVERSARY,
     pb.WINDOW_KIND_LIFETIME: WindowKind.LIFETIME,
+    pb.WINDOW_KIND_ROLLING: WindowKind.ROLLING,
+    pb.WINDOW_KIND_SESSION: WindowKind.SESSION,
 }
 PERIODS: Final[Mapping[int, Period]] = {
     pb.WINDOW_PERIOD_HOUR: Period.HOUR,

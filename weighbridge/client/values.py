@@ -143,9 +143,9 @@ class LimitUsage:
     window: WindowKind | None
     period: Period | None
     time_zone: str
-    length: timedelta | None
     window_start: datetime | None
     window_end: datetime | None
+    length: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
