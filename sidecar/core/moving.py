@@ -141,6 +141,11 @@ class SessionCounter:
 
     def record(self, at_ms: int, amount: int) -> None:
         """Add own units."""
+        bounds = self._bounds
+        if bounds is not None and bounds.start_ms <= at_ms < self._end_ms:
+            self._own[bounds.start_ms] = self._own.get(bounds.start_ms, 0) + amount
+            self._used += amount
+            return
         start_ms, moved_ms = self._sessions.place(at_ms, max(self._now_ms, at_ms))
         if moved_ms is not None:
             for units in (self._settled, self._own):

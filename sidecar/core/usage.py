@@ -145,8 +145,9 @@ class FeatureUsage:
         for counter in self._counters.values():
             if counter.bounds.start_ms <= at_ms < counter.end_ms:
                 counter.own += amount
-        for moving in self._moving.values():
-            moving.record(at_ms, amount)
+        if self._moving:
+            for moving in self._moving.values():
+                moving.record(at_ms, amount)
 
     def take_back(self, at_ms: int, amount: int) -> None:
         """Undo the newest `record` of that instant: its record could not be written."""

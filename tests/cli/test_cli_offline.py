@@ -6,11 +6,13 @@ import json
 import socket
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from weighbridge.cli.entitlements_view import window_text
+from weighbridge.cli.entitlements_view import entitlements_view, window_text
 from weighbridge.cli.exit_codes import MEANINGS, CommandError, ExitCode, UsageError
 from weighbridge.cli.instants import format_duration, format_instant, parse_instant
 from weighbridge.cli.json_shapes import message_to_json
@@ -313,6 +315,30 @@ def test_limits_as_written() -> None:
 def test_limits_that_are_none(text: str) -> None:
     with pytest.raises(CommandError, match="--limit"):
         parse_limit(text)
+
+
+def test_when_windows_reset() -> None:
+    feature = types_pb2.FeatureEntitlement(
+        feature="calls", type=types_pb2.FEATURE_TYPE_METERED, enabled=True
+    )
+    for kind, length_ms in (
+        (types_pb2.WINDOW_KIND_LIFETIME, 0),
+        (types_pb2.WINDOW_KIND_SESSION, 18_000_000),
+        (types_pb2.WINDOW_KIND_ROLLING, 18_000_000),
+    ):
+        usage = feature.limits.add()
+        usage.limit.limit = 5
+        usage.limit.window.kind = kind
+        usage.limit.window.length_ms = length_ms
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(entitlements_view(types_pb2.CustomerEntitlements(features=[feature])))
+    lifetime, session, rolling = console.export_text().splitlines()[-3:]
+    assert "lifetime" in lifetime
+    assert "never" in lifetime
+    assert "session 5h" in session
+    assert "none open" in session
+    assert "rolling 5h" in rolling
+    assert "never" not in rolling
 
 
 @pytest.mark.parametrize("length", ["", ":", ":5", ":month", ":367d", ":0h"])
