@@ -35,6 +35,7 @@ WindowName = Literal["hour", "day", "week", "month", "year", "lifetime"]
 KindName = Literal["hard", "soft"]
 RatePeriodName = Literal["second", "minute", "hour"]
 EnforcementName = Literal["enforce", "observe"]
+MeterName = Literal["sum", "allocation"]
 ProrationName = Literal["time", "difference", "none"]
 
 # Tags name the alternatives of a value. They have a blank, so that no key equals one.
@@ -123,6 +124,9 @@ class MeteredFeature(DocumentModel):
     type: Literal["metered"] = Field(description="Usage is counted against limits.")
     name: Name | Absent = Field(None, description="What people read; else the id.")
     unit: Name | Absent = Field(None, description="What one unit of usage is.")
+    meter: MeterName = Field(
+        "sum", description="sum counts what was used; allocation what is held now."
+    )
     outage: OutageDocument = Field(
         "last_known", description="What is answered while the control plane is away."
     )
@@ -163,13 +167,17 @@ WindowDocument = Annotated[
 class LimitDocument(DocumentModel):
     """A limit of a plan."""
 
-    id: Id | Absent = Field(None, description="Unique within the feature; else the period's name.")
+    id: Id | Absent = Field(
+        None, description="Unique within the feature; else the period's name, or `held`."
+    )
     limit: Annotated[
         Annotated[Amount, Tag("limit amount")] | Annotated[Unlimited, Tag(LIMIT_WORD)],
         Discriminator(_limit_tag),
     ] = Field(description="Units in each window, or `unlimited`.")
     kind: KindName = Field("hard", description="hard refuses past it; soft counts overage.")
-    window: WindowDocument = Field(description="When usage starts from zero.")
+    window: WindowDocument | Absent = Field(
+        None, description="When usage starts from zero; none of what is held now."
+    )
     per_seat: bool = Field(
         default=False, description="Units for each seat of the subscription, not for all of them."
     )
@@ -185,7 +193,8 @@ class AddOnLimitDocument(DocumentModel):
     ] = Field(description="Units added to each window, or `unlimited`.")
     kind: KindName | Absent = Field(None, description="Else the plan's.")
     window: WindowDocument | Absent = Field(
-        None, description="Else the plan's; needed where a plan lacks the feature."
+        None,
+        description="Else the plan's; needed where a plan lacks the feature, and usage is summed.",
     )
 
 
