@@ -14,19 +14,16 @@ from control_plane.catalog.compiling import (
     suited_plans,
     window_of,
 )
-from control_plane.catalog.document import (
-    CANCEL,
+from control_plane.catalog.document import CANCEL, CatalogDocument
+from control_plane.catalog.feature_document import EnumFeature, FeatureDocument, MeteredFeature
+from control_plane.catalog.grant_document import (
     AddOnGrant,
     AddOnLimitDocument,
     AddOnLimitsDocument,
     AddOnRateDocument,
-    CatalogDocument,
-    EnumFeature,
-    FeatureDocument,
     Grant,
     LimitDocument,
     LimitsDocument,
-    MeteredFeature,
     RateDocument,
 )
 from control_plane.catalog.problem import Finding, Path, listed, quoted, unknown

@@ -11,25 +11,29 @@ from zoneinfo import ZoneInfo
 from control_plane.catalog.document import (
     CANCEL,
     AddOnDocument,
+    CatalogDocument,
+    OfferDocument,
+    TrialDocument,
+)
+from control_plane.catalog.feature_document import (
+    EnumFeature,
+    FeatureDocument,
+    MeteredFeature,
+    NumberFeature,
+    OutageDocument,
+    SafeCapacityDocument,
+)
+from control_plane.catalog.grant_document import (
     AddOnGrant,
     AddOnLimitDocument,
     AddOnLimitsDocument,
     AddOnRateDocument,
     AnniversaryWindow,
     CalendarWindow,
-    CatalogDocument,
-    EnumFeature,
-    FeatureDocument,
     Grant,
     LimitDocument,
     LimitsDocument,
-    MeteredFeature,
-    NumberFeature,
-    OfferDocument,
-    OutageDocument,
     RateDocument,
-    SafeCapacityDocument,
-    TrialDocument,
     WindowDocument,
 )
 from control_plane.catalog.price_compiling import compile_prices, proration_of, resolve_prices

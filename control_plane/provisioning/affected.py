@@ -122,7 +122,7 @@ def require_unused(
 
 
 def _require_same_meters(before: Catalog, after: Catalog) -> None:
-    """What was counted so far would mean something else: units used would be held for good."""
+    """Refuse another meter: what was used so far would be held for good."""
     for id_, feature in before.features.items():
         now = after.features.get(id_)
         if now is not None and now.meter is not feature.meter:

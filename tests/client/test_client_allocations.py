@@ -34,10 +34,14 @@ async def test_an_allocation_is_released_whatever_happens_within() -> None:
     sidecar = ScriptedSidecar()
     sidecar.script = [consumed()] * 4
     async with serving(sidecar, "127.0.0.1:0") as address, Client(address) as client:
-        with pytest.raises(RuntimeError, match="work failed"):
+
+        async def fail() -> None:
             async with client.allocation("acme", "jobs", resource="ws") as held:
                 assert held
                 raise RuntimeError("work failed")
+
+        with pytest.raises(RuntimeError, match="work failed"):
+            await fail()
         with SyncClient(address) as sync_client:
 
             def hold() -> None:
@@ -54,7 +58,10 @@ async def test_an_allocation_is_released_whatever_happens_within() -> None:
 async def test_what_was_refused_is_not_released() -> None:
     sidecar = ScriptedSidecar()
     sidecar.script = [REFUSED]
-    async with serving(sidecar, "127.0.0.1:0") as address, Client(address) as client:
-        async with client.allocation("acme", "jobs") as held:
-            assert not held
+    async with (
+        serving(sidecar, "127.0.0.1:0") as address,
+        Client(address) as client,
+        client.allocation("acme", "jobs") as held,
+    ):
+        assert not held
     assert [request.amount for request in sidecar.requests] == [1]

@@ -157,6 +157,6 @@ async def test_a_release_is_never_invented(nowhere: str) -> None:
         # What is not known to be held is not given back.
         async with client.allocation("acme", "seats") as held:
             assert held.decision.is_fallback
-    with SyncClient(nowhere, timeout_s=10, retry=RETRY, when_unreachable="allow") as sync_client:
-        with pytest.raises(wb.SidecarUnreachableError):
-            sync_client.release("acme", "seats")
+    sync_client = SyncClient(nowhere, timeout_s=10, retry=RETRY, when_unreachable="allow")
+    with sync_client, pytest.raises(wb.SidecarUnreachableError):
+        sync_client.release("acme", "seats")

@@ -59,7 +59,9 @@ def test_a_release_may_be_settled_before_its_acquisition(seated: Metered) -> Non
 
 
 def test_only_allocations_are_released(seated: Metered) -> None:
-    settled = seated.settle(record(1, entry(amount=-1), entry(amount=7), entry(amount=-1, feature="jobs")))
+    settled = seated.settle(
+        record(1, entry(amount=-1), entry(amount=7), entry(amount=-1, feature="jobs"))
+    )
     assert settled.events == 1
     assert seated.set_aside() == ["not_releasable"] * 2
     assert seated.sum_of_events(Counter("acme", "", "api.calls")) == 7

@@ -46,7 +46,7 @@ KEY = ("", "projects")
 
 
 def held_catalog(outage: OutagePolicy | None = None, limit: int = 3) -> Catalog:
-    """The catalog of the tests with projects on plan free, two a minute, and pro without them."""
+    """Return the catalog of the tests with projects on plan free, and pro without them."""
     base = catalog(2)
     projects = Feature(
         "projects",
@@ -111,7 +111,7 @@ def test_a_release_passes_below_a_limit_that_was_lowered() -> None:
 @pytest.mark.parametrize("feature", ["api.calls", "unlimited", "sso"])
 @pytest.mark.parametrize("kind", [Kind.CONSUME, Kind.REPORT])
 def test_nothing_else_is_released(feature: str, kind: Kind) -> None:
-    with pytest.raises(InvalidArgumentError, match="amount|feature"):
+    with pytest.raises(InvalidArgumentError, match=r"amount|feature"):
         driver().ask(Request(kind, "acme", "", feature, -1))
 
 
@@ -268,7 +268,7 @@ def test_the_sum_is_right_in_every_order_of_acquiring_releasing_and_pushing(
         elif what == "other":
             others += amount
         else:
-            included = amount % (len(own) + 1) if amount % (len(own) + 1) > included else included
+            included = max(included, amount % (len(own) + 1))
             known = others + sum(own[:included])
             totals = {KEY: [PushedTotal(HELD.key, 0, known)]}
             book.push("acme", totals, {0: included}, is_whole=False)
