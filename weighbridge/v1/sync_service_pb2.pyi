@@ -538,6 +538,7 @@ class Feature(_message.Message):
     OUTAGE_POLICY_FIELD_NUMBER: _builtins.int
     SAFE_CAPACITY_FIELD_NUMBER: _builtins.int
     ENFORCEMENT_FIELD_NUMBER: _builtins.int
+    METER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     type: _types_pb2.FeatureType.ValueType
@@ -545,6 +546,8 @@ class Feature(_message.Message):
     outage_policy: _types_pb2.OutagePolicyKind.ValueType
     safe_capacity: _builtins.int
     enforcement: _types_pb2.Enforcement.ValueType
+    meter: _types_pb2.Meter.ValueType
+    """Metered features."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Enum features: all values there are."""
@@ -560,10 +563,11 @@ class Feature(_message.Message):
         outage_policy: _types_pb2.OutagePolicyKind.ValueType = ...,
         safe_capacity: _builtins.int = ...,
         enforcement: _types_pb2.Enforcement.ValueType = ...,
+        meter: _types_pb2.Meter.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["enforcement", b"enforcement", "id", b"id", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enforcement", b"enforcement", "id", b"id", "meter", b"meter", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -910,7 +914,9 @@ Global___Override: _TypeAlias = Override  # noqa: Y015
 
 @_typing.final
 class WindowTotal(_message.Message):
-    """Units settled in one window."""
+    """Units settled in one window. Of an allocation feature, acquired less released: below 0 where a
+    release was settled whose acquisition was not.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1155,6 +1161,7 @@ class UsageEntry(_message.Message):
     resource: _builtins.str
     feature: _builtins.str
     amount: _builtins.int
+    """Signed for allocation features."""
     occurred_at_unix_ms: _builtins.int
     kind: Global___UsageKind.ValueType
     calls: _builtins.int

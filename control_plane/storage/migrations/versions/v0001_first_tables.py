@@ -327,3 +327,10 @@ def _create_usage_totals() -> None:
         ),
     )
     op.create_index("ix_usage_total_usage_revision", "usage_total", ["usage_revision"])
+    op.create_index(
+        "ix_usage_total_overdrawn",
+        "usage_total",
+        ["customer_id"],
+        sqlite_where=sa.text("total < 0"),
+        postgresql_where=sa.text("total < 0"),
+    )
