@@ -46,6 +46,17 @@ environment = Table(
     Column("created_at_ms", BigInteger, nullable=False),
 )
 
+# One row per start of the control plane, with the revisions it found.
+incarnation = Table(
+    "incarnation",
+    metadata,
+    Column("number", SERIAL, primary_key=True),
+    Column("id", _Id, nullable=False, unique=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("usage_revision", BigInteger, nullable=False),
+    Column("began_at_ms", BigInteger, nullable=False),
+)
+
 # Bearer tokens, by SHA-256 digest only.
 access_token = Table(
     "access_token",

@@ -14,6 +14,7 @@ depends_on = None
 
 TABLES = [
     "environment",
+    "incarnation",
     "access_token",
     "catalog",
     "catalog_version",
@@ -69,6 +70,16 @@ def _create_environment() -> None:
         sa.Column("usage_revision", sa.BigInteger(), server_default="0", nullable=False),
         _integer("created_at_ms"),
         sa.PrimaryKeyConstraint("id", name="pk_environment"),
+    )
+    op.create_table(
+        "incarnation",
+        _serial("number"),
+        _id("id"),
+        _integer("revision"),
+        _integer("usage_revision"),
+        _integer("began_at_ms"),
+        sa.PrimaryKeyConstraint("number", name="pk_incarnation"),
+        sa.UniqueConstraint("id", name="uq_incarnation_id"),
     )
     op.create_table(
         "access_token",
