@@ -9,6 +9,7 @@ from tests.end_to_end.world import World, catalog, check, consume, eventually
 from weighbridge.cli.exit_codes import ExitCode
 from weighbridge.cli.root import run
 from weighbridge.client import SyncClient
+from weighbridge.v1 import admin_service_pb2 as admin_pb
 from weighbridge.v1 import types_pb2 as pb
 
 HELD = (
@@ -44,6 +45,28 @@ def test_what_one_sidecar_acquired_another_releases_and_the_limit_holds(world: W
     assert (refusal.reason, refusal.limit_id, refusal.used) == (pb.REASON_LIMIT_REACHED, "held", 3)
     with pytest.raises(grpc.RpcError, match="amount: -1 is negative"):
         consume(first, "acme", "api.calls", -1)
+
+
+def test_a_downgrade_waits_for_what_is_held(world: World) -> None:
+    api, admin = world.api(), world.admin()
+    admin.apply(HELD)
+    admin.create("builder", plan="pro")
+    eventually(lambda: check(api, "builder", "projects").decision.allowed)
+    assert consume(api, "builder", "projects", 5).decision.allowed
+    eventually(lambda: admin.used("builder", "projects") == 5)
+    request = admin_pb.SetSubscriptionRequest(customer="builder", plan="free")
+
+    def downgrade() -> None:
+        admin.stub.SetSubscription(request, metadata=admin.metadata(), timeout=10)
+
+    with pytest.raises(grpc.RpcError, match="release 2 first") as refused:
+        downgrade()
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    consume(api, "builder", "projects", -2)
+    eventually(lambda: admin.used("builder", "projects") == 3)
+    downgrade()
+    eventually(lambda: check(api, "builder", "projects", 0).decision.limit == 3)
+    assert not check(api, "builder", "projects").decision.allowed
 
 
 def test_a_restart_forgets_no_release_and_an_over_release_shows(world: World) -> None:
