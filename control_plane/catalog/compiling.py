@@ -50,6 +50,7 @@ from weighbridge.rules.catalog import (
     FeatureType,
     Limit,
     LimitKind,
+    Meter,
     OutageKind,
     OutagePolicy,
     PlanVersion,
@@ -60,6 +61,8 @@ from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.window import DAY_MS, HOUR_MS, MINUTE_MS, Period, Window, WindowKind
 
 Entitlements = Mapping[str, Entitlement]
+
+HELD: Final = "held"
 
 # From the package and not from the machine, so that a document is valid everywhere or nowhere.
 TIME_ZONES: Final = frozenset(files("tzdata").joinpath("zones").read_text("ascii").split())
@@ -176,7 +179,7 @@ def rate_id(written: RateDocument) -> str:
 
 
 def limit_id(written: LimitDocument) -> str:
-    """Return a limit's id: its own, else the name of its period."""
+    """Return a limit's id: its own, else the name of its period, or `held`."""
     if written.id is not None:
         return written.id
     if isinstance(written.window, CalendarWindow):
@@ -185,11 +188,14 @@ def limit_id(written: LimitDocument) -> str:
         return written.window.anniversary
     if isinstance(written.window, RollingWindow | SessionWindow):
         return window_of(written.window).kind.value
-    return written.window
+    return written.window or HELD
 
 
-def window_of(written: WindowDocument) -> Window:
-    """Return a window with its time-zone object. The time zone is one of `TIME_ZONES`."""
+def window_of(written: WindowDocument | None) -> Window:
+    """Return a window with its time-zone object. The time zone is one of `TIME_ZONES`.
+
+    What is held now has none written: all that was ever acquired and released counts.
+    """
     if isinstance(written, CalendarWindow):
         return _window(WindowKind.CALENDAR, written.calendar, written.time_zone)
     if isinstance(written, AnniversaryWindow):
@@ -198,7 +204,7 @@ def window_of(written: WindowDocument) -> Window:
         return Window(WindowKind.ROLLING, length_ms=length_ms(written.rolling))
     if isinstance(written, SessionWindow):
         return Window(WindowKind.SESSION, length_ms=length_ms(written.session))
-    if written == "lifetime":
+    if written in (None, "lifetime"):
         return Window(WindowKind.LIFETIME)
     return _window(WindowKind.CALENDAR, written, "UTC")
 
@@ -281,7 +287,6 @@ def _added_limit(written: AddOnLimitDocument, of_plan: Limit | None) -> Limit:
     if of_plan is not None:
         kind, window = of_plan.kind, of_plan.window
     else:
-        assert written.window is not None
         kind, window = LimitKind(written.kind or "hard"), window_of(written.window)
     return Limit(written.id, kind, _number(written.limit), window)
 
@@ -310,6 +315,7 @@ def _feature(id_: str, written: FeatureDocument) -> Feature:
         values=tuple(written.values) if isinstance(written, EnumFeature) else (),
         outage=_outage(written.outage) if isinstance(written, MeteredFeature) else OutagePolicy(),
         enforcement=Enforcement(written.enforcement),
+        meter=Meter(written.meter) if isinstance(written, MeteredFeature) else Meter.SUM,
     )
 
 

@@ -134,7 +134,7 @@ class BucketParts(Parts):
 
     def add(self, at_ms: int, amount: int) -> None:
         start_ms = bucket_start_ms(self.length_ms, at_ms)
-        if amount and start_ms >= self._oldest_ms:
+        if amount > 0 and start_ms >= self._oldest_ms:
             self.units[start_ms] = self.units.get(start_ms, 0) + amount
             self._used += amount
 
@@ -166,7 +166,7 @@ class SessionParts(Parts):
         return max(self.units.values(), default=0) + amount <= COUNTER_MAX
 
     def add(self, at_ms: int, amount: int) -> None:
-        if not amount:
+        if amount <= 0:
             return
         start_ms, moved_ms = self._sessions.place(at_ms, self.now_ms)
         if moved_ms is not None:

@@ -39,12 +39,12 @@ _LONGEST_MS: Final = {
 
 
 class _Row:
-    """A total as it will be when the transaction ends."""
+    """A total as it will be when the transaction ends, and as it was before."""
 
-    __slots__ = ("has_row", "total")
+    __slots__ = ("before", "has_row", "total")
 
     def __init__(self, total: int, *, has_row: bool) -> None:
-        self.total = total
+        self.total = self.before = total
         self.has_row = has_row
 
 
@@ -71,7 +71,7 @@ class Group:
         """Count an amount in every window, or in none where a total would not hold it."""
         rows, parts = self.rows, self.parts
         for row in rows:
-            if row.total + amount > COUNTER_MAX:
+            if not -COUNTER_MAX <= row.total + amount <= COUNTER_MAX:
                 return False
         for each in parts:
             if not each.has_room(at_ms, amount):
@@ -188,6 +188,15 @@ class Tally:
             delete_totals(connection, removed)
             insert_totals(connection, made, usage_revision)
             update_totals(connection, changed, usage_revision)
+
+    def overdrawn(self) -> list[TotalKey]:
+        """Return the allocations of which this transaction brought more back than was taken."""
+        return [key for key, row in self._rows.items() if row.total < 0 and row.total < row.before]
+
+    @property
+    def has_overdraft(self) -> bool:
+        """Whether a total is below 0, or was."""
+        return any(row.total < 0 or row.before < 0 for row in self._rows.values())
 
 
 def _is_unwanted(span: CountedSpan, key: TotalKey, closed_ms: int) -> bool:

@@ -332,7 +332,7 @@ def test_when_windows_reset() -> None:
         usage.limit.window.length_ms = length_ms
     console = Console(width=120, record=True, file=StringIO())
     console.print(entitlements_view(types_pb2.CustomerEntitlements(features=[feature])))
-    lifetime, session, rolling = console.export_text().splitlines()[-3:]
+    lifetime, session, rolling = console.export_text().rstrip().splitlines()[-3:]
     assert "lifetime" in lifetime
     assert "never" in lifetime
     assert "session 5h" in session
