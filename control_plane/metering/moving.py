@@ -36,12 +36,15 @@ from control_plane.metering.rows import (
     wanted_rows,
 )
 from control_plane.storage.tables import usage_event, usage_total
-from weighbridge.rules.moving import BUCKETS, Sessions, bucket_start_ms, oldest_bucket_ms
+from weighbridge.rules.moving import (
+    BUCKETS,
+    SESSIONS_MAX,
+    Sessions,
+    bucket_start_ms,
+    oldest_bucket_ms,
+)
 from weighbridge.rules.units import COUNTER_MAX
 from weighbridge.rules.window import Window, WindowKind
-
-SESSIONS_MAX: Final = 16
-"""Sessions kept of one counter, the newest: older ones only place usage that comes very late."""
 
 _COUNTED: Final = {0: 0}
 _COUNTER: Final = ("customer_id", "resource_id", "feature_id")

@@ -12,6 +12,7 @@ from weighbridge.rules.catalog import Limit
 from weighbridge.rules.decision import LimitState
 from weighbridge.rules.moving import (
     BUCKETS,
+    SESSIONS_MAX,
     Sessions,
     bucket_start_ms,
     buckets_bounds,
@@ -152,6 +153,8 @@ class SessionCounter:
                 if moved_ms in units:
                     units[start_ms] = units.pop(moved_ms)
         self._own[start_ms] = self._own.get(start_ms, 0) + amount
+        if len(self._sessions.starts) > 2 * SESSIONS_MAX:
+            self._forget_old()
         self._look()
 
     def take_back(self, _at_ms: int, _amount: int) -> None:
@@ -186,6 +189,14 @@ class SessionCounter:
         # In order of time, so that what once was the first use is it again.
         for at_ms, amount in sorted(own):
             self.record(at_ms, amount)
+
+    def _forget_old(self) -> None:
+        """Keep the newest sessions, and those with own usage that is not settled."""
+        newest = set(self._sessions.starts[-SESSIONS_MAX:])
+        self._own = {s: units for s, units in self._own.items() if units or s in newest}
+        kept = newest.union(self._own)
+        self._settled = {s: units for s, units in self._settled.items() if s in kept}
+        self._sessions = Sessions(self._length_ms, kept)
 
     def _look(self) -> None:
         bounds = self._bounds = self._sessions.open_at(self._now_ms)

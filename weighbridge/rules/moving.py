@@ -26,6 +26,8 @@ from typing import Final
 from weighbridge.rules.window import Window, WindowBounds, WindowKind
 
 BUCKETS: Final = 60
+SESSIONS_MAX: Final = 16
+"""Sessions kept of one counter, the newest: older ones only place usage that comes very late."""
 
 
 def is_moving(window_key: str) -> bool:
