@@ -6,7 +6,14 @@ from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 
 from sidecar.core.book import UsageBook
-from sidecar.core.counting import Counted, buckets_of, counted_above, limiting
+from sidecar.core.counting import (
+    Counted,
+    buckets_of,
+    counted_above,
+    limiting,
+    with_above,
+    with_rates_above,
+)
 from sidecar.core.decided import Decided, Judged, NotLoaded, Subject, hints_of
 from sidecar.core.keys import KeyTable
 from sidecar.core.link import Link
@@ -21,6 +28,7 @@ from weighbridge.rules.catalog import (
     Entitlement,
     Feature,
     FeatureType,
+    Meter,
 )
 from weighbridge.rules.decision import (
     ALLOWED,
@@ -32,6 +40,7 @@ from weighbridge.rules.decision import (
     apply_rates,
     decide_metered,
     decide_plain,
+    held,
     observed,
     refused,
 )
@@ -131,8 +140,9 @@ class Gate:
         if isinstance(grant, NoGrant) or feature is None:
             self.book.close(request.customer, (request.resource, request.feature))
         if isinstance(grant, NoGrant):
-            refusal = self._plain_refusal(request, moment, grant.reason, state, feature)
-            return refusal._replace(limited_by=grant.limited_by) if grant.limited_by else refusal
+            decided = self._without_grant(request, moment, grant.reason, state, feature)
+            is_above = grant.limited_by and not decided.verdict.allowed
+            return decided._replace(limited_by=grant.limited_by) if is_above else decided
         if feature is None:
             return self._plain_refusal(request, moment, Reason.FEATURE_UNKNOWN, state)
         subject = Subject(request, state, compiler, grant, feature, moment)
@@ -161,7 +171,7 @@ class Gate:
         if compiler.catalog.version > customer.catalog_version_min:
             self.on_refresh_wanted(customer.id)
 
-    def counted_above(self, bounds: Bounded, feature: str, moment: Moment) -> list[Counted]:
+    def counted_above(self, bounds: Bounded, feature: Feature, moment: Moment) -> list[Counted]:
         """Return what counts on a feature above a customer."""
         if not bounds.levels:
             return []
@@ -217,7 +227,10 @@ class Gate:
         entitlement = subject.grant.entitlements.get(feature.id)
         if entitlement is None or not entitlement.enabled:
             self.book.close(request.customer, (request.resource, request.feature))
-            return Judged(refused(Reason.FEATURE_NOT_IN_PLAN), DecidedBy.CACHE)
+            # What is held can be given back whatever the plan has by now.
+            is_release = _is_release(request, feature)
+            verdict = ALLOWED if is_release else refused(Reason.FEATURE_NOT_IN_PLAN)
+            return Judged(verdict, DecidedBy.CACHE)
         if feature.type is not FeatureType.METERED:
             verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
             return Judged(verdict, DecidedBy.CACHE)
@@ -228,12 +241,14 @@ class Gate:
         request, feature, moment = subject.request, subject.feature, subject.moment
         entitlement, limited_by, _ = bounds
         if entitlement is None:
+            if _is_release(request, feature):
+                return Judged(ALLOWED, DecidedBy.CACHE)
             refusal = refused(Reason.FEATURE_NOT_IN_PLAN)
             return Judged(refusal, DecidedBy.CACHE, limited_by=limited_by)
         if feature.type is not FeatureType.METERED:
             verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
             return Judged(verdict, DecidedBy.CACHE, limited_by=limited_by)
-        counted = self.counted_above(bounds, feature.id, moment)
+        counted = self.counted_above(bounds, feature, moment)
         judged = self._judge_metered(subject, entitlement, counted)
         return judged._replace(limited_by=limiting(judged.verdict, counted), counted=counted)
 
@@ -243,6 +258,9 @@ class Gate:
         """Decide against the customer's own limits, and those that are counted above it."""
         request, moment = subject.request, subject.moment
         amount = request.units
+        is_allocation = subject.feature.meter is Meter.ALLOCATION
+        if amount < 0 and not is_allocation:
+            raise _not_releasable(subject.feature, amount)
         states: Sequence[LimitState] = ()
         key = (request.resource, request.feature)
         if entitlement.limits:
@@ -252,11 +270,12 @@ class Gate:
             )
             if has_new:
                 self.window_is_new(subject.state.customer, subject.compiler)
+            if is_allocation:
+                states = held(states)
         elif self.book.find(request.customer, key) is not None:
             self.book.close(request.customer, key)
         own_states = states
-        if counted:
-            states = [*states, *(state for each in counted for state in each.states)]
+        states = with_above(states, counted) if counted else states
         verdict = decide_metered(states, amount, moment.now_ms)
         decided_by = DecidedBy.CACHE
         if self.is_outage(moment):
@@ -266,8 +285,7 @@ class Gate:
         if (entitlement.rates or counted) and request.kind is not Kind.REPORT:
             # After the outage policy: what this sidecar counts alone, no outage makes uncertain.
             rates = self.rates.states(request.customer, key, entitlement.rates, moment.boot_ms)
-            rates += (rate for each in counted for rate in each.rates)
-            verdict = apply_rates(verdict, rates, amount)
+            verdict = apply_rates(verdict, with_rates_above(rates, counted), amount)
         return Judged(verdict, decided_by, states, entitlement.rates)
 
     def _spent(
@@ -280,12 +298,27 @@ class Gate:
         ]
         return [Spent(states, own), *above]
 
+    def _without_grant(
+        self,
+        request: Request,
+        moment: Moment,
+        reason: Reason,
+        state: CustomerState,
+        feature: Feature | None,
+    ) -> Decided:
+        decided = self._plain_refusal(request, moment, reason, state, feature)
+        if feature is None or reason is Reason.RESOURCE_UNKNOWN:
+            return decided
+        return decided._replace(verdict=ALLOWED) if _is_release(request, feature) else decided
+
     def _unloaded(
         self, request: Request, moment: Moment, missing: NotLoaded
     ) -> Decided | NotLoaded:
         if not self.is_outage(moment):
             return missing
-        verdict = ALLOWED if self._admit_unloaded else refused(Reason.OUTAGE_POLICY)
+        # A release is taken in any case; the control plane sets aside what was none.
+        is_admitted = self._admit_unloaded or request.units < 0
+        verdict = ALLOWED if is_admitted else refused(Reason.OUTAGE_POLICY)
         return self._without_snapshot(request, moment, verdict, DecidedBy.OUTAGE_POLICY)
 
     def _without_snapshot(
@@ -314,6 +347,23 @@ class Gate:
             snapshot_version=state.customer.version,
             ancestors=state.ancestors,
         )
+
+
+def _is_release(request: Request, feature: Feature) -> bool:
+    """Whether units are given back. Raises InvalidArgumentError where the feature has none."""
+    if request.units >= 0:
+        return False
+    if not feature.is_allocation:
+        raise _not_releasable(feature, request.units)
+    return True
+
+
+def _not_releasable(feature: Feature, amount: int) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        "amount",
+        f"{amount} is negative, and {feature.id!r} is no allocation feature, of which units are "
+        "released",
+    )
 
 
 def _ignore(_customer: str) -> None:
