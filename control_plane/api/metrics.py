@@ -8,7 +8,7 @@ from typing import Final
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from control_plane.api.authentication import ADMIN_SERVICE
+from control_plane.api.authentication import ADMIN_SERVICE, CREDIT_SERVICE
 from control_plane.metering.ingest import Settlement
 
 # Group commits take a few milliseconds; a catalog for many customers may take a second.
@@ -65,6 +65,16 @@ class ControlPlaneMetrics:
             ["method", "code"],
             registry=registry,
         )
+        self.ledgers_checked = Counter(
+            "weighbridge_control_plane_ledgers_checked",
+            "Times that a credit ledger was checked for conservation.",
+            registry=registry,
+        )
+        self.ledgers_broken = Gauge(
+            "weighbridge_control_plane_ledgers_broken",
+            "Credit ledgers whose terms did not add up when they were last checked.",
+            registry=registry,
+        )
         self.database_seconds = Histogram(
             "weighbridge_control_plane_database_seconds",
             "How long transactions took, by purpose.",
@@ -76,7 +86,7 @@ class ControlPlaneMetrics:
     def observe_call(self, method: str, code: grpc.StatusCode) -> None:
         """Count an administration call; the path is `/service/method`."""
         service, _, name = method.strip("/").partition("/")
-        if service == ADMIN_SERVICE:
+        if service in {ADMIN_SERVICE, CREDIT_SERVICE}:
             self.admin_calls.labels(name, code.name).inc()
 
     def observe_database(self, purpose: str, seconds: float) -> None:
