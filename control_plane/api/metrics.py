@@ -112,6 +112,10 @@ class ControlPlaneMetrics:
         if kind in _SNAPSHOT_KINDS:
             self.snapshots_pushed.labels(_SNAPSHOT_KINDS[kind]).inc()
 
+    def count_broken_ledgers(self, count: Callable[[], int]) -> None:
+        """Ask `count` at each scrape how many credit ledgers do not add up."""
+        self.ledgers_broken.set_function(count)
+
     def count_sidecars(self, count: Callable[[], int]) -> None:
         """Ask `count` at each scrape how many sidecars are connected."""
         self.sidecars_connected.set_function(count)

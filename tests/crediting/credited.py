@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, insert, select, text
 
 from control_plane import crediting
 from control_plane.crediting import Book, Charge, LedgerId, NewGrant, Reversal, Transaction
@@ -15,6 +15,7 @@ from control_plane.crediting.conservation import not_conserved
 from control_plane.crediting.queries import balances, list_grants
 from control_plane.crediting.verifying import verify_ledgers
 from control_plane.storage.database import Database
+from control_plane.storage.metadata import metadata
 from control_plane.storage.tables import catalog, customer
 from weighbridge.rules.ledger import Balance, Burn, GrantKind
 
@@ -87,6 +88,11 @@ class Credited:
         with self.database.reading() as connection:
             found = balances(connection, ledger.customer, ledger.credit_type, self.now_ms)
         return found[ledger]
+
+    def rows(self, table: str) -> list[Any]:
+        """Return all rows of a table."""
+        with self.database.reading() as connection:
+            return list(connection.execute(select(metadata.tables[table])))
 
     def left(self) -> dict[int, int]:
         """Return what each grant has left, by its id, in burn order."""
