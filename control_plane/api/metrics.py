@@ -27,6 +27,7 @@ class ControlPlaneMetrics:
     """The process's counters. Each may be moved by any thread."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._count_ledgers(registry)
         self.sidecars_connected = Gauge(
             "weighbridge_control_plane_sidecars_connected",
             "Sidecars with an open stream.",
@@ -70,6 +71,15 @@ class ControlPlaneMetrics:
             ["method", "code"],
             registry=registry,
         )
+        self.database_seconds = Histogram(
+            "weighbridge_control_plane_database_seconds",
+            "How long transactions took, by purpose.",
+            ["purpose"],
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+
+    def _count_ledgers(self, registry: CollectorRegistry) -> None:
         self.ledgers_checked = Counter(
             "weighbridge_control_plane_ledgers_checked",
             "Times that a credit ledger was checked for conservation.",
@@ -78,13 +88,6 @@ class ControlPlaneMetrics:
         self.ledgers_broken = Gauge(
             "weighbridge_control_plane_ledgers_broken",
             "Credit ledgers whose terms did not add up when they were last checked.",
-            registry=registry,
-        )
-        self.database_seconds = Histogram(
-            "weighbridge_control_plane_database_seconds",
-            "How long transactions took, by purpose.",
-            ["purpose"],
-            buckets=SECONDS_BUCKETS,
             registry=registry,
         )
 

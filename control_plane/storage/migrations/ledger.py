@@ -42,7 +42,9 @@ GRANT_TERMS = [
 
 def upgrade() -> None:
     """Make the tables, and have their rows stay."""
-    _create_ledgers()
+    _create_balances()
+    _create_transactions()
+    _create_entries()
     _create_credit_grants()
     _keep_rows()
 
@@ -61,7 +63,7 @@ def _integer(name: str, *, nullable: bool = False) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger(), autoincrement=False, nullable=nullable)
 
 
-def _create_ledgers() -> None:
+def _create_balances() -> None:
     op.create_table(
         "credit_balance",
         _id("customer_id"),
@@ -78,6 +80,9 @@ def _create_ledgers() -> None:
         ),
         sa.PrimaryKeyConstraint("customer_id", "credit_type", name="pk_credit_balance"),
     )
+
+
+def _create_transactions() -> None:
     op.create_table(
         "ledger_transaction",
         _id("customer_id"),
@@ -116,6 +121,9 @@ def _create_ledgers() -> None:
         sqlite_where=sa.text("kind IN ('reversal', 'presume_reversal')"),
         postgresql_where=sa.text("kind IN ('reversal', 'presume_reversal')"),
     )
+
+
+def _create_entries() -> None:
     op.create_table(
         "ledger_entry",
         _id("customer_id"),
