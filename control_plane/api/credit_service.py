@@ -18,7 +18,7 @@ from control_plane.crediting.queries import (
 from control_plane.crediting.verifying import verify_ledgers
 from control_plane.provisioning.checks import require_instant
 from control_plane.storage.database import Database
-from control_plane.wire import credits as wire
+from control_plane.wire import ledger as wire
 from weighbridge.v1 import credit_service_pb2 as pb
 from weighbridge.v1 import credit_service_pb2_grpc
 
