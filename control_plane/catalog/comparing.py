@@ -18,6 +18,7 @@ from weighbridge.rules.catalog import (
     Feature,
     FeatureType,
     Limit,
+    Meter,
     OutageKind,
     PlanVersion,
     Trial,
@@ -189,6 +190,7 @@ def _feature_tree(feature: Feature) -> Tree:
             "type": feature.type.value,
             "name": feature.name,
             "unit": feature.unit,
+            "meter": "" if feature.meter is Meter.SUM else feature.meter.value,
             "values": _set_text(feature.values),
             "consistency": _consistency(feature),
             "outage": outage if feature.type is FeatureType.METERED else "",
@@ -293,7 +295,7 @@ def _limit_tree(limit: Limit) -> Tree:
     return {
         "limit": _number_text(limit.limit),
         "kind": limit.kind.value,
-        "window": limit.window.key,
+        "window": limit.window.text,
         **({"per_seat": "true"} if limit.per_seat else {}),
     }
 

@@ -30,9 +30,13 @@ from control_plane.catalog.grant_document import (
     AnniversaryWindow,
     CalendarWindow,
     Grant,
+    Length,
+    LengthDocument,
     LimitDocument,
     LimitsDocument,
     RateDocument,
+    RollingWindow,
+    SessionWindow,
     WindowDocument,
 )
 from control_plane.catalog.price_compiling import compile_prices, proration_of, resolve_prices
@@ -45,6 +49,7 @@ from weighbridge.rules.catalog import (
     FeatureType,
     Limit,
     LimitKind,
+    Meter,
     OutageKind,
     OutagePolicy,
     PlanVersion,
@@ -53,9 +58,11 @@ from weighbridge.rules.catalog import (
 )
 from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate, RatePeriod
-from weighbridge.rules.window import Period, Window, WindowKind
+from weighbridge.rules.window import DAY_MS, HOUR_MS, MINUTE_MS, Period, Window, WindowKind
 
 Entitlements = Mapping[str, Entitlement]
+
+HELD: Final = "held"
 
 # From the package and not from the machine, so that a document is valid everywhere or nowhere.
 TIME_ZONES: Final = frozenset(files("tzdata").joinpath("zones").read_text("ascii").split())
@@ -172,25 +179,42 @@ def rate_id(written: RateDocument) -> str:
 
 
 def limit_id(written: LimitDocument) -> str:
-    """Return a limit's id: its own, else the name of its period."""
+    """Return a limit's id: its own, else the name of its period, or `held`."""
     if written.id is not None:
         return written.id
     if isinstance(written.window, CalendarWindow):
         return written.window.calendar
     if isinstance(written.window, AnniversaryWindow):
         return written.window.anniversary
-    return written.window
+    if isinstance(written.window, RollingWindow | SessionWindow):
+        return window_of(written.window).kind.value
+    return written.window or HELD
 
 
-def window_of(written: WindowDocument) -> Window:
-    """Return a window with its time-zone object. The time zone is one of `TIME_ZONES`."""
+def window_of(written: WindowDocument | None) -> Window:
+    """Return a window with its time-zone object. The time zone is one of `TIME_ZONES`.
+
+    What is held now has none written: all that was ever acquired and released counts.
+    """
     if isinstance(written, CalendarWindow):
         return _window(WindowKind.CALENDAR, written.calendar, written.time_zone)
     if isinstance(written, AnniversaryWindow):
         return _window(WindowKind.ANNIVERSARY, written.anniversary, written.time_zone)
-    if written == "lifetime":
+    if isinstance(written, RollingWindow):
+        return Window(WindowKind.ROLLING, length_ms=length_ms(written.rolling))
+    if isinstance(written, SessionWindow):
+        return Window(WindowKind.SESSION, length_ms=length_ms(written.session))
+    if written in (None, "lifetime"):
         return Window(WindowKind.LIFETIME)
     return _window(WindowKind.CALENDAR, written, "UTC")
+
+
+def length_ms(written: Length) -> int:
+    """Return a length, which may be one that no window can have."""
+    if not isinstance(written, LengthDocument):
+        return {"hour": HOUR_MS, "day": DAY_MS, "week": 7 * DAY_MS}[written]
+    minutes, hours, days = written.minutes or 0, written.hours or 0, written.days or 0
+    return minutes * MINUTE_MS + hours * HOUR_MS + days * DAY_MS
 
 
 def _window(kind: WindowKind, period: str, time_zone: str) -> Window:
@@ -263,7 +287,6 @@ def _added_limit(written: AddOnLimitDocument, of_plan: Limit | None) -> Limit:
     if of_plan is not None:
         kind, window = of_plan.kind, of_plan.window
     else:
-        assert written.window is not None
         kind, window = LimitKind(written.kind or "hard"), window_of(written.window)
     return Limit(written.id, kind, _number(written.limit), window)
 
@@ -297,6 +320,7 @@ def _feature(id_: str, written: FeatureDocument) -> Feature:
             if isinstance(written, MeteredFeature)
             else Consistency.CACHED
         ),
+        meter=Meter(written.meter) if isinstance(written, MeteredFeature) else Meter.SUM,
     )
 
 

@@ -8,6 +8,7 @@ from control_plane.wire.enums import (
     CUSTOMER_STATUSES,
     ENFORCEMENTS,
     FEATURE_TYPES,
+    METERS,
     MIGRATIONS,
     OUTAGE_KINDS,
     SUBSCRIPTION_STATUSES,
@@ -39,6 +40,7 @@ def feature_to_proto(feature: Feature) -> sync_service_pb2.Feature:
         safe_capacity=feature.outage.capacity,
         enforcement=ENFORCEMENTS[feature.enforcement],
         consistency=CONSISTENCIES[feature.consistency],
+        meter=METERS[feature.meter],
     )
 
 

@@ -9,7 +9,7 @@ from sidecar.core.decided import NotLoaded
 from sidecar.core.gate import Gate
 from sidecar.core.moment import Moment
 from weighbridge.rules.catalog import Catalog, Customer, Entitlement, Feature, FeatureType
-from weighbridge.rules.decision import LimitState, Reason
+from weighbridge.rules.decision import LimitState, Reason, held
 from weighbridge.rules.granting import Grant, NoGrant, bounded
 from weighbridge.rules.rate import RateState
 
@@ -81,7 +81,7 @@ def _view_feature(
     customer, resource = owner
     key = (resource, feature.id)
     rates = tuple(gate.rates.states(customer.id, key, entitlement.rates, moment.boot_ms))
-    counted = tuple(gate.counted_above(bounds, feature.id, moment))
+    counted = tuple(gate.counted_above(bounds, feature, moment))
     if not entitlement.limits:
         return FeatureView(feature, entitlement, (), rates, counted)
     usage = gate.book.open(customer.id, key)
@@ -89,4 +89,6 @@ def _view_feature(
     compiler = gate.cache.compiler(customer.catalog)
     if has_new and compiler is not None:
         gate.window_is_new(customer, compiler)
+    if feature.is_allocation:
+        states = held(states)
     return FeatureView(feature, entitlement, tuple(states), rates, counted)

@@ -19,6 +19,7 @@ from weighbridge.rules.catalog import (
     FeatureType,
     Limit,
     LimitKind,
+    Meter,
     Migration,
     OutageKind,
     OutagePolicy,
@@ -34,7 +35,7 @@ from weighbridge.rules.catalog import (
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate, RatePeriod
-from weighbridge.rules.window import Period, Window, WindowKind
+from weighbridge.rules.window import MOVING_KINDS, Period, Window, WindowKind, length_problem
 from weighbridge.v1 import sync_service_pb2 as sync_pb
 from weighbridge.v1 import types_pb2 as pb
 
@@ -54,6 +55,8 @@ WINDOW_KINDS: Final[Mapping[int, WindowKind]] = {
     pb.WINDOW_KIND_CALENDAR: WindowKind.CALENDAR,
     pb.WINDOW_KIND_ANNIVERSARY: WindowKind.ANNIVERSARY,
     pb.WINDOW_KIND_LIFETIME: WindowKind.LIFETIME,
+    pb.WINDOW_KIND_ROLLING: WindowKind.ROLLING,
+    pb.WINDOW_KIND_SESSION: WindowKind.SESSION,
 }
 PERIODS: Final[Mapping[int, Period]] = {
     pb.WINDOW_PERIOD_HOUR: Period.HOUR,
@@ -80,6 +83,12 @@ _ENFORCEMENTS: Final[Mapping[int, Enforcement]] = {
     pb.ENFORCEMENT_UNSPECIFIED: Enforcement.ENFORCE,
     pb.ENFORCEMENT_ENFORCE: Enforcement.ENFORCE,
     pb.ENFORCEMENT_OBSERVE: Enforcement.OBSERVE,
+}
+_METERS: Final[Mapping[int, Meter]] = {
+    # A control plane that does not say sums.
+    pb.METER_UNSPECIFIED: Meter.SUM,
+    pb.METER_SUM: Meter.SUM,
+    pb.METER_ALLOCATION: Meter.ALLOCATION,
 }
 _RATE_PERIODS: Final[Mapping[int, RatePeriod]] = {
     pb.RATE_PERIOD_SECOND: RatePeriod.SECOND,
@@ -114,7 +123,7 @@ class SnapshotReader:
     """
 
     def __init__(self) -> None:
-        self._windows: dict[tuple[int, int, str], Window] = {}
+        self._windows: dict[tuple[int, int, str, int], Window] = {}
         self._shared: dict[tuple[SubscribedAddOn, ...], tuple[SubscribedAddOn, ...]] = {}
         self._names: dict[str, str] = {}
 
@@ -209,7 +218,7 @@ class SnapshotReader:
         )
 
     def _window_from_proto(self, message: pb.Window) -> Window:
-        key = (message.kind, message.period, message.time_zone)
+        key = (message.kind, message.period, message.time_zone, message.length_ms)
         window = self._windows.get(key)
         if window is None:
             window = self._windows[key] = _make_window(message)
@@ -266,6 +275,7 @@ def feature_from_proto(message: sync_pb.Feature) -> Feature:
         ),
         enforcement=_known(_ENFORCEMENTS, message.enforcement, "features.enforcement"),
         consistency=_known(_CONSISTENCIES, message.consistency, "features.consistency"),
+        meter=_known(_METERS, message.meter, "features.meter"),
     )
 
 
@@ -287,6 +297,11 @@ def _make_window(message: pb.Window) -> Window:
     kind = _known(WINDOW_KINDS, message.kind, "window.kind")
     if kind is WindowKind.LIFETIME:
         return Window(kind)
+    if kind in MOVING_KINDS:
+        problem = length_problem(message.length_ms)
+        if problem is not None:
+            raise InvalidArgumentError("window.length_ms", f"{message.length_ms} {problem}")
+        return Window(kind, length_ms=message.length_ms)
     name = message.time_zone or "UTC"
     try:
         zone = ZoneInfo(name)

@@ -11,9 +11,13 @@ from weighbridge.rules.catalog import (
     Catalog,
     Customer,
     CustomerStatus,
+    Enforcement,
     Entitlement,
+    Feature,
+    FeatureType,
     Limit,
     LimitKind,
+    Meter,
     Migration,
     Override,
     PlanVersion,
@@ -34,6 +38,11 @@ zones = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"]).map(
 )
 windows = st.one_of(
     st.just(Window(WindowKind.LIFETIME)),
+    st.builds(
+        lambda kind, minutes: Window(kind, length_ms=minutes * 60_000),
+        st.sampled_from([WindowKind.ROLLING, WindowKind.SESSION]),
+        st.integers(1, 366 * 24 * 60),
+    ),
     st.builds(
         lambda kind, period, zone: Window(kind, period, *zone),
         st.sampled_from([WindowKind.CALENDAR, WindowKind.ANNIVERSARY]),
@@ -69,11 +78,19 @@ plan_versions = st.builds(
     trial=st.none() | st.builds(Trial, st.integers(1, 366), st.just("") | ids),
 )
 version_steps = st.builds(VersionStep, st.integers(1, 9), instants, st.sampled_from(Migration))
+features = st.builds(
+    Feature,
+    id=ids,
+    type=st.sampled_from(FeatureType),
+    unit=ids,
+    enforcement=st.sampled_from(Enforcement),
+    meter=st.sampled_from(Meter),
+)
 catalogs = st.builds(
     Catalog,
     id=ids,
     version=st.integers(1, 99),
-    features=st.just({}),
+    features=st.lists(features, max_size=3).map(lambda found: {each.id: each for each in found}),
     plans=st.lists(plan_versions, max_size=3).map(lambda ps: {p.plan: {p.version: p} for p in ps}),
     steps=st.dictionaries(
         ids, st.lists(version_steps, min_size=1, max_size=3).map(tuple), max_size=2

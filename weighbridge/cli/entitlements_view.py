@@ -12,6 +12,7 @@ from weighbridge.cli.instants import format_duration, format_instant
 from weighbridge.cli.json_shapes import enum_label
 from weighbridge.cli.output import facts, listing
 from weighbridge.cli.rate_text import rate_text
+from weighbridge.rules.window import length_text
 from weighbridge.v1 import types_pb2
 
 _NEAR_SHARE: Final = 0.8
@@ -27,7 +28,9 @@ def entitlements_view(entitlements: types_pb2.CustomerEntitlements) -> Group:
             ("resource", entitlements.resource),
             ("catalog", _versioned(entitlements.catalog, entitlements.catalog_version)),
             ("plan", _versioned(entitlements.plan, entitlements.plan_version)),
+            ("inherited from", entitlements.inherited_from),
             ("refused", Text(reason, style="bold red") if reason else ""),
+            ("limited by", entitlements.limited_by),
             ("snapshot", _age(entitlements)),
         ]
     )
@@ -74,21 +77,32 @@ def _limit_row(
     unlimited = not limit.HasField("limit")
     return (
         feature.feature,
-        f"{limit.id} ({kind.lower()}, {window_text(limit.window)})",
+        f"{limit.id} ({kind.lower()}, {window_text(limit.window)}){_of(usage)}",
         Text(f"{usage.used:,}", style=_style(usage), justify="right"),
         Text("unlimited" if unlimited else f"{limit.limit:,}", justify="right"),
         Text(f"{usage.remaining:,}" if usage.HasField("remaining") else "", justify="right"),
-        format_instant(usage.window_end_unix_ms)
-        if usage.HasField("window_end_unix_ms")
-        else "never",
+        _resets(usage),
     )
+
+
+def _resets(usage: types_pb2.LimitUsage) -> str:
+    if usage.HasField("window_end_unix_ms"):
+        return format_instant(usage.window_end_unix_ms)
+    if usage.limit.window.kind == types_pb2.WINDOW_KIND_SESSION:
+        return "none open"
+    return "" if usage.limit.window.length_ms else "never"
 
 
 def _rate_row(
     feature: types_pb2.FeatureEntitlement, usage: types_pb2.RateUsage
 ) -> tuple[str | Text, ...]:
     left = Text(f"{usage.remaining:,}", justify="right")
-    return feature.feature, f"{usage.rate.id} ({rate_text(usage.rate)})", "", "", left, ""
+    grants = f"{usage.rate.id} ({rate_text(usage.rate)}){_of(usage)}"
+    return feature.feature, grants, "", "", left, ""
+
+
+def _of(usage: types_pb2.LimitUsage | types_pb2.RateUsage) -> str:
+    return f" of {usage.limited_by}" if usage.limited_by else ""
 
 
 def _style(usage: types_pb2.LimitUsage) -> str:
@@ -98,8 +112,9 @@ def _style(usage: types_pb2.LimitUsage) -> str:
 
 
 def window_text(window: types_pb2.Window) -> str:
-    """Return a window as `calendar month`, with the zone where it is not UTC."""
+    """Return a window as `calendar month`, with the zone where it is not UTC, or `rolling 5h`."""
     kind = enum_label(types_pb2.WindowKind.DESCRIPTOR, window.kind) or ""
     period = enum_label(types_pb2.WindowPeriod.DESCRIPTOR, window.period) or ""
     zone = "" if window.time_zone in {"", "UTC"} else window.time_zone
-    return " ".join(part for part in (kind.lower(), period.lower(), zone) if part)
+    length = length_text(window.length_ms)
+    return " ".join(part for part in (kind.lower(), period.lower(), zone, length) if part)

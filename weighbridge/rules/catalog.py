@@ -32,6 +32,13 @@ class LimitKind(Enum):
     SOFT = "soft"
 
 
+class Meter(Enum):
+    """What is counted of a metered feature: what was used, or what is held now."""
+
+    SUM = "sum"
+    ALLOCATION = "allocation"
+
+
 class OutageKind(Enum):
     """What is answered for metered usage while the control plane is away."""
 
@@ -94,6 +101,12 @@ class Feature:
     outage: OutagePolicy = OutagePolicy()
     enforcement: Enforcement = Enforcement.ENFORCE
     consistency: Consistency = Consistency.CACHED
+    meter: Meter = Meter.SUM
+
+    @property
+    def is_allocation(self) -> bool:
+        """Whether its units are acquired and released."""
+        return self.meter is Meter.ALLOCATION
 
     @property
     def is_leased(self) -> bool:

@@ -164,8 +164,13 @@ class SyncResponse(_message.Message):
     LEASE_RECALL_FIELD_NUMBER: _builtins.int
     LEASE_LIFT_FIELD_NUMBER: _builtins.int
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    USAGE_REVISION_FIELD_NUMBER: _builtins.int
     control_plane_now_unix_ms: _builtins.int
     """When the message was sent: what began before that is in force when it arrives."""
+    revision: _builtins.int
+    """What this and every message before it was read at, at the latest: the next hello says so."""
+    usage_revision: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -212,10 +217,12 @@ class SyncResponse(_message.Message):
         lease_recall: Global___LeaseRecall | None = ...,
         lease_lift: Global___LeaseLift | None = ...,
         control_plane_now_unix_ms: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        usage_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "customer", b"customer", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "revision", b"revision", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_revision", b"usage_revision", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "identity_refused", "catalog", "customer", "revoked", "unknown", "totals", "initial_snapshot_complete", "usage_ack", "usage_set_aside", "heartbeat", "lease_answer", "lease_recall", "lease_lift"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
@@ -299,6 +306,9 @@ class Hello(_message.Message):
     LEASES_FIELD_NUMBER: _builtins.int
     WRITTEN_FIELD_NUMBER: _builtins.int
     MAY_HAVE_LOST_RECORDS_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    SEEN_REVISION_FIELD_NUMBER: _builtins.int
+    SEEN_USAGE_REVISION_FIELD_NUMBER: _builtins.int
     sidecar_id: _builtins.str
     """Random, made with the sidecar's data directory."""
     epoch: _builtins.str
@@ -317,6 +327,11 @@ class Hello(_message.Message):
     """The machine was restarted without a clean stop, so the last records of earlier epochs may be
     lost.
     """
+    incarnation: _builtins.str
+    """Of the last welcome; empty where nothing is held."""
+    seen_revision: _builtins.int
+    """The highest revisions in the messages since what is held began."""
+    seen_usage_revision: _builtins.int
     @_builtins.property
     def customers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldVersion]:
         """Customers subscribed to, where the mode is not ALL, with the versions held (0: none)."""
@@ -354,10 +369,13 @@ class Hello(_message.Message):
         leases: _abc.Iterable[Global___HeldLease] | None = ...,
         written: _abc.Iterable[Global___RecordMark] | None = ...,
         may_have_lost_records: _builtins.bool = ...,
+        incarnation: _builtins.str = ...,
+        seen_revision: _builtins.int = ...,
+        seen_usage_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "leases", b"leases", "may_have_lost_records", b"may_have_lost_records", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "sidecar_id", b"sidecar_id", "software_version", b"software_version", "written", b"written"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "incarnation", b"incarnation", "leases", b"leases", "may_have_lost_records", b"may_have_lost_records", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "seen_revision", b"seen_revision", "seen_usage_revision", b"seen_usage_revision", "sidecar_id", b"sidecar_id", "software_version", b"software_version", "written", b"written"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -373,10 +391,19 @@ class Welcome(_message.Message):
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
     SETTLED_FIELD_NUMBER: _builtins.int
     LEASE_TTL_MS_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    START_OVER_FIELD_NUMBER: _builtins.int
     control_plane_now_unix_ms: _builtins.int
     heartbeat_interval_ms: _builtins.int
     lease_ttl_ms: _builtins.int
     """How long leases may be spent after the hello, and after each heartbeat that is confirmed."""
+    incarnation: _builtins.str
+    """Of this start of the control plane."""
+    start_over: _builtins.bool
+    """The database was put back to an earlier state than the sidecar has seen. What the hello said is
+    held counts as not held: every version that comes replaces it, and what has not come by
+    InitialSnapshotComplete does not exist. Usage records stay, and are resent above `settled`.
+    """
     @_builtins.property
     def settled(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordMark]:
         """What is settled of each epoch the hello named. Records above are to be sent (again)."""
@@ -388,10 +415,12 @@ class Welcome(_message.Message):
         heartbeat_interval_ms: _builtins.int = ...,
         settled: _abc.Iterable[Global___RecordMark] | None = ...,
         lease_ttl_ms: _builtins.int = ...,
+        incarnation: _builtins.str = ...,
+        start_over: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ttl_ms", b"lease_ttl_ms", "settled", b"settled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "heartbeat_interval_ms", b"heartbeat_interval_ms", "incarnation", b"incarnation", "lease_ttl_ms", b"lease_ttl_ms", "settled", b"settled", "start_over", b"start_over"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -578,6 +607,7 @@ class Feature(_message.Message):
     SAFE_CAPACITY_FIELD_NUMBER: _builtins.int
     ENFORCEMENT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_FIELD_NUMBER: _builtins.int
+    METER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     type: _types_pb2.FeatureType.ValueType
@@ -587,6 +617,8 @@ class Feature(_message.Message):
     enforcement: _types_pb2.Enforcement.ValueType
     consistency: _types_pb2.Consistency.ValueType
     """Of metered features."""
+    meter: _types_pb2.Meter.ValueType
+    """Metered features."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Enum features: all values there are."""
@@ -603,10 +635,11 @@ class Feature(_message.Message):
         safe_capacity: _builtins.int = ...,
         enforcement: _types_pb2.Enforcement.ValueType = ...,
         consistency: _types_pb2.Consistency.ValueType = ...,
+        meter: _types_pb2.Meter.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "enforcement", b"enforcement", "id", b"id", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "enforcement", b"enforcement", "id", b"id", "meter", b"meter", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -953,7 +986,11 @@ Global___Override: _TypeAlias = Override  # noqa: Y015
 
 @_typing.final
 class WindowTotal(_message.Message):
-    """Units settled in one window."""
+    """Units settled in one window. Of an allocation feature, acquired less released: below 0 where a
+    release was settled whose acquisition was not. Of a rolling window there is
+    one of each bucket that counts, of sessions one of each that began within two lengths; where there
+    is none, one of 0.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -965,6 +1002,7 @@ class WindowTotal(_message.Message):
     resource: _builtins.str
     feature: _builtins.str
     window_start_unix_ms: _builtins.int
+    """Of a rolling window, the bucket's."""
     total: _builtins.int
     @_builtins.property
     def window(self) -> _types_pb2.Window: ...
@@ -1206,6 +1244,7 @@ class UsageEntry(_message.Message):
     resource: _builtins.str
     feature: _builtins.str
     amount: _builtins.int
+    """Signed for allocation features."""
     occurred_at_unix_ms: _builtins.int
     kind: Global___UsageKind.ValueType
     calls: _builtins.int
