@@ -230,8 +230,8 @@ class Gate:
         if entitlement is None or not entitlement.enabled:
             self.book.close(request.customer, (request.resource, request.feature))
             # What is held can be given back whatever the plan has by now.
-            is_release = is_release(request, feature)
-            verdict = ALLOWED if is_release else refused(Reason.FEATURE_NOT_IN_PLAN)
+            is_taken = is_release(request, feature)
+            verdict = ALLOWED if is_taken else refused(Reason.FEATURE_NOT_IN_PLAN)
             return Judged(verdict, DecidedBy.CACHE)
         if feature.type is not FeatureType.METERED:
             verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
