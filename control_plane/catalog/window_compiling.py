@@ -1,0 +1,47 @@
+"""Windows as written to those of the rules, and what a limit is called by its window."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from importlib.resources import files
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from control_plane.catalog.grant_document import (
+    AnniversaryWindow,
+    CalendarWindow,
+    LimitDocument,
+    WindowDocument,
+)
+from control_plane.catalog.partner_document import QuotaLimitDocument
+from weighbridge.rules.window import Period, Window, WindowKind
+
+# From the package and not from the machine, so that a document is valid everywhere or nowhere.
+TIME_ZONES: Final = frozenset(files("tzdata").joinpath("zones").read_text("ascii").split())
+
+
+def limit_id(written: LimitDocument | QuotaLimitDocument) -> str:
+    """Return a limit's id: its own, else the name of its period."""
+    if written.id is not None:
+        return written.id
+    if isinstance(written.window, CalendarWindow):
+        return written.window.calendar
+    if isinstance(written.window, AnniversaryWindow):
+        return written.window.anniversary
+    return written.window
+
+
+def window_of(written: WindowDocument) -> Window:
+    """Return a window with its time-zone object. The time zone is one of `TIME_ZONES`."""
+    if isinstance(written, CalendarWindow):
+        return _window(WindowKind.CALENDAR, written.calendar, written.time_zone)
+    if isinstance(written, AnniversaryWindow):
+        return _window(WindowKind.ANNIVERSARY, written.anniversary, written.time_zone)
+    if written == "lifetime":
+        return Window(WindowKind.LIFETIME)
+    return _window(WindowKind.CALENDAR, written, "UTC")
+
+
+def _window(kind: WindowKind, period: str, time_zone: str) -> Window:
+    zone = UTC if time_zone == "UTC" else ZoneInfo(time_zone)
+    return Window(kind, Period(period), time_zone, zone)
