@@ -10,7 +10,6 @@ from weighbridge.rules.credits import (
     CreditCost,
     CreditGrant,
     CreditType,
-    GrantEnd,
     GrantExpiry,
     MoneyRate,
     TopUp,
@@ -104,9 +103,7 @@ def _top_up_tree(top_up: TopUp) -> Tree:
 
 
 def _expiry_text(expiry: GrantExpiry) -> str:
-    if expiry.end is GrantEnd.AFTER_DAYS:
-        return f"after {expiry.days} days"
-    return expiry.end.value
+    return f"after {expiry.days} days" if expiry.days else str(expiry.end.value)
 
 
 def _rate_trees(rates: Iterable[MoneyRate]) -> Tree:

@@ -56,7 +56,7 @@ CASES = {
         (
             "add_ons.more_mails.price",
             "price",
-            "known keys: name, plans, features, prices, credit_grants",
+            "known keys: name, plans, features, prices",
         ),
     ),
     "unknown key of an add-on limit": (
