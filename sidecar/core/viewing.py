@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sidecar.core.gate import Gate, Moment, NotLoaded
 from weighbridge.rules.catalog import Catalog, Customer, Entitlement, Feature, FeatureType
+from weighbridge.rules.credits import CreditGrant, grants_bought
 from weighbridge.rules.decision import LimitState, Reason
 from weighbridge.rules.entitlement import Grant, NoGrant
 from weighbridge.rules.rate import RateState
@@ -31,6 +32,7 @@ class CustomerView(NamedTuple):
     snapshot_version: int
     snapshot_age_ms: int | None
     features: tuple[FeatureView, ...] = ()
+    credit_grants: tuple[CreditGrant, ...] = ()
 
 
 def view_customer(
@@ -52,7 +54,27 @@ def view_customer(
         _view_feature(gate, (state.customer, resource), feature, grant, moment)
         for feature in catalog.features.values()
     )
-    return CustomerView(customer, resource, None, catalog, grant, version, age_ms, features)
+    return CustomerView(
+        customer,
+        resource,
+        None,
+        catalog,
+        grant,
+        version,
+        age_ms,
+        features,
+        _granted(catalog, grant),
+    )
+
+
+def _granted(catalog: Catalog, grant: Grant) -> tuple[CreditGrant, ...]:
+    """Return the credits that plan and add-ons come with, as often as bought."""
+    bought = [
+        (add_on.credit_grants, item.quantity)
+        for item in grant.subscription.add_ons
+        if (add_on := catalog.add_ons.get(item.add_on)) is not None
+    ]
+    return grants_bought(grant.plan.credit_grants, bought, grant.subscription.quantity)
 
 
 def _view_feature(
