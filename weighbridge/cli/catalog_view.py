@@ -137,7 +137,8 @@ def catalog_view(response: GetCatalogResponse) -> Group:
     for add_on in snapshot.add_ons:
         rows = _grant_rows(add_on.entitlements, counted)
         plans = f" (for {', '.join(add_on.plans)})" if add_on.plans else ""
-        parts.append(titled(f"Add-on {add_on.id}{plans}", listing(("feature", "adds"), rows)))
+        if rows or not add_on.credit_grants:
+            parts.append(titled(f"Add-on {add_on.id}{plans}", listing(("feature", "adds"), rows)))
         parts += grants_table(f"Credits of add-on {add_on.id}", add_on.credit_grants, units)
     parts += map(credit_type_view, snapshot.credit_types)
     for app in snapshot.partner_apps:
