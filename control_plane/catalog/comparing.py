@@ -26,6 +26,7 @@ from weighbridge.rules.catalog import (
     Feature,
     FeatureType,
     Limit,
+    Meter,
     OutageKind,
     PlanVersion,
     Trial,
@@ -205,6 +206,7 @@ def _feature_tree(feature: Feature) -> Tree:
             "type": feature.type.value,
             "name": feature.name,
             "unit": feature.unit,
+            "meter": "" if feature.meter is Meter.SUM else feature.meter.value,
             "values": _set_text(feature.values),
             "outage": outage if feature.type is FeatureType.METERED else "",
             "enforcement": (

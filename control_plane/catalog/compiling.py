@@ -49,6 +49,7 @@ from weighbridge.rules.catalog import (
     FeatureType,
     Limit,
     LimitKind,
+    Meter,
     OutageKind,
     OutagePolicy,
     PlanVersion,
@@ -243,7 +244,6 @@ def _added_limit(written: AddOnLimitDocument, of_plan: Limit | None) -> Limit:
     if of_plan is not None:
         kind, window = of_plan.kind, of_plan.window
     else:
-        assert written.window is not None
         kind, window = LimitKind(written.kind or "hard"), window_of(written.window)
     return Limit(written.id, kind, _number(written.limit), window)
 
@@ -272,6 +272,7 @@ def _feature(id_: str, written: FeatureDocument) -> Feature:
         values=tuple(written.values) if isinstance(written, EnumFeature) else (),
         outage=_outage(written.outage) if isinstance(written, MeteredFeature) else OutagePolicy(),
         enforcement=Enforcement(written.enforcement),
+        meter=Meter(written.meter) if isinstance(written, MeteredFeature) else Meter.SUM,
     )
 
 

@@ -132,6 +132,9 @@ def _cost(path: Path, cost: CreditCostDocument, document: CatalogDocument) -> It
     elif feature.type != "metered":
         text = f"{cost.feature} is not metered (but {feature.type}), so there is no usage to pay"
         yield (*path, "feature"), text
+    elif feature.meter == "allocation":
+        text = f"{cost.feature} is held and given back, so no usage of it is left to pay"
+        yield (*path, "feature"), text
     micro = micro_per_million(cost)
     if micro is None:
         text = "a million units come to no whole number of micro-credits"

@@ -16,28 +16,33 @@ from control_plane.catalog.grant_document import (
 from control_plane.catalog.partner_document import QuotaLimitDocument
 from weighbridge.rules.window import Period, Window, WindowKind
 
+HELD: Final = "held"
+
 # From the package and not from the machine, so that a document is valid everywhere or nowhere.
 TIME_ZONES: Final = frozenset(files("tzdata").joinpath("zones").read_text("ascii").split())
 
 
 def limit_id(written: LimitDocument | QuotaLimitDocument) -> str:
-    """Return a limit's id: its own, else the name of its period."""
+    """Return a limit's id: its own, else the name of its period, or `held`."""
     if written.id is not None:
         return written.id
     if isinstance(written.window, CalendarWindow):
         return written.window.calendar
     if isinstance(written.window, AnniversaryWindow):
         return written.window.anniversary
-    return written.window
+    return written.window or HELD
 
 
-def window_of(written: WindowDocument) -> Window:
-    """Return a window with its time-zone object. The time zone is one of `TIME_ZONES`."""
+def window_of(written: WindowDocument | None) -> Window:
+    """Return a window with its time-zone object. The time zone is one of `TIME_ZONES`.
+
+    What is held now has none written: all that was ever acquired and released counts.
+    """
     if isinstance(written, CalendarWindow):
         return _window(WindowKind.CALENDAR, written.calendar, written.time_zone)
     if isinstance(written, AnniversaryWindow):
         return _window(WindowKind.ANNIVERSARY, written.anniversary, written.time_zone)
-    if written == "lifetime":
+    if written in (None, "lifetime"):
         return Window(WindowKind.LIFETIME)
     return _window(WindowKind.CALENDAR, written, "UTC")
 

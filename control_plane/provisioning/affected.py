@@ -98,6 +98,7 @@ def require_unused(
         if choice.of(plan) is not Migration.NOW
     }
     _require_plans_unused(connection, before, after)
+    _require_same_meters(before, after)
     _require_credits_unused(connection, before, after, kept | staying)
     for feature_id, feature in before.features.items():
         now = after.features.get(feature_id)
@@ -123,6 +124,17 @@ def _require_plans_unused(connection: Connection, before: Catalog, after: Catalo
                 _subscribers(before.id, Touched(add_ons=frozenset({add_on}))),
                 f"add-on {add_on!r}",
                 "take it off their subscriptions first",
+            )
+
+
+def _require_same_meters(before: Catalog, after: Catalog) -> None:
+    """Refuse another meter: what was used so far would be held for good."""
+    for id_, feature in before.features.items():
+        now = after.features.get(id_)
+        if now is not None and now.meter is not feature.meter:
+            raise FailedPreconditionError(
+                f"the meter of feature {id_!r} is {feature.meter.value} and stays that, for what "
+                "was counted so far means nothing else; give the new feature another id"
             )
 
 

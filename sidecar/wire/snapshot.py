@@ -27,6 +27,7 @@ from weighbridge.rules.catalog import (
     FeatureType,
     Limit,
     LimitKind,
+    Meter,
     Migration,
     OutageKind,
     OutagePolicy,
@@ -78,6 +79,12 @@ _ENFORCEMENTS: Final[Mapping[int, Enforcement]] = {
     pb.ENFORCEMENT_UNSPECIFIED: Enforcement.ENFORCE,
     pb.ENFORCEMENT_ENFORCE: Enforcement.ENFORCE,
     pb.ENFORCEMENT_OBSERVE: Enforcement.OBSERVE,
+}
+_METERS: Final[Mapping[int, Meter]] = {
+    # A control plane that does not say sums.
+    pb.METER_UNSPECIFIED: Meter.SUM,
+    pb.METER_SUM: Meter.SUM,
+    pb.METER_ALLOCATION: Meter.ALLOCATION,
 }
 _RATE_PERIODS: Final[Mapping[int, RatePeriod]] = {
     pb.RATE_PERIOD_SECOND: RatePeriod.SECOND,
@@ -270,6 +277,7 @@ def feature_from_proto(message: sync_pb.Feature) -> Feature:
             message.safe_capacity,
         ),
         enforcement=known(_ENFORCEMENTS, message.enforcement, "features.enforcement"),
+        meter=known(_METERS, message.meter, "features.meter"),
     )
 
 

@@ -11,6 +11,7 @@ features:
   tokens: {type: metered, unit: token}
   images: {type: metered}
   calls: {type: metered}
+  seats: {type: metered, meter: allocation}
   own_domain: {type: boolean}
   unsold: {type: boolean}
 credit_types:

@@ -44,10 +44,10 @@ def diff_view(diff: DiffCatalogResponse) -> Group:
         unchanged = f"{diff.catalog}: nothing changes (version {diff.current_version})"
         return Group(Text(unchanged, style="green"), *notice_texts(diff.notices))
     base = f"against version {diff.current_version}" if diff.current_version else "a new catalog"
-    changes = listing(("", "change", "customers"), map(_change_row, diff.changes))
-    return Group(
-        titled(f"{diff.catalog}, {base}", changes), affected_text(diff), *notice_texts(diff.notices)
-    )
+    rows = [(*_change_cells(each), number(each.customers_affected)) for each in diff.changes]
+    changes = listing(("", "change", "customers"), rows)
+    table = titled(f"{diff.catalog}, {base}", changes)
+    return Group(table, affected_text(diff), *notice_texts(diff.notices))
 
 
 def notice_texts(notices: Iterable[str]) -> list[Text]:
@@ -66,11 +66,17 @@ def affected_text(diff: DiffCatalogResponse) -> Text:
     return text
 
 
-def _change_row(change: CatalogChange) -> Sequence[str | Text]:
+def version_changes(version: CatalogVersion) -> Group:
+    """Return what a version changed."""
+    rows = [_change_cells(change) for change in version.changes]
+    return titled(f"version {version.version}", listing(("", "change"), rows))
+
+
+def _change_cells(change: CatalogChange) -> tuple[Text, Text]:
     what = Text(plain(change.path))
     values = [plain(value) for value in (change.before, change.after) if value]
     what.append("\n  " + " -> ".join(values), style="dim")
-    return _MARK.get(change.kind, Text("?")), what, number(change.customers_affected)
+    return _MARK.get(change.kind, Text("?")), what
 
 
 def catalogs_table(summaries: Iterable[CatalogSummary]) -> RenderableType:
@@ -148,6 +154,8 @@ def catalog_view(response: GetCatalogResponse) -> Group:
 
 def _feature_row(feature: Feature) -> Sequence[str | Text]:
     kind = (enum_label(types_pb2.FeatureType.DESCRIPTOR, feature.type) or "").lower()
+    if feature.meter == types_pb2.METER_ALLOCATION:
+        kind += ", allocation"
     outage = (
         enum_label(types_pb2.OutagePolicyKind.DESCRIPTOR, feature.outage_policy) or ""
     ).lower()
