@@ -27,15 +27,16 @@ from control_plane.catalog.grant_document import (
     AddOnLimitsDocument,
     CreditDrawDocument,
     LimitsDocument,
+    RollingWindow,
+    SessionWindow,
 )
 from control_plane.catalog.price_compiling import resolve_prices
 from control_plane.catalog.price_document import CreditPriceDocument, PricesDocument
 from control_plane.catalog.problem import Finding, Path, listed, quoted, unknown
-from control_plane.catalog.window_compiling import TIME_ZONES, window_of
+from control_plane.catalog.window_compiling import TIME_ZONES
 from weighbridge.rules.catalog import CreditDraw, LimitKind
 from weighbridge.rules.credits import MICRO_MAX, GrantKind
 from weighbridge.rules.matching import ambiguous
-from weighbridge.rules.window import WindowKind
 
 Owner = tuple[str, str]
 """A section, `plans` or `add_ons`, and an id in it."""
@@ -178,7 +179,7 @@ def _rhythm(path: Path, grant: CreditGrantDocument) -> Iterator[Finding]:
         if time_zone not in TIME_ZONES:
             text = f"{quoted(time_zone)} is not a time zone; write an IANA name such as"
             yield (*path, "every", "time_zone"), f"{text} Europe/Berlin"
-        elif window_of(grant.every).kind not in (WindowKind.CALENDAR, WindowKind.ANNIVERSARY):
+        elif grant.every == "lifetime" or isinstance(grant.every, RollingWindow | SessionWindow):
             text = "is no window that comes again by itself; write a calendar or anniversary window"
             yield (*path, "every"), f"{text}, or leave it out for a grant that comes once"
 

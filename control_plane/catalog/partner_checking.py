@@ -9,6 +9,7 @@ from control_plane.catalog.compiling import resolve_plans
 from control_plane.catalog.currencies import currency_of, find_currency
 from control_plane.catalog.document import CatalogDocument
 from control_plane.catalog.document_parts import NO_CURRENCY
+from control_plane.catalog.grant_document import AnniversaryWindow, RollingWindow, SessionWindow
 from control_plane.catalog.partner_compiling import minor_of
 from control_plane.catalog.partner_document import (
     PartnerAppDocument,
@@ -18,10 +19,9 @@ from control_plane.catalog.partner_document import (
 )
 from control_plane.catalog.price_compiling import resolve_prices
 from control_plane.catalog.problem import Finding, Path, listed, quoted, unknown
-from control_plane.catalog.window_compiling import TIME_ZONES, limit_id, window_of
+from control_plane.catalog.window_compiling import TIME_ZONES, limit_id
 from weighbridge.rules.rating.money import Currency, plain
 from weighbridge.rules.rating.tiers import tier_problems
-from weighbridge.rules.window import WindowKind
 
 
 def partner_references(document: CatalogDocument) -> Iterator[Finding]:
@@ -88,7 +88,10 @@ def _limits(path: Path, limits: Sequence[QuotaLimitDocument]) -> Iterator[Findin
         if time_zone not in TIME_ZONES:
             text = f"{quoted(time_zone)} is not a time zone; write an IANA name such as"
             yield (*at, "window", "time_zone"), f"{text} Europe/Berlin"
-        elif path[-1] == "total" and window_of(limit.window).kind is WindowKind.ANNIVERSARY:
+        elif isinstance(limit.window, RollingWindow | SessionWindow):
+            text = "moves with the use of one customer, which no quota does"
+            yield (*at, "window"), f"{text}; write a calendar window"
+        elif path[-1] == "total" and isinstance(limit.window, AnniversaryWindow):
             text = "turns with a subscription, but a total has none; write a calendar window"
             yield (*at, "window"), text
 

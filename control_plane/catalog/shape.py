@@ -35,6 +35,7 @@ from control_plane.catalog.feature_document import (
 )
 from control_plane.catalog.grant_document import (
     GRANT_WORD,
+    LENGTH_WORD,
     LIMIT_WORD,
     WINDOW_WORD,
     AddOnLimitDocument,
@@ -42,9 +43,12 @@ from control_plane.catalog.grant_document import (
     AnniversaryWindow,
     CalendarWindow,
     CreditDrawDocument,
+    LengthDocument,
     LimitDocument,
     LimitsDocument,
     RateDocument,
+    RollingWindow,
+    SessionWindow,
 )
 from control_plane.catalog.partner_document import (
     PartnerAppDocument,
@@ -72,8 +76,9 @@ _FORMS_OF_TAG: Final = {
     LIMIT_WORD: "an integer or unlimited",
     OUTAGE_WORD: "deny, allow, last_known or {safe_capacity: UNITS}",
     EXPIRY_WORD: "never, period_end, trial_end or {after_days: DAYS}",
-    WINDOW_WORD: "hour, day, week, month, year, lifetime, {calendar: PERIOD} or "
-    "{anniversary: PERIOD}",
+    WINDOW_WORD: "hour, day, week, month, year, lifetime, {calendar: PERIOD}, "
+    "{anniversary: PERIOD}, {rolling: LENGTH} or {session: LENGTH}",
+    LENGTH_WORD: "hour, day, week or such as {hours: 5}",
 }
 
 
@@ -236,6 +241,9 @@ _MODEL_OF_TAG: Final[dict[str, type[DocumentModel]]] = {
     "outage mapping": SafeCapacityDocument,
     "window calendar": CalendarWindow,
     "window anniversary": AnniversaryWindow,
+    "window rolling": RollingWindow,
+    "window session": SessionWindow,
+    "length mapping": LengthDocument,
     "offer": OfferDocument,
     "trial": TrialDocument,
     "credits draw": CreditDrawDocument,

@@ -160,6 +160,10 @@ CASES = {
         (WEEKLY, "{id: weekly, type: ai, amount: 3, every: lifetime}"),
         (f"{PRO}[3].every", "every: lifetime", "leave it out for a grant that comes once"),
     ),
+    "grant in a window that rolls": (
+        (WEEKLY, "{id: weekly, type: ai, amount: 3, every: {rolling: day}}"),
+        (f"{PRO}[3].every", "rolling", "is no window that comes again by itself"),
+    ),
     "grant in an unknown time zone": (
         ("Europe/Berlin", "Europe/Atlantis"),
         (f"{PRO}[0].every.time_zone", "Atlantis", "is not a time zone"),

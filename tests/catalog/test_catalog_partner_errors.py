@@ -67,6 +67,10 @@ CASES = {
         ("kind: soft, window: month}", "window: {calendar: month, time_zone: Mars}}"),
         (f"{SHEETS}.quotas.calls.total[0].window.time_zone", "Mars", "is not a time zone"),
     ),
+    "quota that rolls": (
+        ("kind: soft, window: month}", "window: {rolling: day}}"),
+        (f"{SHEETS}.quotas.calls.total[0].window", "total:", "which no quota does"),
+    ),
     "total by anniversary": (
         ("kind: soft, window: month}", "window: {anniversary: month}}"),
         (f"{SHEETS}.quotas.calls.total[0].window", "total:", "but a total has none"),

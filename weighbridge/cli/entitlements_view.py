@@ -85,10 +85,16 @@ def _limit_row(
         Text(f"{usage.used:,}", style=_style(usage), justify="right"),
         Text("unlimited" if unlimited else f"{limit.limit:,}", justify="right"),
         Text(f"{usage.remaining:,}" if usage.HasField("remaining") else "", justify="right"),
-        format_instant(usage.window_end_unix_ms)
-        if usage.HasField("window_end_unix_ms")
-        else "never",
+        _resets(usage),
     )
+
+
+def _resets(usage: types_pb2.LimitUsage) -> str:
+    if usage.HasField("window_end_unix_ms"):
+        return format_instant(usage.window_end_unix_ms)
+    if usage.limit.window.kind == types_pb2.WINDOW_KIND_SESSION:
+        return "none open"
+    return "" if usage.limit.window.length_ms else "never"
 
 
 def _rate_row(
