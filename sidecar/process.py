@@ -80,6 +80,7 @@ class Sidecar:
             KeyTable(settings.idempotency_keys_max, settings.idempotency_keep_s * 1000),
             Link(boot_ms, settings.outage_after_ms),
             admit_unloaded=settings.admit_unloaded,
+            hold_share_percent_max=settings.hold_share_percent_max,
         )
         self._applier = Applier(self.gate, EpochIndexes(self._known_epochs))
         self._keeper = SnapshotKeeper(self._store, self._applier, self.gate, self._clock)

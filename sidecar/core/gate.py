@@ -8,7 +8,15 @@ from collections.abc import Callable, Sequence
 from sidecar.core.book import UsageBook
 from sidecar.core.counting import Counted, buckets_of, counted_above, limiting, with_rates_above
 from sidecar.core.decided import Decided, Judged, NotLeased, NotLoaded, Subject, hints_of
-from sidecar.core.holding import Cover, Owned, cover_of, exhausted, owner_of, with_holds
+from sidecar.core.holding import (
+    Cover,
+    Owned,
+    all_owned,
+    cover_of,
+    exhausted,
+    owner_of,
+    within_share,
+)
 from sidecar.core.keys import KeyTable
 from sidecar.core.leases import Leases
 from sidecar.core.link import Link
@@ -65,6 +73,7 @@ class Gate:
         link: Link,
         *,
         admit_unloaded: bool,
+        hold_share_percent_max: int = 100,
     ) -> None:
         self.cache = cache
         self.book = book
@@ -83,6 +92,7 @@ class Gate:
         self.on_refresh_wanted: Callable[[str], None] = _ignore
         self.on_catalog_changed: Callable[[str], None] = _ignore
         self._admit_unloaded = admit_unloaded
+        self._hold_share_percent_max = hold_share_percent_max
 
     def is_outage(self, moment: Moment) -> bool:
         """Whether outage policies decide now."""
@@ -281,16 +291,13 @@ class Gate:
         if amount < 0 and not subject.feature.is_allocation:
             raise not_releasable(subject.feature, amount)
         states = self._own_states(subject, entitlement)
-        key = (request.resource, request.feature)
-        owned = [Owned(request.customer, key, states)]
-        if counted:
-            above = ("", request.feature)
-            owned += [Owned(each.level.customer, above, each.states) for each in counted]
-            states = [state for each in owned for state in each.states]
-        if len(self.reservations):
-            owned = with_holds(self.reservations, owned)
+        owned = [Owned(request.customer, (request.resource, request.feature), states)]
+        if counted or len(self.reservations):
+            owned = all_owned(self.reservations, owned[0], counted, moment.now_ms)
             states = [state for each in owned for state in each.states]
         verdict = decide_metered(states, amount, moment.now_ms)
+        if request.kind is Kind.RESERVE:
+            verdict = within_share(verdict, states, request, self._hold_share_percent_max)
         limited_by = owner_of(verdict, owned[1:])
         judged = Judged(verdict, DecidedBy.CACHE, states, entitlement.rates, limited_by)
         rated = self._judge_rates(subject, judged, counted)
@@ -322,10 +329,8 @@ class Gate:
         request, moment = subject.request, subject.moment
         if cover.refused is not None:
             verdict, owner = exhausted(cover, request.units, moment)
-            limited_by = "" if owner == request.customer else owner
-            return judged._replace(
-                verdict=verdict, decided_by=DecidedBy.LEASE, limited_by=limited_by
-            )
+            owner = "" if owner == request.customer else owner
+            return judged._replace(verdict=verdict, decided_by=DecidedBy.LEASE, limited_by=owner)
         if self.is_outage(moment):
             return self._judge_outage(subject, judged, owned)
         return judged if request.kind is Kind.CHECK else NotLeased(cover.lacks)
