@@ -26,6 +26,7 @@ from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.metrics.collector import SidecarCollector, Sources
 from sidecar.replaying import replay_journal
 from sidecar.service.entitlements import EntitlementsService
+from sidecar.service.metering import MeterService
 from sidecar.service.watching import Watchers
 from sidecar.settings import Settings
 from sidecar.snapshot_store import SnapshotStore
@@ -150,7 +151,8 @@ class Sidecar:
         service = EntitlementsService(
             self.gate, self._watchers, self._moment, self._session.want, settings.load_timeout_ms
         )
-        handlers = {**transport.handlers(), **service.handlers()}
+        self._meters = MeterService(self.gate, self._seam, transport.ask, self._moment)
+        handlers = {**transport.handlers(), **service.handlers(), **self._meters.handlers()}
         self._server = ApiServer(handlers, settings.listen, settings.socket_path)
         self._probes = self._make_probes(transport)
         await self._server.start()
@@ -199,6 +201,7 @@ class Sidecar:
         grace_s = self._settings.stop_grace_s
         self._log.info("sidecar stops", unsettled_records=self._journal.unsettled_records)
         await self._server.stop(grace_s / 2)
+        self._meters.settle_all()
         await self._drain(grace_s / 2)
         for task in self._tasks:
             task.cancel()
@@ -282,6 +285,7 @@ class Sidecar:
             moment = self._moment()
             self._waiting.tick(moment)
             self._tidy_leases(moment)
+            self._meters.tick()
             self._seam.keep_holds()
             self._look_after_journal(moment.now_ms)
             await self._server.set_serving(is_serving=not self._problems())

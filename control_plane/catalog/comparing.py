@@ -35,7 +35,7 @@ from weighbridge.rules.catalog import (
 from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Proration
-from weighbridge.rules.reservation import ExcessPolicy
+from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
 
 TEXT_LENGTH_MAX: Final = 200
 
@@ -226,7 +226,7 @@ def _consistency(feature: Feature) -> str:
 
 
 def _excess(excess: ExcessPolicy) -> str:
-    if excess == ExcessPolicy():
+    if excess == OVERDRAFT:
         return ""
     bound = "" if excess.units_max is None else f" {excess.units_max}"
     return f"{excess.kind.value}{bound}"

@@ -58,7 +58,7 @@ from weighbridge.rules.catalog import (
 )
 from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate, RatePeriod
-from weighbridge.rules.reservation import ExcessKind, ExcessPolicy
+from weighbridge.rules.reservation import OVERDRAFT, ExcessKind, ExcessPolicy
 
 Entitlements = Mapping[str, Entitlement]
 
@@ -280,7 +280,7 @@ def _feature(id_: str, written: FeatureDocument) -> Feature:
             else Consistency.CACHED
         ),
         meter=Meter(written.meter) if isinstance(written, MeteredFeature) else Meter.SUM,
-        excess=_excess(written) if isinstance(written, MeteredFeature) else ExcessPolicy(),
+        excess=_excess(written) if isinstance(written, MeteredFeature) else OVERDRAFT,
     )
 
 

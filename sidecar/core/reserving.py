@@ -25,7 +25,7 @@ from weighbridge.rules.errors import (
     InvalidArgumentError,
     WeighbridgeError,
 )
-from weighbridge.rules.reservation import ExcessKind, ExcessPolicy
+from weighbridge.rules.reservation import OVERDRAFT, ExcessKind
 
 
 class HoldOutcome(NamedTuple):
@@ -207,7 +207,7 @@ class HoldStage:
         """
         known = self._gate.decide(_settlement(hold, 0), self._moment)
         feature = known.feature if isinstance(known, Decided) else None
-        excess = ExcessPolicy() if feature is None else feature.excess
+        excess = OVERDRAFT if feature is None else feature.excess
         most = excess.charged_max(hold.amount)
         if most is not None and amount > most:
             raise FailedPreconditionError(

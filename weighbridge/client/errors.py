@@ -3,7 +3,10 @@
     WeighbridgeError
     ├── InvalidArgumentError          a field of the call is wrong; `field` names it
     ├── FailedPreconditionError       the sidecar is set up not to answer this, for instance since
-    │                                 it serves a fixed list of customers
+    │                                 it serves a fixed list of customers; or a settlement that the
+    │                                 excess policy of its feature does not take
+    ├── NotFoundError                 a reservation that the sidecar does not hold, or no more
+    ├── AlreadyExistsError            the id of a reservation that is in use, or was
     ├── ConflictError
     │   └── KeyReusedError            the idempotency key was used with another payload
     ├── ResourceExhaustedError
@@ -22,9 +25,11 @@ from typing import Final
 import grpc
 
 from weighbridge.rules.errors import (
+    AlreadyExistsError,
     ConflictError,
     FailedPreconditionError,
     InvalidArgumentError,
+    NotFoundError,
     ResourceExhaustedError,
     UnavailableError,
     WeighbridgeError,
@@ -90,6 +95,10 @@ def error_of(error: grpc.RpcError, address: str, idempotency_key: str | None) ->
         return FailedPreconditionError(details)
     if code is grpc.StatusCode.ABORTED:
         return KeyReusedError(details)
+    if code is grpc.StatusCode.NOT_FOUND:
+        return NotFoundError(details)
+    if code is grpc.StatusCode.ALREADY_EXISTS:
+        return AlreadyExistsError(details)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return OverloadedError(f"sidecar at {address}: {details}")
     message = f"{code.name}: {details}; is it a Weighbridge sidecar that listens at {address}?"

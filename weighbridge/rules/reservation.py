@@ -32,6 +32,9 @@ class ExcessPolicy:
                 return None if self.units_max is None else held + self.units_max
 
 
+OVERDRAFT = ExcessPolicy()
+
+
 def share_of(limit: int, percent: int) -> int:
     """Return how many units of a limit one hold may take; a share of some is never nothing."""
     return max(limit * percent // 100, 1) if limit else 0
