@@ -75,6 +75,15 @@ UNREACHABLE_CODES: Final = frozenset(
 )
 
 
+# Those whose message is the sidecar's own.
+_ERRORS: Final[dict[grpc.StatusCode, type[WeighbridgeError]]] = {
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
+    grpc.StatusCode.ABORTED: KeyReusedError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
+}
+
+
 def code_of(error: grpc.RpcError) -> grpc.StatusCode:
     """Return the status code of a failed call."""
     code = getattr(error, "code", None)
@@ -91,14 +100,8 @@ def error_of(error: grpc.RpcError, address: str, idempotency_key: str | None) ->
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         field, separator, problem = details.partition(": ")
         return InvalidArgumentError(*((field, problem) if separator else ("request", details)))
-    if code is grpc.StatusCode.FAILED_PRECONDITION:
-        return FailedPreconditionError(details)
-    if code is grpc.StatusCode.ABORTED:
-        return KeyReusedError(details)
-    if code is grpc.StatusCode.NOT_FOUND:
-        return NotFoundError(details)
-    if code is grpc.StatusCode.ALREADY_EXISTS:
-        return AlreadyExistsError(details)
+    if code in _ERRORS:
+        return _ERRORS[code](details)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return OverloadedError(f"sidecar at {address}: {details}")
     message = f"{code.name}: {details}; is it a Weighbridge sidecar that listens at {address}?"
