@@ -195,8 +195,7 @@ class HoldStage:
         except WeighbridgeError:
             self._undo.pop()()
             raise
-        if not hold.has_expired:
-            self._close(hold, HoldEnd.SETTLED, used=charged)
+        self._close(hold, HoldEnd.SETTLED, used=charged)
         self._draw(pools, charged - hold.amount)
         return HoldOutcome(request, hold, used=used, uncharged=amount - charged)
 
@@ -240,8 +239,7 @@ class HoldStage:
 
     def _release(self, request: HoldRequest) -> HoldOutcome:
         hold = self._gate.reservations.require(request.customer, request.reservation)
-        if not hold.has_expired:
-            self._close(hold, HoldEnd.RELEASED, used=0)
+        self._close(hold, HoldEnd.RELEASED, used=0)
         self._drop(hold)
         return HoldOutcome(request, hold)
 
@@ -261,7 +259,7 @@ class HoldStage:
         return tuple(HeldUnits(pool, pool.lease_id, units) for pool in pools)
 
     def _close(self, hold: Hold, end: HoldEnd, *, used: int) -> None:
-        """End it in the record.
+        """End it in the record; one that had expired too, or a restart would find it again.
 
         What was not needed goes back into the leases it came from, where they are still held.
         """
