@@ -6,10 +6,12 @@ import json
 from enum import Enum
 from typing import Final, NamedTuple
 
+from control_plane.leasing.settling import Draw
 from weighbridge.rules import units
 from weighbridge.rules.errors import InvalidArgumentError
 
 ENTRIES_PER_RECORD_MAX: Final = 10_000
+DRAWS_PER_RECORD_MAX: Final = 10_000
 CALLS_MAX: Final = 10**9
 DIGEST_SIZE_MAX: Final = 64
 OCCURRED_AT_MS_MAX: Final = 4_102_444_800_000
@@ -78,13 +80,14 @@ class UsageEntry(NamedTuple):
 
 
 class UsageRecord(NamedTuple):
-    """One journal record of a sidecar. `digest` is over the entries as first written."""
+    """One journal record of a sidecar. `digest` is over entries and draws as first written."""
 
     sidecar_id: str
     epoch: str
     number: int
     digest: bytes
     entries: tuple[UsageEntry, ...]
+    draws: tuple[Draw, ...] = ()
 
     @property
     def epoch_key(self) -> EpochKey:
@@ -121,9 +124,23 @@ def problem_of(record: UsageRecord) -> str | None:
     try:
         for index, entry in enumerate(record.entries):
             _require_valid(index, entry)
+        if record.draws:
+            _require_valid_draws(record.draws)
     except InvalidArgumentError as error:
         return str(error)
     return None
+
+
+def _require_valid_draws(draws: tuple[Draw, ...]) -> None:
+    if len(draws) > DRAWS_PER_RECORD_MAX:
+        raise InvalidArgumentError("draws", f"{len(draws)}; at most {DRAWS_PER_RECORD_MAX}")
+    for index, draw in enumerate(draws):
+        if draw.lease <= 0:
+            raise InvalidArgumentError(f"draws[{index}].lease", f"{draw.lease} is not a lease")
+        if draw.units <= 0:
+            raise InvalidArgumentError(f"draws[{index}].units", f"{draw.units}; at least 1")
+    if len({draw.lease for draw in draws}) < len(draws):
+        raise InvalidArgumentError("draws", "names a lease twice; a record has one draw of each")
 
 
 def _require_valid(index: int, entry: UsageEntry) -> None:
@@ -192,6 +209,7 @@ def record_payload(record: UsageRecord) -> bytes:
         "number": record.number,
         "digest": record.digest.hex(),
         "entries": [_entry_document(entry) for entry in record.entries],
+        "draws": [draw._asdict() for draw in record.draws],
     }
     return json.dumps(document).encode()
 

@@ -146,6 +146,10 @@ class Tally:
         )
         return usage_revision
 
+    def totals(self) -> dict[TotalKey, int]:
+        """Return every total touched, as it is now."""
+        return {key: row.total for key, row in self._rows.items()}
+
 
 def _may_miss(span: CountedSpan, key: TotalKey) -> bool:
     """Whether usage of the span could lie in the row's window without being counted in it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from control_plane.leasing.settling import Draw
 from control_plane.metering.records import (
     EpochKey,
     KeyScope,
@@ -37,6 +38,7 @@ def usage_record_from_proto(message: pb.UsageRecord) -> UsageRecord:
         message.number,
         message.digest,
         tuple(_entry_from_proto(entry) for entry in message.entries),
+        tuple(Draw(draw.lease, draw.units) for draw in message.draws) if message.draws else (),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from control_plane.storage.migrations.lease_tables import create_lease_tables
 from control_plane.storage.types import SERIAL, key_text
 
 revision = "0001"
@@ -29,6 +30,9 @@ TABLES = [
     "usage_set_aside",
     "usage_key",
     "usage_total",
+    "lease_pool",
+    "lease_holder",
+    "lease",
 ]
 
 
@@ -42,6 +46,7 @@ def upgrade() -> None:
     _create_usage_events()
     _create_usage_keys()
     _create_usage_totals()
+    create_lease_tables()
 
 
 def downgrade() -> None:

@@ -1,0 +1,139 @@
+"""Epochs that hold leases: their terms, what they say when they connect, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from control_plane.leasing.accounts import EpochId, Holder, HolderState, Lease
+from control_plane.leasing.book import LeaseBook
+
+HOLDERS_PER_TICK: Final = 100
+
+
+class LeaseTerms(NamedTuple):
+    """How long leases may be spent after a sign of life, and when they count as spent after that.
+
+    A sidecar counts from when it *sent* the sign, and stops a margin earlier.
+    """
+
+    ttl_ms: int
+    lost_after_ms: int
+
+
+class HolderClaim(NamedTuple):
+    """What a sidecar says of its leases in its hello.
+
+    `held` are those of this epoch with all that was ever returned of each; `written` is the last
+    record of each epoch that records are kept of.
+    """
+
+    epoch: EpochId
+    held: Mapping[int, int]
+    written: Mapping[EpochId, int]
+    may_have_lost: bool
+
+
+def take_claims(
+    book: LeaseBook,
+    claims: Iterable[HolderClaim],
+    marks: Mapping[EpochId, int],
+    now_ms: int,
+    terms: LeaseTerms,
+) -> list[Lease]:
+    """Renew the epochs that speak, and end what they do not hold any more.
+
+    `marks` tell how far each epoch of these sidecars is settled. Returns the leases still held.
+    """
+    by_sidecar = {claim.epoch[0]: claim for claim in claims}
+    holders = book.load_holders_of(by_sidecar)
+    ending = [h for h in holders if h.id != by_sidecar[h.sidecar_id].epoch]
+    speaking = [h for h in holders if h.id == by_sidecar[h.sidecar_id].epoch]
+    for holder in ending:
+        _end_epoch(book, holder, by_sidecar[holder.sidecar_id], marks)
+    renew(book, speaking, now_ms, terms)
+    kept = []
+    for lease in book.load_leases_of(holder.id for holder in speaking):
+        claim = by_sidecar[lease.sidecar_id]
+        if lease.closes_after is not None:
+            continue
+        if lease.id in claim.held:
+            kept.append(lease)
+        else:
+            # Records above the last one written cannot have drawn from what is not held.
+            lease.closes_after = claim.written.get(lease.holder, 0)
+            if lease.closes_after <= marks.get(lease.holder, 0):
+                book.return_all([lease])
+    returned = {lease.id: by_sidecar[lease.sidecar_id].held[lease.id] for lease in kept}
+    take_returns(book, returned, {lease.id: lease.holder for lease in kept})
+    return kept
+
+
+def _end_epoch(
+    book: LeaseBook, holder: Holder, claim: HolderClaim, marks: Mapping[EpochId, int]
+) -> None:
+    """End an earlier epoch at the last record it wrote; one that is not named wrote no more."""
+    mark = marks.get(holder.id, 0)
+    holder.closes_after = claim.written.get(holder.id, mark)
+    # For good: the hello after the next one no longer knows of it.
+    holder.may_have_lost = holder.may_have_lost or claim.may_have_lost
+    if holder.ends_at(mark):
+        book.close(holder)
+
+
+def renew(book: LeaseBook, holders: Iterable[Holder], now_ms: int, terms: LeaseTerms) -> None:
+    """Extend the terms of epochs that gave a sign of life. What was presumed is theirs again."""
+    back = []
+    for holder in holders:
+        if holder.state is HolderState.CLOSED:
+            continue
+        if holder.state is HolderState.PRESUMED:
+            back.append(holder.id)
+        holder.state = HolderState.OPEN
+        holder.until_ms = max(holder.until_ms, now_ms + terms.ttl_ms)
+        holder.seen_at_ms = now_ms
+    for lease in book.load_leases_of(back):
+        lease.revive()
+
+
+def take_returns(
+    book: LeaseBook, returned: Mapping[int, int], holders: Mapping[int, EpochId]
+) -> None:
+    """Take back units of leases: all that was ever returned of each, on the word of its holder."""
+    book.load_leases(returned)
+    for id_, units in returned.items():
+        lease = book.leases.get(id_)
+        if lease is not None and lease.holder == holders[id_]:
+            book.pools[lease.pool_id].give(lease.return_up_to(units))
+
+
+def make_holder(book: LeaseBook, epoch: EpochId, now_ms: int, terms: LeaseTerms) -> Holder:
+    """Begin the term of an epoch that gets its first lease."""
+    holder = Holder(
+        *epoch,
+        HolderState.OPEN,
+        now_ms + terms.ttl_ms,
+        closes_after=None,
+        may_have_lost=False,
+        created_at_ms=now_ms,
+        seen_at_ms=now_ms,
+    )
+    book.holders.add(holder)
+    return holder
+
+
+def tick(book: LeaseBook, now_ms: int, terms: LeaseTerms) -> bool:
+    """Suspend epochs whose terms ran out, and presume spent what was so for too long.
+
+    Returns whether there may be more to do.
+    """
+    late = book.load_overdue(HolderState.OPEN, now_ms, HOLDERS_PER_TICK)
+    for holder in late:
+        holder.state = HolderState.SUSPENDED
+    lost_ms = now_ms - terms.lost_after_ms
+    lost = book.load_overdue(HolderState.SUSPENDED, lost_ms, HOLDERS_PER_TICK)
+    for holder in lost:
+        holder.state = HolderState.PRESUMED
+    for lease in book.load_leases_of(holder.id for holder in lost):
+        lease.presume()
+    return HOLDERS_PER_TICK in (len(late), len(lost))
