@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from collections.abc import Sequence
 from importlib.metadata import version
 from random import SystemRandom
 from typing import Final
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
+from sidecar.core.asking import LeaseAsking
 from sidecar.core.book import UsageBook
 from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import EpochId, EpochIndexes
 from sidecar.core.gate import Gate, Moment
 from sidecar.core.keys import KeyTable
+from sidecar.core.leases import Lack
 from sidecar.core.link import Link
 from sidecar.core.snapshots import SnapshotCache
 from sidecar.journal import DataDirectory, Journal, JournalSettings
@@ -31,6 +34,7 @@ from sidecar.transport.server import ApiServer
 from sidecar.transport.waiting import WaitingCalls
 from sidecar.uplink.applying import Applier
 from sidecar.uplink.keeping import SnapshotKeeper
+from sidecar.uplink.leasing import LeaseTalk
 from sidecar.uplink.sending import UsageSending
 from sidecar.uplink.session import Session
 from sidecar.uplink.stream import Uplink, UplinkSettings
@@ -46,6 +50,7 @@ DRAIN_POLL_S: Final = 0.02
 TOTALS_DELAY_MS_MAX: Final = 60_000
 PRUNE_INTERVAL_MS: Final = 60_000
 RECOVER_INTERVAL_MS: Final = 1_000
+TIDY_INTERVAL_MS: Final = 1_000
 
 
 class Sidecar:
@@ -78,7 +83,15 @@ class Sidecar:
         self._applier = Applier(self.gate, EpochIndexes(self._known_epochs))
         self._keeper = SnapshotKeeper(self._store, self._applier, self.gate, self._clock)
         self._sending = UsageSending(self._journal, self.gate.book)
-        self._session = Session(self.gate, self._journal, self._applier, self._sending, self._clock)
+        self._asking = LeaseAsking(self.gate.leases)
+        self._session = Session(
+            self.gate,
+            self._journal,
+            self._applier,
+            self._sending,
+            LeaseTalk(self.gate.leases, self._asking, self._journal),
+            self._clock,
+        )
         self._watchers = Watchers()
         self._seam = Seam(self.gate, self._journal, self._moment)
         self._waiting = WaitingCalls(
@@ -90,6 +103,7 @@ class Sidecar:
         self._tasks: list[asyncio.Task[None]] = []
         self._pruned_at_ms = 0
         self._recover_at_ms = 0
+        self._tidied_ms = 0
         self._connect_parts()
 
     def _connect_parts(self) -> None:
@@ -99,13 +113,25 @@ class Sidecar:
         self._applier.on_loaded = self._waiting.loaded
         self._waiting.on_load_wanted = self._session.want
         self._session.waited_for = self._waiting.customers
-        self._seam.on_recorded = self._session.usage_written
+        self._session.on_welcome = self._waiting.ask_again
+        self._waiting.on_lease_wanted = self._want_leases
+        self._asking.on_answered = self._waiting.leased
+        self._seam.on_recorded = self._recorded
         self._session.on_set_aside = lambda aside: self._log.error(
             "usage set aside by the control plane",
             epoch=aside.mark.epoch,
             number=aside.mark.number,
             detail=aside.detail,
         )
+
+    def _recorded(self) -> None:
+        self._session.usage_written()
+        if self.gate.leases.low:
+            self._session.on_outgoing()
+
+    def _want_leases(self, lacks: Sequence[Lack]) -> None:
+        self._asking.want(lacks)
+        self._session.on_outgoing()
 
     def _moment(self) -> Moment:
         boot_ms = machine.boot_ms()
@@ -250,6 +276,7 @@ class Sidecar:
             await asyncio.sleep(TICK_S)
             moment = self._moment()
             self._waiting.tick(moment)
+            self._tidy_leases(moment)
             self._look_after_journal(moment.now_ms)
             await self._server.set_serving(is_serving=not self._problems())
             evicted = self.gate.cache.evict(self._is_pinned)
@@ -260,6 +287,13 @@ class Sidecar:
                     if self.gate.cache.find(customer) is None:
                         self.gate.book.forget(customer)
                         self.gate.rates.forget(customer)
+
+    def _tidy_leases(self, moment: Moment) -> None:
+        if moment.boot_ms - self._tidied_ms >= TIDY_INTERVAL_MS:
+            self._tidied_ms = moment.boot_ms
+            self.gate.leases.tidy(moment.now_ms, moment.boot_ms)
+        if self.gate.leases.low or self.gate.leases.unreported:
+            self._session.on_outgoing()
 
     def _look_after_journal(self, now_ms: int) -> None:
         if now_ms - self._pruned_at_ms >= PRUNE_INTERVAL_MS:

@@ -85,9 +85,10 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
     async def ListCatalogVersions(
         self, request: pb.ListCatalogVersionsRequest, context: Context
     ) -> pb.ListCatalogVersionsResponse:
+        changes_by = self._library if request.with_changes else None
         page = await self._database.read(
             lambda connection: provisioning.list_catalog_versions(
-                connection, request.catalog, request.page_size, request.page_token
+                connection, request.catalog, request.page_size, request.page_token, changes_by
             )
         )
         return wire.version_page_to_proto(page)

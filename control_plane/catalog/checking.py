@@ -14,15 +14,13 @@ from control_plane.catalog.compiling import (
     suited_plans,
     window_of,
 )
-from control_plane.catalog.document import (
-    CANCEL,
+from control_plane.catalog.document import CANCEL, CatalogDocument
+from control_plane.catalog.feature_document import EnumFeature, FeatureDocument, MeteredFeature
+from control_plane.catalog.grant_document import (
     AddOnGrant,
     AddOnLimitDocument,
     AddOnLimitsDocument,
     AddOnRateDocument,
-    CatalogDocument,
-    EnumFeature,
-    FeatureDocument,
     Grant,
     LimitDocument,
     LimitsDocument,
@@ -56,6 +54,8 @@ def references(document: CatalogDocument) -> Iterator[Finding]:
     for id_, feature in document.features.items():
         if isinstance(feature, EnumFeature):
             yield from _repeated(("features", id_, "values"), feature.values)
+        if isinstance(feature, MeteredFeature):
+            yield from _outage(("features", id_, "outage"), feature)
     for id_ in document.plans:
         yield from _plan(id_, document)
     for id_, add_on in document.add_ons.items():
@@ -63,6 +63,11 @@ def references(document: CatalogDocument) -> Iterator[Finding]:
         yield from _plan_list((*path, "plans"), add_on.plans or [], document)
         yield from _grants(path, add_on.features, document)
     yield from _cycles(document)
+
+
+def _outage(path: Path, feature: MeteredFeature) -> Iterator[Finding]:
+    if feature.outage == "leased" and feature.consistency != "leased":
+        yield path, "needs consistency: leased; a cached feature has nothing to spend"
 
 
 def _plan(id_: str, document: CatalogDocument) -> Iterator[Finding]:

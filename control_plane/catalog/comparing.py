@@ -23,6 +23,7 @@ from weighbridge.rules.catalog import (
     Trial,
     UpgradeOffer,
 )
+from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Proration
 
@@ -189,12 +190,18 @@ def _feature_tree(feature: Feature) -> Tree:
             "name": feature.name,
             "unit": feature.unit,
             "values": _set_text(feature.values),
+            "consistency": _consistency(feature),
             "outage": outage if feature.type is FeatureType.METERED else "",
             "enforcement": (
                 "" if feature.enforcement is Enforcement.ENFORCE else feature.enforcement.value
             ),
         }
     )
+
+
+def _consistency(feature: Feature) -> str:
+    is_told = feature.type is FeatureType.METERED and feature.consistency is Consistency.CACHED
+    return feature.consistency.value if is_told else ""
 
 
 def _plan_tree(plan: PlanVersion, catalog: Catalog) -> Tree:

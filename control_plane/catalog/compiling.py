@@ -11,25 +11,28 @@ from zoneinfo import ZoneInfo
 from control_plane.catalog.document import (
     CANCEL,
     AddOnDocument,
+    CatalogDocument,
+    OfferDocument,
+    TrialDocument,
+)
+from control_plane.catalog.feature_document import (
+    EnumFeature,
+    FeatureDocument,
+    MeteredFeature,
+    NumberFeature,
+    SafeCapacityDocument,
+)
+from control_plane.catalog.grant_document import (
     AddOnGrant,
     AddOnLimitDocument,
     AddOnLimitsDocument,
     AddOnRateDocument,
     AnniversaryWindow,
     CalendarWindow,
-    CatalogDocument,
-    EnumFeature,
-    FeatureDocument,
     Grant,
     LimitDocument,
     LimitsDocument,
-    MeteredFeature,
-    NumberFeature,
-    OfferDocument,
-    OutageDocument,
     RateDocument,
-    SafeCapacityDocument,
-    TrialDocument,
     WindowDocument,
 )
 from control_plane.catalog.price_compiling import compile_prices, proration_of, resolve_prices
@@ -48,6 +51,7 @@ from weighbridge.rules.catalog import (
     Trial,
     UpgradeOffer,
 )
+from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.window import Period, Window, WindowKind
 
@@ -286,12 +290,21 @@ def _feature(id_: str, written: FeatureDocument) -> Feature:
         name=written.name or id_,
         unit=(written.unit or "") if isinstance(written, NumberFeature | MeteredFeature) else "",
         values=tuple(written.values) if isinstance(written, EnumFeature) else (),
-        outage=_outage(written.outage) if isinstance(written, MeteredFeature) else OutagePolicy(),
+        outage=_outage(written) if isinstance(written, MeteredFeature) else OutagePolicy(),
         enforcement=Enforcement(written.enforcement),
+        consistency=(
+            Consistency(written.consistency)
+            if isinstance(written, MeteredFeature)
+            else Consistency.CACHED
+        ),
     )
 
 
-def _outage(written: OutageDocument) -> OutagePolicy:
+def _outage(feature: MeteredFeature) -> OutagePolicy:
+    written = feature.outage
+    if written is None:
+        is_leased = feature.consistency == Consistency.LEASED.value
+        return OutagePolicy(OutageKind.LEASED if is_leased else OutageKind.LAST_KNOWN)
     if isinstance(written, SafeCapacityDocument):
         return OutagePolicy(OutageKind.SAFE_CAPACITY, written.safe_capacity)
     return OutagePolicy(OutageKind(written))

@@ -9,29 +9,33 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from control_plane.catalog.document import (
+    AddOnDocument,
+    CatalogDocument,
+    OfferDocument,
+    PlanDocument,
+)
+from control_plane.catalog.document_parts import RULE_OF_PATTERN, DocumentModel
+from control_plane.catalog.feature_document import (
     FEATURE_TYPES,
+    OUTAGE_WORD,
+    BooleanFeature,
+    EnumFeature,
+    MeteredFeature,
+    NumberFeature,
+    SafeCapacityDocument,
+)
+from control_plane.catalog.grant_document import (
     GRANT_WORD,
     LIMIT_WORD,
-    OUTAGE_WORD,
     WINDOW_WORD,
-    AddOnDocument,
     AddOnLimitDocument,
     AddOnRateDocument,
     AnniversaryWindow,
-    BooleanFeature,
     CalendarWindow,
-    CatalogDocument,
-    EnumFeature,
     LimitDocument,
     LimitsDocument,
-    MeteredFeature,
-    NumberFeature,
-    OfferDocument,
-    PlanDocument,
     RateDocument,
-    SafeCapacityDocument,
 )
-from control_plane.catalog.document_parts import RULE_OF_PATTERN, DocumentModel
 from control_plane.catalog.price_document import (
     MODEL_OF_PRICE_TAG,
     PRICE_KINDS,
@@ -47,7 +51,7 @@ _GRANT_FORMS: Final = "true, false, an integer, unlimited, a list of values, or 
 _FORMS_OF_TAG: Final = {
     GRANT_WORD: _GRANT_FORMS,
     LIMIT_WORD: "an integer or unlimited",
-    OUTAGE_WORD: "deny, allow, last_known or {safe_capacity: UNITS}",
+    OUTAGE_WORD: "leased, deny, allow, last_known or {safe_capacity: UNITS}",
     WINDOW_WORD: "hour, day, week, month, year, lifetime, {calendar: PERIOD} or "
     "{anniversary: PERIOD}",
 }

@@ -24,6 +24,7 @@ from control_plane.provisioning.affected import (
     touched_by_all,
 )
 from control_plane.provisioning.catalogs import CatalogLibrary
+from control_plane.provisioning.conflicts import require_version
 from control_plane.provisioning.migrating import (
     ALL_NOW,
     MigrationChoice,
@@ -34,7 +35,6 @@ from control_plane.provisioning.migrating import (
 from control_plane.provisioning.revisions import next_revision
 from control_plane.storage.tables import catalog, catalog_version, plan_version
 from weighbridge.rules.catalog import Catalog, Migration
-from weighbridge.rules.errors import ConflictError, InvalidArgumentError
 from weighbridge.rules.units import require_text
 
 SOURCE_NAME_LENGTH_MAX = 256
@@ -103,6 +103,7 @@ def diff_catalog(
     """
     compared = _compare(connection, library, source, migrations)
     before = compared.before
+    require_followers(connection, before, compared.after, migrations)
     changes, affected = _count(connection, compared, now_ms)
     return CatalogDiff(
         catalog=compared.after.id,
@@ -122,21 +123,17 @@ def apply_catalog(
 ) -> AppliedCatalog:
     """Make a document the current version of its catalog. The same content changes nothing.
 
-    Raises InvalidArgumentError naming the place in the document, ConflictError unless
-    `expected_version` (None: any; 0: none yet) is the current one, FailedPreconditionError where
+    Raises InvalidArgumentError naming the place in the document, ConflictError saying what changed
+    unless `expected_version` (None: any; 0: none yet) is current, FailedPreconditionError where
     something that customers are still on would go away, or where a migration is wanted of a plan
     that does not change or that nobody follows.
     """
-    if expected_version is not None and expected_version < 0:
-        raise InvalidArgumentError("expected_version", f"{expected_version} is negative")
     compared = _compare(connection, library, source, migrations)
     before, after = compared.before, compared.after
     version = 0 if before is None else before.version
-    if expected_version is not None and expected_version != version:
-        raise ConflictError(
-            f"catalog {after.id!r} is at version {version} now, not {expected_version}; "
-            "compare with it, then apply again"
-        )
+    # First of all: what another has changed may be why the rest does not pass.
+    require_version(connection, library, after.id, expected_version, version)
+    require_followers(connection, before, after, migrations)
     if before is not None and not compared.changes:
         return AppliedCatalog(after.id, version, (), AffectedCustomers(0, ()))
     if before is not None:
@@ -163,7 +160,6 @@ def _compare(
         before, compile_catalog(document, version), _highest_plan_versions(connection, document)
     )
     after = compile_catalog(document, version, numbers)
-    require_followers(connection, before, after, migrations)
     return _Comparison(document, before, after, diff_catalogs(before, after), migrations)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, select
 
+from control_plane.catalog import CatalogChange
 from control_plane.provisioning.applying import AppliedCatalog, CatalogSource, apply_catalog
 from control_plane.provisioning.catalogs import (
     CatalogLibrary,
@@ -15,6 +16,7 @@ from control_plane.provisioning.catalogs import (
     step_from_row,
     stored_document,
 )
+from control_plane.provisioning.conflicts import changes_between
 from control_plane.provisioning.migrating import ALL_NOW, MigrationChoice
 from control_plane.storage.tables import catalog_version, plan_version
 from weighbridge.rules.catalog import VersionStep
@@ -23,16 +25,22 @@ from weighbridge.rules.units import require_id
 
 PAGE_SIZE_DEFAULT: Final = 100
 PAGE_SIZE_MAX: Final = 1_000
+PAGE_SIZE_WITH_CHANGES_MAX: Final = 100
+"""Each version of the page is compared with the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PastVersion:
-    """One version of a catalog: the plan versions it made, by plan, and what it restored."""
+    """One version of a catalog: the plan versions it made, by plan, and what it restored.
+
+    `changes` are those against the version before it, where they were asked for.
+    """
 
     version: int
     applied_at_ms: int
     restores: int | None
     made: tuple[tuple[str, VersionStep], ...]
+    changes: tuple[CatalogChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +62,20 @@ class Rollback:
 
 
 def list_catalog_versions(
-    connection: Connection, catalog_id: str, page_size: int = 0, page_token: str = ""
+    connection: Connection,
+    catalog_id: str,
+    page_size: int = 0,
+    page_token: str = "",
+    changes_by: CatalogLibrary | None = None,
 ) -> VersionPage:
-    """Return a page of versions, newest first. A page of size 0 has PAGE_SIZE_DEFAULT."""
+    """Return a page of versions, newest first. A page of size 0 has PAGE_SIZE_DEFAULT.
+
+    With a library to load them by, each says what it changed.
+    """
     require_id("catalog", catalog_id)
-    if not 0 <= page_size <= PAGE_SIZE_MAX:
-        raise InvalidArgumentError("page_size", f"{page_size} is not 0 to {PAGE_SIZE_MAX}")
+    size_max = PAGE_SIZE_MAX if changes_by is None else PAGE_SIZE_WITH_CHANGES_MAX
+    if not 0 <= page_size <= size_max:
+        raise InvalidArgumentError("page_size", f"{page_size} is not 0 to {size_max}")
     newest = current_edition(connection, catalog_id).version
     if page_token:
         newest = min(newest, _number(page_token))
@@ -74,7 +90,15 @@ def list_catalog_versions(
     page = rows[:size]
     made = _made(connection, catalog_id, page[-1].version, newest) if page else {}
     versions = tuple(
-        PastVersion(row.version, row.applied_at_ms, row.restores, tuple(made.get(row.version, ())))
+        PastVersion(
+            row.version,
+            row.applied_at_ms,
+            row.restores,
+            tuple(made.get(row.version, ())),
+            ()
+            if changes_by is None
+            else changes_between(connection, changes_by, catalog_id, row.version - 1, row.version),
+        )
         for row in page
     )
     return VersionPage(versions, str(rows[size].version) if len(rows) > size else "")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from control_plane.catalog import ChangeKind
+from control_plane.catalog import CatalogChange, ChangeKind
 from control_plane.metering.queries import UsageGroup, UsageQuery, UsageRow
 from control_plane.provisioning import (
     ChangeTime,
@@ -16,7 +16,7 @@ from control_plane.provisioning import (
     WantedOverride,
     WantedSubscription,
 )
-from control_plane.provisioning.applying import AffectingChange, AppliedCatalog, CatalogDiff
+from control_plane.provisioning.applying import AppliedCatalog, CatalogDiff
 from control_plane.provisioning.catalogs import CatalogSummary, StoredCatalog
 from control_plane.provisioning.history import VersionPage
 from control_plane.provisioning.loading import CustomerRecord
@@ -53,13 +53,13 @@ USAGE_GROUPS: Final[Mapping[UsageGroup, admin_service_pb2.UsageGroup.ValueType]]
 }
 
 
-def change_to_proto(change: AffectingChange) -> admin_service_pb2.CatalogChange:
+def change_to_proto(change: CatalogChange, customers: int = 0) -> admin_service_pb2.CatalogChange:
     return admin_service_pb2.CatalogChange(
-        path=change.change.path,
-        kind=CHANGE_KINDS[change.change.kind],
-        before=change.change.before,
-        after=change.change.after,
-        customers_affected=change.customers,
+        path=change.path,
+        kind=CHANGE_KINDS[change.kind],
+        before=change.before,
+        after=change.after,
+        customers_affected=customers,
     )
 
 
@@ -67,7 +67,7 @@ def diff_to_proto(diff: CatalogDiff) -> admin_service_pb2.DiffCatalogResponse:
     return admin_service_pb2.DiffCatalogResponse(
         catalog=diff.catalog,
         current_version=diff.current_version,
-        changes=[change_to_proto(change) for change in diff.changes],
+        changes=[change_to_proto(each.change, each.customers) for each in diff.changes],
         customers_affected=diff.affected.count,
         customers_affected_sample=diff.affected.sample,
     )
@@ -77,7 +77,7 @@ def applied_to_proto(applied: AppliedCatalog) -> admin_service_pb2.ApplyCatalogR
     return admin_service_pb2.ApplyCatalogResponse(
         catalog=applied.catalog,
         version=applied.version,
-        changes=[change_to_proto(change) for change in applied.changes],
+        changes=[change_to_proto(each.change, each.customers) for each in applied.changes],
         customers_affected=applied.affected.count,
     )
 
@@ -110,7 +110,7 @@ def rolled_back_to_proto(applied: AppliedCatalog) -> admin_service_pb2.RollbackC
     return admin_service_pb2.RollbackCatalogResponse(
         catalog=applied.catalog,
         version=applied.version,
-        changes=[change_to_proto(change) for change in applied.changes],
+        changes=[change_to_proto(each.change, each.customers) for each in applied.changes],
         customers_affected=applied.affected.count,
     )
 
@@ -123,6 +123,7 @@ def version_page_to_proto(page: VersionPage) -> admin_service_pb2.ListCatalogVer
                 applied_at_unix_ms=past.applied_at_ms,
                 restores=past.restores or 0,
                 made=[version_step_to_proto(plan, step) for plan, step in past.made],
+                changes=[change_to_proto(change) for change in past.changes],
             )
             for past in page.versions
         ],

@@ -15,6 +15,7 @@ from weighbridge.rules.catalog import (
     SubscriptionStatus,
 )
 from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import RatePeriod
 from weighbridge.rules.window import Period, WindowKind
 from weighbridge.v1 import types_pb2
@@ -53,6 +54,12 @@ OUTAGE_KINDS: Final[Mapping[OutageKind, types_pb2.OutagePolicyKind.ValueType]] =
     OutageKind.ALLOW: types_pb2.OUTAGE_POLICY_KIND_ALLOW,
     OutageKind.LAST_KNOWN: types_pb2.OUTAGE_POLICY_KIND_LAST_KNOWN,
     OutageKind.SAFE_CAPACITY: types_pb2.OUTAGE_POLICY_KIND_SAFE_CAPACITY,
+    OutageKind.LEASED: types_pb2.OUTAGE_POLICY_KIND_LEASED,
+}
+
+CONSISTENCIES: Final[Mapping[Consistency, types_pb2.Consistency.ValueType]] = {
+    Consistency.LEASED: types_pb2.CONSISTENCY_LEASED,
+    Consistency.CACHED: types_pb2.CONSISTENCY_CACHED,
 }
 
 MIGRATIONS: Final[Mapping[Migration, types_pb2.Migration.ValueType]] = {

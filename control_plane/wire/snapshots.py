@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from control_plane.wire.entitlements import entitlement_to_proto
 from control_plane.wire.enums import (
+    CONSISTENCIES,
     CUSTOMER_STATUSES,
     ENFORCEMENTS,
     FEATURE_TYPES,
@@ -37,6 +38,7 @@ def feature_to_proto(feature: Feature) -> sync_service_pb2.Feature:
         outage_policy=OUTAGE_KINDS[feature.outage.kind],
         safe_capacity=feature.outage.capacity,
         enforcement=ENFORCEMENTS[feature.enforcement],
+        consistency=CONSISTENCIES[feature.consistency],
     )
 
 

@@ -6,11 +6,13 @@ the record is on disk, `rollback` undoes it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sidecar.core.book import Units
-from sidecar.core.gate import Decided, Gate, Moment, NotLoaded
+from sidecar.core.gate import Decided, Gate, Moment, NotLeased, NotLoaded
 from sidecar.core.keys import KeyedAnswer, require_same_payload
+from sidecar.core.leases import Pool
 from sidecar.core.rates import Taken, Used
 from sidecar.core.request import (
     REPORT_AHEAD_MS_MAX,
@@ -38,7 +40,17 @@ class SameAs(NamedTuple):
     number: int
 
 
-Outcome = Decided | NotLoaded | Replay | SameAs
+Outcome = Decided | NotLoaded | NotLeased | Replay | SameAs
+Undecided = NotLoaded | NotLeased
+
+
+class _Staged(NamedTuple):
+    """What one call took, to be undone where its record cannot be written."""
+
+    request: Request
+    units: Units
+    taken: tuple[Taken, ...]
+    pools: Sequence[Pool]
 
 
 class Batch:
@@ -49,10 +61,12 @@ class Batch:
         self._position = position
         self._moment = moment
         self._is_outage = gate.is_outage(moment)
-        self._staged: list[tuple[Request, Units, tuple[Taken, ...]]] = []
+        self._staged: list[_Staged] = []
         self._keys: dict[tuple[str, str], tuple[bytes, int]] = {}
         self._summed: dict[tuple[str, str, str, Kind], int] = {}
         self.entries: list[UsageEntry] = []
+        # Units drawn from leases, by lease.
+        self.draws: dict[int, int] = {}
 
     def decide(self, request: Request) -> Outcome:
         """Decide one call, and stage its usage where it is to be recorded.
@@ -72,7 +86,7 @@ class Batch:
             decided = self._admit_report(request, decided)
         else:
             self._count(decided)
-        if isinstance(decided, NotLoaded) or not decided.verdict.allowed:
+        if not isinstance(decided, Decided) or not decided.verdict.allowed:
             return decided
         if request.key:
             self._gate.keys.require_room(len(self._keys), self._moment.now_ms)
@@ -85,12 +99,14 @@ class Batch:
         for (customer, key), (digest, index) in self._keys.items():
             answer = KeyedAnswer(digest, self._position, index)
             self._gate.keys.add(customer, key, answer, used_at_ms)
-        for customer in {request.customer for request, _, _ in self._staged}:
+        for customer in {staged.request.customer for staged in self._staged}:
             self._gate.on_changed(customer)
 
     def rollback(self) -> None:
         """Undo what was staged: its record could not be written."""
-        for request, units, taken in reversed(self._staged):
+        for request, units, taken, pools in reversed(self._staged):
+            for pool in pools:
+                self._gate.leases.undraw(pool, units.amount)
             key = (request.resource, request.feature)
             self._gate.book.take_back(request.customer, key, units)
             self._gate.rates.give_back(taken)
@@ -105,12 +121,12 @@ class Batch:
         found = self._gate.keys.find(request.customer, request.key, digest)
         return None if found is None else Replay(request, found)
 
-    def _count(self, decided: Decided | NotLoaded) -> Decided | NotLoaded:
+    def _count(self, decided: Decided | Undecided) -> Decided | Undecided:
         if isinstance(decided, Decided):
             self._gate.count(decided)
         return decided
 
-    def _admit_report(self, request: Request, decided: Decided | NotLoaded) -> Decided:
+    def _admit_report(self, request: Request, decided: Decided | Undecided) -> Decided:
         """Admit usage that happened, whatever the limits say; past a hard one it is overage."""
         at_ms, now_ms = request.occurred_at_ms, self._moment.now_ms
         if at_ms is not None and not (
@@ -135,7 +151,11 @@ class Batch:
         self._gate.book.record(request.customer, key, self._position, units)
         if self._is_outage:
             self._gate.spending.add((request.customer, *key), units.amount)
-        self._staged.append((request, units, self._take_rates(decided, units)))
+        for pool in decided.pools:
+            self._gate.leases.draw(pool, units.amount, self._moment.boot_ms)
+            self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + units.amount
+        taken = self._take_rates(decided, units)
+        self._staged.append(_Staged(request, units, taken, decided.pools))
         entry = UsageEntry(
             request.customer,
             request.resource,

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sidecar.core.book import UsageBook
+from sidecar.core.holding import Cover, cover_of, exhausted_verdict
 from sidecar.core.keys import KeyTable
+from sidecar.core.leases import Lack, Leases, Pool
 from sidecar.core.link import Link
 from sidecar.core.outage import OutageSpending, apply_outage_policy
 from sidecar.core.rates import RateBuckets
@@ -67,7 +69,7 @@ class Moment(NamedTuple):
 class Decided(NamedTuple):
     """An answer. `is_recorded`: its usage is staged in the batch's record.
 
-    `rates` are those that its usage is taken from.
+    `rates` are those that its usage is taken from, `pools` those of which leases cover it.
     """
 
     request: Request
@@ -81,12 +83,19 @@ class Decided(NamedTuple):
     now_ms: int
     is_recorded: bool = False
     rates: tuple[Rate, ...] = ()
+    pools: Sequence[Pool] = ()
 
 
 class NotLoaded(NamedTuple):
     """The customer has to be loaded before this can be answered."""
 
     customer: str
+
+
+class NotLeased(NamedTuple):
+    """Units have to be leased before this can be answered."""
+
+    lacks: Sequence[Lack]
 
 
 class _Subject(NamedTuple):
@@ -105,6 +114,7 @@ class _Judged(NamedTuple):
     decided_by: DecidedBy
     states: Sequence[LimitState] = ()
     rates: tuple[Rate, ...] = ()
+    pools: Sequence[Pool] = ()
 
 
 class Gate:
@@ -125,6 +135,7 @@ class Gate:
         self.link = link
         self.spending = OutageSpending()
         self.rates = RateBuckets()
+        self.leases = Leases()
         # Decisions by feature ("" where unknown), reason and what decided: read by the metrics.
         self.decisions: Tally[tuple[str, Reason | None, DecidedBy]] = Tally()
         # Of those that were allowed, what would have been refused, had it not been only observed.
@@ -168,7 +179,7 @@ class Gate:
             return Reason.REVOKED
         return state, compiler, state.grant(compiler, resource, moment.now_ms)
 
-    def decide(self, request: Request, moment: Moment) -> Decided | NotLoaded:
+    def decide(self, request: Request, moment: Moment) -> Decided | NotLoaded | NotLeased:
         """Decide one call. Changes nothing."""
         if request.kind is Kind.REPORT and self.cache.find(request.customer) is None:
             return self._without_snapshot(request, moment, ALLOWED, DecidedBy.CACHE)
@@ -181,35 +192,24 @@ class Gate:
         feature = compiler.catalog.features.get(request.feature)
         if isinstance(grant, NoGrant) or feature is None:
             self.book.close(request.customer, (request.resource, request.feature))
-        if isinstance(grant, NoGrant):
-            return self._plain_refusal(request, moment, grant.reason, state, feature)
-        if feature is None:
-            return self._plain_refusal(request, moment, Reason.FEATURE_UNKNOWN, state)
+            reason = grant.reason if isinstance(grant, NoGrant) else Reason.FEATURE_UNKNOWN
+            return self._plain_refusal(request, moment, reason, state, feature)
         subject = _Subject(request, state, compiler, grant, feature, moment)
         judged = self._judge(subject)
-        hints: tuple[UpgradeHint, ...] = ()
-        if judged.verdict.reason in _HINTED:
-            question = Question(
-                feature.id,
-                feature.type,
-                request.amount,
-                request.value,
-                judged.states,
-                moment.now_ms,
-                None if judged.verdict.rate is None else judged.verdict.rate.rate,
-            )
-            hints = upgrade_hints(compiler, grant, question)
+        if isinstance(judged, NotLeased):
+            return judged
         return Decided(
             request,
             judged.verdict,
             judged.decided_by,
             feature,
-            hints,
+            _hints(subject, judged) if judged.verdict.reason in _HINTED else (),
             compiler.catalog.version,
             state.customer.version,
             self.link.snapshot_age_ms(moment.boot_ms),
             moment.now_ms,
             rates=judged.rates,
+            pools=judged.pools,
         )
 
     def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:
@@ -217,9 +217,11 @@ class Gate:
         if compiler.catalog.version > customer.catalog_version_min:
             self.on_refresh_wanted(customer.id)
 
-    def _judge(self, subject: _Subject) -> _Judged:
+    def _judge(self, subject: _Subject) -> _Judged | NotLeased:
         request = subject.request
         judged = self._judge_feature(subject)
+        if isinstance(judged, NotLeased):
+            return judged
         # A report is admitted in any case, so there is nothing it would have been refused for.
         if subject.feature.enforcement is Enforcement.OBSERVE and request.kind is not Kind.REPORT:
             verdict = observed(judged.verdict, judged.states, request.units)
@@ -232,7 +234,7 @@ class Gate:
             )
         return judged
 
-    def _judge_feature(self, subject: _Subject) -> _Judged:
+    def _judge_feature(self, subject: _Subject) -> _Judged | NotLeased:
         request, feature = subject.request, subject.feature
         if request.kind is not Kind.CHECK and feature.type is not FeatureType.METERED:
             raise InvalidArgumentError(
@@ -249,7 +251,7 @@ class Gate:
             return _Judged(verdict, DecidedBy.CACHE)
         return self._judge_metered(subject, entitlement)
 
-    def _judge_metered(self, subject: _Subject, entitlement: Entitlement) -> _Judged:
+    def _judge_metered(self, subject: _Subject, entitlement: Entitlement) -> _Judged | NotLeased:
         request, moment = subject.request, subject.moment
         amount = request.units
         states: Sequence[LimitState] = ()
@@ -264,16 +266,53 @@ class Gate:
         elif self.book.find(request.customer, key) is not None:
             self.book.close(request.customer, key)
         verdict = decide_metered(states, amount, moment.now_ms)
-        decided_by = DecidedBy.CACHE
+        judged = self._judge_rates(_Judged(verdict, DecidedBy.CACHE, states), subject, entitlement)
+        if subject.feature.is_leased and judged.verdict.allowed and request.is_admitted:
+            cover = cover_of(self.leases, (request.customer, key), states, amount, moment)
+            if cover.lacks:
+                return self._judge_uncovered(subject, judged, cover)
+            if cover.pools:
+                return judged._replace(decided_by=DecidedBy.LEASE, pools=cover.pools)
         if self.is_outage(moment):
-            spent = self.spending.spent((request.customer, request.resource, request.feature))
-            verdict = apply_outage_policy(subject.feature.outage, verdict, states, amount, spent)
-            decided_by = DecidedBy.OUTAGE_POLICY
-        if entitlement.rates and request.kind is not Kind.REPORT:
-            # After the outage policy: what this sidecar counts alone, no outage makes uncertain.
-            rates = self.rates.states(request.customer, key, entitlement.rates, moment.boot_ms)
-            verdict = apply_rates(verdict, rates, amount)
-        return _Judged(verdict, decided_by, states, entitlement.rates)
+            # What this sidecar counts alone, such as rates, no outage makes uncertain.
+            under_policy = self._judge_outage(subject, verdict, states)
+            return self._judge_rates(under_policy, subject, entitlement)
+        return judged
+
+    def _judge_rates(self, judged: _Judged, subject: _Subject, entitlement: Entitlement) -> _Judged:
+        request = subject.request
+        if not entitlement.rates:
+            return judged
+        if request.kind is Kind.REPORT:
+            return judged._replace(rates=entitlement.rates)
+        key = (request.resource, request.feature)
+        boot_ms = subject.moment.boot_ms
+        rates = self.rates.states(request.customer, key, entitlement.rates, boot_ms)
+        verdict = apply_rates(judged.verdict, rates, request.units)
+        return judged._replace(verdict=verdict, rates=entitlement.rates)
+
+    def _judge_uncovered(
+        self, subject: _Subject, judged: _Judged, cover: Cover
+    ) -> _Judged | NotLeased:
+        """Decide what no lease covers: refused by the control plane before, or to be asked for."""
+        request, moment = subject.request, subject.moment
+        if cover.refused is not None:
+            verdict = exhausted_verdict(cover, request.units, moment)
+            return judged._replace(verdict=verdict, decided_by=DecidedBy.LEASE)
+        if self.is_outage(moment):
+            return self._judge_outage(subject, judged.verdict, judged.states)._replace(
+                rates=judged.rates
+            )
+        return judged if request.kind is Kind.CHECK else NotLeased(cover.lacks)
+
+    def _judge_outage(
+        self, subject: _Subject, verdict: Verdict, states: Sequence[LimitState]
+    ) -> _Judged:
+        request = subject.request
+        spent = self.spending.spent((request.customer, request.resource, request.feature))
+        policy = subject.feature.outage
+        verdict = apply_outage_policy(policy, verdict, states, request.units, spent)
+        return _Judged(verdict, DecidedBy.OUTAGE_POLICY, states)
 
     def _unloaded(
         self, request: Request, moment: Moment, missing: NotLoaded
@@ -306,6 +345,20 @@ class Gate:
             catalog_version=compiler.catalog.version if compiler else 0,
             snapshot_version=state.customer.version,
         )
+
+
+def _hints(subject: _Subject, judged: _Judged) -> tuple[UpgradeHint, ...]:
+    request = subject.request
+    question = Question(
+        request.feature,
+        subject.feature.type,
+        request.amount,
+        request.value,
+        judged.states,
+        subject.moment.now_ms,
+        None if judged.verdict.rate is None else judged.verdict.rate.rate,
+    )
+    return upgrade_hints(subject.compiler, subject.grant, question)
 
 
 def _ignore(_customer: str) -> None:

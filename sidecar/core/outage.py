@@ -47,8 +47,11 @@ def apply_outage_policy(
     match policy.kind:
         case OutageKind.LAST_KNOWN:
             return verdict
-        case OutageKind.DENY:
-            return refused(Reason.OUTAGE_POLICY) if verdict.allowed and amount else verdict
+        case OutageKind.DENY | OutageKind.LEASED:
+            is_denied = policy.kind is OutageKind.DENY or _has_hard_limit(states)
+            if verdict.allowed and amount and is_denied:
+                return refused(Reason.OUTAGE_POLICY)
+            return verdict
         case OutageKind.ALLOW:
             if verdict.allowed or _was_reached_before(states, spent):
                 return verdict
@@ -58,6 +61,12 @@ def apply_outage_policy(
                 left = policy.capacity - spent
                 return refused(Reason.OUTAGE_POLICY)._replace(allowed_amount=left or None)
             return verdict
+
+
+def _has_hard_limit(states: Sequence[LimitState]) -> bool:
+    return any(
+        state.limit.kind is LimitKind.HARD and state.limit.limit is not None for state in states
+    )
 
 
 def _was_reached_before(states: Sequence[LimitState], spent: int) -> bool:

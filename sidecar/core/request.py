@@ -47,6 +47,11 @@ class Request(NamedTuple):
         """The amount to meter: 1 where none was given."""
         return 1 if self.amount is None else self.amount
 
+    @property
+    def is_admitted(self) -> bool:
+        """Whether limits admit it: units are asked for, and not only reported or given back."""
+        return self.kind is not Kind.REPORT and self.units > 0
+
     def payload_digest(self) -> bytes:
         """Digest of all that a retry with the same idempotency key must repeat."""
         parts = (

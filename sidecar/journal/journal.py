@@ -12,7 +12,7 @@ from sidecar.journal.directory import DataDirectory
 from sidecar.journal.durable import DurableMark
 from sidecar.journal.epoch import EpochView
 from sidecar.journal.loading import load
-from sidecar.journal.problems import Problem, ProblemKind
+from sidecar.journal.problems import LOSING, Problem, ProblemKind
 from sidecar.journal.reading import position_of, read_kept, read_one, read_unsettled
 from sidecar.journal.record import Position, StoredRecord, record_checksum
 from sidecar.journal.restoring import restore
@@ -72,6 +72,8 @@ class Journal:
         self._previous = opened.previous
         self._state = opened.state
         self._upkeep = opened.upkeep
+        found = directory.problems.counts
+        self._has_damage = any(found[kind] for kind in LOSING)
         self._upkeep.start()
 
     @classmethod
@@ -134,6 +136,16 @@ class Journal:
     def previous_stopped_cleanly(self) -> bool:
         """Whether the run before this one, if any, closed the journal cleanly."""
         return self._previous.stopped_cleanly
+
+    @property
+    def may_have_lost_records(self) -> bool:
+        """Whether records may be missing that were appended in runs before this one.
+
+        A machine that went down without a clean stop takes what was not synced; damage takes more.
+        """
+        previous = self._previous
+        is_other_boot = previous.boot_id != self._boot_id
+        return self._has_damage or (is_other_boot and not previous.stopped_cleanly)
 
     # Figures
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import grpc
 
 from sidecar.core.batch import Batch, Outcome, Replay, SameAs
-from sidecar.core.gate import Decided, Gate, Moment, NotLoaded
+from sidecar.core.gate import Decided, Gate, Moment, NotLeased, NotLoaded
 from sidecar.core.request import Request
 from sidecar.core.usage import Position
 from sidecar.journal import Journal
@@ -51,6 +51,10 @@ class Call(NamedTuple):
     deadline_ms: int | None = None
 
 
+Wait = NotLoaded | NotLeased
+"""What a call waits for."""
+
+
 class Status(NamedTuple):
     """A call that is answered with an error."""
 
@@ -59,13 +63,13 @@ class Status(NamedTuple):
 
 
 class Pending:
-    """An answer that is completed later: the call waits for its customer to be loaded."""
+    """An answer that is completed later: the call waits for something to come."""
 
-    __slots__ = ("_on_done", "answer", "call", "customer", "expires_ms")
+    __slots__ = ("_on_done", "answer", "call", "expires_ms", "wait")
 
-    def __init__(self, call: Call, customer: str, expires_ms: int) -> None:
+    def __init__(self, call: Call, wait: Wait, expires_ms: int) -> None:
         self.call = call
-        self.customer = customer
+        self.wait = wait
         self.expires_ms = expires_ms
         self.answer: bytes | Status | None = None
         self._on_done: Callable[[bytes | Status], None] | None = None
@@ -104,9 +108,9 @@ class Seam:
         self._gate = gate
         self._journal = journal
         self._moment = moment
-        # Told that a record was written, and which customer a call waits for.
+        # Told that a record was written, and what a call waits for.
         self.on_recorded: Callable[[], None] = _nothing
-        self.on_not_loaded: Callable[[Call, str, Moment], Answer] = _unavailable
+        self.on_wait: Callable[[Call, Wait, Moment], Answer] = _unavailable
         # Calls by method and status: read by the metrics.
         self.calls: Tally[tuple[Method, str]] = Tally()
         self.batches = 0
@@ -176,7 +180,7 @@ class Seam:
         """Write the batch's record; where that fails, undo the batch and say why."""
         journal = self._journal
         identity = RecordId(journal.sidecar_id, journal.epoch, journal.next_number)
-        record = encode_record(identity, batch.entries, keyed)
+        record = encode_record(identity, batch.entries, keyed, batch.draws)
         try:
             number = journal.append(record.payload, record.digest, now_ms)
         except WeighbridgeError as error:
@@ -189,8 +193,8 @@ class Seam:
 
     def _finish(self, item: _Asked, number: int, keyed: Sequence[bytes], moment: Moment) -> Answer:
         for outcome in item.outcomes:
-            if isinstance(outcome, NotLoaded):
-                return self.on_not_loaded(item.call, outcome.customer, moment)
+            if isinstance(outcome, NotLoaded | NotLeased):
+                return self.on_wait(item.call, outcome, moment)
         if item.call.method is Method.BATCH_CHECK:
             return batch_answer_to_bytes([o for o in item.outcomes if isinstance(o, Decided)])
         outcome = item.outcomes[0]
@@ -234,6 +238,7 @@ def _nothing() -> None:
     return
 
 
-def _unavailable(_call: Call, customer: str, _moment: Moment) -> Answer:
-    error = UnavailableError(f"customer: {customer!r} is not loaded")
+def _unavailable(_call: Call, wait: Wait, _moment: Moment) -> Answer:
+    missing = f"customer: {wait.customer!r} is not" if isinstance(wait, NotLoaded) else "units: not"
+    error = UnavailableError(f"{missing} loaded")
     return Status(status_of(error), str(error))

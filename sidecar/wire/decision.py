@@ -44,6 +44,8 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
     message.decided_by = _DECIDED_BY[decided.decided_by]
     message.catalog_version = decided.catalog_version
     message.snapshot_version = decided.snapshot_version
+    if decided.decided_by is DecidedBy.LEASE:
+        message.max_overshoot = 0
     if decided.snapshot_age_ms is not None:
         message.snapshot_age_ms = decided.snapshot_age_ms
     if verdict.allowed:

@@ -37,13 +37,18 @@ class EncodedRecord(NamedTuple):
 
 
 def encode_record(
-    identity: RecordId, entries: Sequence[UsageEntry], answers: Sequence[bytes]
+    identity: RecordId,
+    entries: Sequence[UsageEntry],
+    answers: Sequence[bytes],
+    draws: Mapping[int, int],
 ) -> EncodedRecord:
-    """Encode a record with the answers to its keyed entries."""
+    """Encode a record with the answers to its keyed entries, and the units drawn by lease."""
     message = journal_pb.JournalRecord(answers=answers)
     record = message.record
     for entry in entries:
         _fill_entry(record.entries.add(), entry)
+    for lease, units in draws.items():
+        record.draws.add(lease=lease, units=units)
     digest = blake2b(record.SerializeToString(deterministic=True), digest_size=DIGEST_SIZE).digest()
     record.sidecar_id = identity.sidecar_id
     record.epoch = identity.epoch

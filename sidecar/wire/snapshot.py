@@ -32,6 +32,7 @@ from weighbridge.rules.catalog import (
     VersionStep,
 )
 from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.window import Period, Window, WindowKind
 from weighbridge.v1 import sync_service_pb2 as sync_pb
@@ -66,6 +67,13 @@ _OUTAGE_KINDS: Final[Mapping[int, OutageKind]] = {
     pb.OUTAGE_POLICY_KIND_ALLOW: OutageKind.ALLOW,
     pb.OUTAGE_POLICY_KIND_LAST_KNOWN: OutageKind.LAST_KNOWN,
     pb.OUTAGE_POLICY_KIND_SAFE_CAPACITY: OutageKind.SAFE_CAPACITY,
+    pb.OUTAGE_POLICY_KIND_LEASED: OutageKind.LEASED,
+}
+_CONSISTENCIES: Final[Mapping[int, Consistency]] = {
+    # A control plane that does not say grants no leases.
+    pb.CONSISTENCY_UNSPECIFIED: Consistency.CACHED,
+    pb.CONSISTENCY_CACHED: Consistency.CACHED,
+    pb.CONSISTENCY_LEASED: Consistency.LEASED,
 }
 _ENFORCEMENTS: Final[Mapping[int, Enforcement]] = {
     # A control plane that does not say enforces.
@@ -256,6 +264,7 @@ def feature_from_proto(message: sync_pb.Feature) -> Feature:
             message.safe_capacity,
         ),
         enforcement=_known(_ENFORCEMENTS, message.enforcement, "features.enforcement"),
+        consistency=_known(_CONSISTENCIES, message.consistency, "features.consistency"),
     )
 
 

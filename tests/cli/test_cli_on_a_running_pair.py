@@ -145,6 +145,23 @@ def test_migration_history_rollback_pin_and_follow(cli: CommandLine, tmp_path: P
     assert kept[0]["plan_version"] == 1
 
 
+def test_whoever_applies_second_is_told_what_changed(cli: CommandLine, tmp_path: Path) -> None:
+    mine, yours = tmp_path / "mine.yaml", tmp_path / "yours.yaml"
+    mine.write_text(catalog_text(10, "shared"), encoding="utf-8")
+    assert cli("catalog", "apply", str(mine), "--yes").exit_code == ExitCode.OK
+    # Both are compared with version 1 before either is applied.
+    mine.write_text(catalog_text(20, "shared"), encoding="utf-8")
+    yours.write_text(catalog_text(30, "shared"), encoding="utf-8")
+    second = cli("catalog", "apply", str(mine), str(yours), "--yes")
+    assert second.exit_code == ExitCode.CONFLICT
+    assert "limits.month.limit changed from 10 to 20" in second.err
+    assert "catalog history shared --changes" in second.err
+    assert "of the files before it, shared is at version 2" in second.err
+    history = cli("catalog", "history", "shared", "--changes")
+    assert "10 -> 20" in history.out
+    assert "10 -> 30" not in history.out
+
+
 def test_the_life_of_a_subscription(cli: CommandLine) -> None:
     cli.make_customer("living", "pro")
     later = cli("subscription", "set", "living", "free", "--when", "period_end", "--json")

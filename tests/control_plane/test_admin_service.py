@@ -55,6 +55,33 @@ async def test_catalogs(server: AdminServer, admin: AdminServiceAsyncStub) -> No
     assert list(listed.catalogs) == [current.summary]
 
 
+async def test_of_two_who_apply_at_once_the_second_is_told_what_the_first_changed(
+    admin: AdminServiceAsyncStub, acme: pb.Customer
+) -> None:
+    requests = [
+        pb.ApplyCatalogRequest(
+            document=CATALOG.replace("limit: 1000", f"limit: {limit}"), expected_version=1
+        )
+        for limit in (2000, 3000, 4000)
+    ]
+    results = await asyncio.gather(*map(admin.ApplyCatalog, requests), return_exceptions=True)
+
+    [(applied, limit)] = [
+        (result, limit)
+        for result, limit in zip(results, (2000, 3000, 4000), strict=True)
+        if isinstance(result, pb.ApplyCatalogResponse)
+    ]
+    assert applied.version == 2
+    refused = [result for result in results if isinstance(result, grpc.aio.AioRpcError)]
+    assert [error.code() for error in refused] == [grpc.StatusCode.ABORTED] * 2
+    changed = f"plans.pro.features.api.calls.limits.month.limit changed from 1000 to {limit}"
+    assert all(changed in (error.details() or "") for error in refused)
+    request = pb.ListCatalogVersionsRequest(catalog="api", with_changes=True)
+    second, _ = (await admin.ListCatalogVersions(request)).versions
+    [change] = second.changes
+    assert (change.before, change.after, change.customers_affected) == ("1000", str(limit), 0)
+
+
 async def test_a_customer(
     server: AdminServer, admin: AdminServiceAsyncStub, acme: pb.Customer
 ) -> None:

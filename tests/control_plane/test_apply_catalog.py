@@ -14,7 +14,7 @@ from control_plane.provisioning import (
     WantedSubscription,
 )
 from control_plane.provisioning.applying import CatalogDiff
-from weighbridge.rules.catalog import Catalog, CustomerStatus, SubscribedAddOn
+from weighbridge.rules.catalog import Catalog, CustomerStatus, Migration, SubscribedAddOn
 from weighbridge.rules.errors import (
     ConflictError,
     FailedPreconditionError,
@@ -100,6 +100,52 @@ def test_another_version_than_expected_is_a_conflict(environment: Environment) -
     with pytest.raises(InvalidArgumentError, match="expected_version: -1 is negative"):
         environment.apply(CATALOG, expected_version=-1)
     assert load(environment).version == 2
+
+
+def test_a_conflict_names_what_was_changed_meanwhile(environment: Environment) -> None:
+    environment.apply()
+    environment.apply(
+        RAISED.replace("      sso: true\n", "").replace(
+            "      regions: [eu]\n", "      regions: [eu, us]\n      sso: true\n"
+        )
+    )
+    before = environment.revision()
+    with pytest.raises(ConflictError) as caught:
+        environment.apply(CATALOG.replace("file.mib: 5", "file.mib: 6"), expected_version=1)
+    assert str(caught.value) == (
+        "catalog 'api' is at version 2 now, not 1; since then "
+        "plans.free.features.regions changed from eu to eu, us, "
+        "plans.free.features.sso was added, "
+        "plans.pro.features.api.calls.limits.month.limit changed from 1000 to 2000, "
+        "plans.pro.features.regions changed from eu to eu, us "
+        "(weighbridge catalog history api --changes shows all); "
+        "nothing was applied: compare with it, then apply again"
+    )
+    environment.apply()
+    with pytest.raises(ConflictError, match="it was changed and changed back"):
+        environment.apply(RAISED, expected_version=1)
+    with pytest.raises(ConflictError, match=r"since then features.api.calls was added, .* 2 more"):
+        environment.apply(RAISED, expected_version=0)
+    with pytest.raises(ConflictError, match="at version 3 now, not 7; nothing was applied"):
+        environment.apply(RAISED, expected_version=7)
+    assert environment.revision() == before + 1
+
+
+def test_a_conflict_comes_before_what_the_other_change_makes_wrong(
+    environment: Environment,
+) -> None:
+    environment.apply()
+    environment.create("a", "pro")
+    environment.apply(RAISED)
+    with environment.database.writing() as connection, pytest.raises(ConflictError):
+        provisioning.apply_catalog(
+            connection,
+            environment.library,
+            CatalogSource(RAISED),
+            1,
+            environment.now_ms,
+            provisioning.MigrationChoice(of_plans={"pro": Migration.NOW}),
+        )
 
 
 def test_a_document_that_is_wrong_changes_nothing(environment: Environment) -> None:

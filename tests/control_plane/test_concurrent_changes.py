@@ -99,7 +99,11 @@ async def test_of_two_who_apply_on_the_same_version_one_is_told(writers: Writers
     results = await writers.together(*(partial(apply, text, 1) for text in texts))
 
     assert results.count(2) == 1
-    assert sum(isinstance(result, ConflictError) for result in results) == WRITERS - 1
+    told = [str(result) for result in results if isinstance(result, ConflictError)]
+    assert len(told) == WRITERS - 1
+    limit = 200 + results.index(2)
+    changed = f"plans.free.features.api.calls.limits.month.limit changed from 100 to {limit}"
+    assert all(changed in each for each in told)
     assert await writers.ask(select(func.count()).select_from(catalog_version)) == [(2,)]
 
 

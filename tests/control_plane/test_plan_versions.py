@@ -6,6 +6,7 @@ import pytest
 from provisioned import CATALOG, Environment
 
 from control_plane import provisioning
+from control_plane.catalog import ChangeKind
 from control_plane.provisioning import (
     CatalogSource,
     MigrationChoice,
@@ -249,6 +250,20 @@ def test_history_and_rollback(environment: Environment) -> None:
     assert rest.next_page_token == ""
 
 
+def test_history_says_what_each_version_changed(environment: Environment) -> None:
+    environment.apply()
+    apply(environment, raised(2000))
+    with environment.database.reading() as connection:
+        page = provisioning.list_catalog_versions(connection, "api", 0, "", environment.library)
+        with pytest.raises(InvalidArgumentError, match="page_size: 101 is not 0 to 100"):
+            provisioning.list_catalog_versions(connection, "api", 101, "", environment.library)
+    second, first = page.versions
+    assert [(change.path, change.after) for change in second.changes] == [
+        ("plans.pro.features.api.calls.limits.month.limit", "2000")
+    ]
+    assert {change.kind for change in first.changes} == {ChangeKind.ADDED}
+
+
 def test_a_rollback_can_leave_customers_where_they_are(environment: Environment) -> None:
     environment.apply()
     environment.create("a", "pro")
@@ -279,6 +294,26 @@ def test_rollbacks_that_are_refused(environment: Environment) -> None:
     pin(environment, "a", 2)
     with pytest.raises(FailedPreconditionError, match="they keep version 2 of plan 'pro'"):
         rollback(environment, Rollback("api", 1))
+
+
+def test_a_rollback_past_a_feature_that_a_customer_has_by_override(
+    environment: Environment,
+) -> None:
+    without_sso = CATALOG.replace("      sso: true\n", "").replace("  sso: {type: boolean}\n", "")
+    environment.apply(without_sso)
+    environment.apply(CATALOG)
+    environment.create("a", "free")
+    with environment.database.writing() as connection:
+        provisioning.set_override(
+            connection,
+            environment.library,
+            provisioning.WantedOverride("a", provisioning.WantedEntitlement("sso")),
+            environment.now_ms,
+        )
+    before = environment.revision()
+    with pytest.raises(FailedPreconditionError, match=r"feature 'sso' cannot go: .*'a'; remove"):
+        rollback(environment, Rollback("api", 1))
+    assert (load(environment).version, environment.revision()) == (2, before)
 
 
 def test_a_feature_goes_only_when_those_left_behind_have_left_it(environment: Environment) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.core.asking import LeaseAsking
 from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import EpochId, EpochIndexes
 from sidecar.core.gate import Decided, Gate, Moment
@@ -15,6 +16,7 @@ from sidecar.core.snapshots import Mode
 from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.transport.seam import Call, Method, Seam
 from sidecar.uplink.applying import Applier
+from sidecar.uplink.leasing import LeaseTalk
 from sidecar.uplink.sending import UsageSending
 from sidecar.uplink.session import IdentityRefusedError, Session
 from tests.sidecar.gate_world import MOMENT, make_gate
@@ -43,7 +45,8 @@ class Bench:
         self.applier = Applier(gate, epochs)
         sending = UsageSending(self.journal, gate.book)
         self.clock = ControlPlaneClock(MOMENT.boot_ms, 0)
-        self.session = Session(gate, self.journal, self.applier, sending, self.clock)
+        talk = LeaseTalk(gate.leases, LeaseAsking(gate.leases), self.journal)
+        self.session = Session(gate, self.journal, self.applier, sending, talk, self.clock)
         self.seam = Seam(gate, self.journal, lambda: MOMENT)
 
     def receive(self, **message: object) -> None:
@@ -51,12 +54,12 @@ class Bench:
 
     def sent(self) -> list[pb.SyncRequest]:
         messages = []
-        while (message := self.session.next_message()) is not None:
+        while (message := self.session.next_message(MOMENT.boot_ms)) is not None:
             messages.append(message)
         return messages
 
     def welcome(self, settled: int = 0) -> None:
-        self.session.hello("boot", "1")
+        self.session.hello("boot", "1", MOMENT.boot_ms)
         self.receive(
             welcome=pb.Welcome(
                 control_plane_now_unix_ms=MOMENT.now_ms,
@@ -88,12 +91,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def test_nothing_is_sent_before_the_welcome(bench: Bench) -> None:
     bench.consume()
-    bench.session.hello("boot", "1")
+    bench.session.hello("boot", "1", MOMENT.boot_ms)
     assert bench.sent() == []
 
 
 def test_the_hello_says_who_this_is_and_what_it_holds(bench: Bench) -> None:
-    hello = bench.session.hello("boot", "1").hello
+    hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert hello.mode == pb.SUBSCRIPTION_MODE_ALL
     assert [(held.id, held.version) for held in hello.catalogs] == [("shop", 1)]
     assert not hello.customers, "mode ALL resumes from a revision"
@@ -102,7 +105,7 @@ def test_the_hello_says_who_this_is_and_what_it_holds(bench: Bench) -> None:
 
 def test_a_sidecar_on_demand_names_the_customers_it_holds(tmp_path: Path) -> None:
     bench = Bench(tmp_path, make_gate(Mode.ON_DEMAND))
-    hello = bench.session.hello("boot", "1").hello
+    hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert [(held.id, held.version) for held in hello.customers] == [("acme", 1)]
     bench.close()
 
@@ -202,12 +205,12 @@ def test_a_heartbeat_moves_what_the_next_hello_says_is_held(bench: Bench) -> Non
             control_plane_now_unix_ms=MOMENT.now_ms, revision=12, usage_revision=34
         )
     )
-    hello = bench.session.hello("boot", "1").hello
+    hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert (hello.held_revision, hello.held_usage_revision) == (12, 34)
 
 
 def test_a_copied_directory_is_told_so(bench: Bench) -> None:
-    bench.session.hello("boot", "1")
+    bench.session.hello("boot", "1", MOMENT.boot_ms)
     with pytest.raises(IdentityRefusedError, match="copied"):
         bench.receive(identity_refused=pb.IdentityRefused(detail="copied"))
     before = bench.journal.sidecar_id
@@ -325,7 +328,7 @@ def test_a_customer_that_did_not_exist_is_asked_about_again(tmp_path: Path) -> N
     bench = Bench(tmp_path, make_gate(Mode.ON_DEMAND))
     bench.welcome()
     bench.receive(unknown=pb.CustomerUnknown(customer="nobody", version=8))
-    hello = bench.session.hello("boot", "1").hello
+    hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert {(held.id, held.version) for held in hello.customers} == {("acme", 1), ("nobody", 0)}
     bench.close()
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from weighbridge.cli import options
-from weighbridge.cli.catalog_view import catalog_view, catalogs_table, diff_view, history_table
+from weighbridge.cli.catalog_view import (
+    catalog_view,
+    catalogs_table,
+    diff_view,
+    history_table,
+    version_changes,
+)
 from weighbridge.cli.connection import ControlPlane, open_control_plane
 from weighbridge.cli.document_text import DocumentText, read_document
 from weighbridge.cli.exit_codes import CommandError, CommandNoError, ExitCode, UsageError
@@ -119,16 +126,25 @@ def apply(
             print_human(*map(diff_view, diffs))
         if any(each.changes for each in diffs) and not yes:
             _confirm(as_json=as_json)
-        applied = [
-            _apply(peer, document, reviewed, migrations)
-            for document, reviewed in zip(documents, diffs, strict=True)
-        ]
+        applied: list[ApplyCatalogResponse] = []
+        for document, reviewed in zip(documents, diffs, strict=True):
+            try:
+                response = _apply(peer, document, reviewed, migrations)
+            except CommandError as error:
+                raise _after(applied, error) from error
+            applied.append(response)
+            if not as_json and response.version != reviewed.current_version:
+                print_human(f"{response.catalog}: version {response.version} is current")
     if as_json:
         print_json({"catalogs": [message_to_json(each) for each in applied]})
-        return
-    for response, reviewed in zip(applied, diffs, strict=True):
-        if response.version != reviewed.current_version:
-            print_human(f"{response.catalog}: version {response.version} is current")
+
+
+def _after(applied: Sequence[ApplyCatalogResponse], error: CommandError) -> CommandError:
+    """Say which catalogs are applied already: each is an apply of its own."""
+    if not applied:
+        return error
+    done = ", ".join(f"{each.catalog} is at version {each.version}" for each in applied)
+    return CommandError(f"{error.message} (of the files before it, {done})", error.exit_code)
 
 
 def _diff(
@@ -213,19 +229,26 @@ def history(
     page_token: Annotated[
         str, typer.Option("--page-token", help="Go on from there: printed where there are more")
     ] = "",
+    changes: Annotated[
+        bool, typer.Option("--changes", help="Say of each version what it changed; at most 100")
+    ] = False,
     control_plane: options.ControlPlaneOption = options.DEFAULT_CONTROL_PLANE,
     token_file: options.TokenFileOption = options.DEFAULT_TOKEN_FILE,
     timeout_s: options.TimeoutOption = options.DEFAULT_TIMEOUT_S,
     as_json: options.JsonOption = False,
 ) -> None:
     """List the versions of a catalog, newest first, with the plan versions each made."""
-    request = ListCatalogVersionsRequest(catalog=catalog, page_size=limit, page_token=page_token)
+    request = ListCatalogVersionsRequest(
+        catalog=catalog, page_size=limit, page_token=page_token, with_changes=changes
+    )
     with open_control_plane(control_plane, token_file, timeout_s) as peer:
         response = peer.call(peer.admin.ListCatalogVersions, request)
     if as_json:
         print_json(message_to_json(response))
         return
     print_human(history_table(response.versions))
+    if changes:
+        print_human(*map(version_changes, response.versions))
     if response.next_page_token:
         print_human(f"There are more: --page-token {response.next_page_token}")
 

@@ -9,6 +9,7 @@ from typing import Any
 from control_plane.catalog import catalog_schema, compile_catalog, load_document
 from weighbridge.cli.document_text import DocumentText
 from weighbridge.cli.json_shapes import JsonObject
+from weighbridge.rules.catalog import Catalog
 from weighbridge.rules.errors import InvalidArgumentError
 
 
@@ -57,8 +58,7 @@ class Validation:
 def validate(document: DocumentText) -> Validation:
     """Load and compile a document as an apply would."""
     try:
-        loaded = load_document(document.text, document.source_name)
-        catalog = compile_catalog(loaded, 1)
+        catalog = compiled(document)
     except InvalidArgumentError as error:
         return Validation(document.source_name, finding=_finding(error, document.source_name))
     return Validation(
@@ -68,6 +68,11 @@ def validate(document: DocumentText) -> Validation:
         plans=tuple(catalog.plans),
         add_ons=tuple(catalog.add_ons),
     )
+
+
+def compiled(document: DocumentText) -> Catalog:
+    """Compile a document, as version 1. Raises InvalidArgumentError naming the place in it."""
+    return compile_catalog(load_document(document.text, document.source_name), 1)
 
 
 def _finding(error: InvalidArgumentError, source_name: str) -> Finding:

@@ -37,7 +37,8 @@ def diff_view(diff: DiffCatalogResponse) -> Group:
         unchanged = f"{diff.catalog}: nothing changes (version {diff.current_version})"
         return Group(Text(unchanged, style="green"))
     base = f"against version {diff.current_version}" if diff.current_version else "a new catalog"
-    changes = listing(("", "change", "customers"), map(_change_row, diff.changes))
+    rows = [(*_change_cells(each), number(each.customers_affected)) for each in diff.changes]
+    changes = listing(("", "change", "customers"), rows)
     return Group(titled(f"{diff.catalog}, {base}", changes), affected_text(diff))
 
 
@@ -52,11 +53,17 @@ def affected_text(diff: DiffCatalogResponse) -> Text:
     return text
 
 
-def _change_row(change: CatalogChange) -> Sequence[str | Text]:
+def version_changes(version: CatalogVersion) -> Group:
+    """Return what a version changed."""
+    rows = [_change_cells(change) for change in version.changes]
+    return titled(f"version {version.version}", listing(("", "change"), rows))
+
+
+def _change_cells(change: CatalogChange) -> tuple[Text, Text]:
     what = Text(plain(change.path))
     values = [plain(value) for value in (change.before, change.after) if value]
     what.append("\n  " + " -> ".join(values), style="dim")
-    return _MARK.get(change.kind, Text("?")), what, number(change.customers_affected)
+    return _MARK.get(change.kind, Text("?")), what
 
 
 def catalogs_table(summaries: Iterable[CatalogSummary]) -> RenderableType:

@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, str]] = {
     "entitlements": "weighbridge.cli.entitlements",
     "watch": "weighbridge.cli.watch",
     "usage": "weighbridge.cli.usage",
+    "replay": "weighbridge.cli.replay",
     "doctor": "weighbridge.cli.doctor",
 }
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Price, Proration
 from weighbridge.rules.window import Window
@@ -38,6 +39,7 @@ class OutageKind(Enum):
     ALLOW = "allow"
     LAST_KNOWN = "last_known"
     SAFE_CAPACITY = "safe_capacity"
+    LEASED = "leased"
 
 
 class Enforcement(Enum):
@@ -91,6 +93,12 @@ class Feature:
     values: tuple[str, ...] = ()
     outage: OutagePolicy = OutagePolicy()
     enforcement: Enforcement = Enforcement.ENFORCE
+    consistency: Consistency = Consistency.CACHED
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether units of its hard limits are leased before they are spent."""
+        return self.consistency is Consistency.LEASED and self.enforcement is Enforcement.ENFORCE
 
     def takes(self, entitlement: Entitlement) -> bool:
         """Whether an entitlement is of this feature's type, and of values it has."""

@@ -141,6 +141,28 @@ def decide_metered(states: Sequence[LimitState], amount: int, now_ms: int) -> Ve
     return Verdict(True, None, tightest, None, (), overage)  # noqa: FBT003 (hot path)
 
 
+def leases_exhausted(
+    state: LimitState, would_pass: int, retry_after_ms: int | None, now_ms: int
+) -> Verdict:
+    """Return the refusal of a limit of which nobody has so many units left to give.
+
+    What others hold counts as used. Without `retry_after_ms`, nothing comes back before the window
+    turns.
+    """
+    limit = state.limit.limit
+    assert limit is not None, "an unlimited limit is not leased"
+    end_ms = state.bounds.end_ms
+    if retry_after_ms is None and end_ms is not None:
+        retry_after_ms = max(end_ms - now_ms, 0)
+    return Verdict(
+        allowed=False,
+        reason=Reason.LIMIT_REACHED,
+        state=state._replace(used=max(state.used, limit - would_pass)),
+        retry_after_ms=retry_after_ms,
+        allowed_amount=would_pass or None,
+    )
+
+
 def apply_rates(verdict: Verdict, rates: Sequence[RateState], amount: int) -> Verdict:
     """Return what rates make of the verdict: each of them has to admit the amount as well.
 

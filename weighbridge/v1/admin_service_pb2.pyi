@@ -258,7 +258,9 @@ class ApplyCatalogRequest(_message.Message):
     document: _builtins.str
     source_name: _builtins.str
     expected_version: _builtins.int
-    """The version the change was reviewed against; another current version is ABORTED. Unset: any."""
+    """The version the change was reviewed against; another current version is ABORTED, saying what
+    changed since. Unset: any.
+    """
     migration: _types_pb2.Migration.ValueType
     """For plans that change."""
     @_builtins.property
@@ -383,21 +385,25 @@ class ListCatalogVersionsRequest(_message.Message):
     CATALOG_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    WITH_CHANGES_FIELD_NUMBER: _builtins.int
     catalog: _builtins.str
     page_size: _builtins.int
     """1 to 1,000; 0 means 100."""
     page_token: _builtins.str
     """From the page before; empty for the first."""
+    with_changes: _builtins.bool
+    """Have each version say what it changed; page_size is then at most 100."""
     def __init__(
         self,
         *,
         catalog: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        with_changes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "page_size", b"page_size", "page_token", b"page_token", "with_changes", b"with_changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -439,6 +445,7 @@ class CatalogVersion(_message.Message):
     APPLIED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
     RESTORES_FIELD_NUMBER: _builtins.int
     MADE_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     applied_at_unix_ms: _builtins.int
     restores: _builtins.int
@@ -447,6 +454,10 @@ class CatalogVersion(_message.Message):
     def made(self) -> _containers.RepeatedCompositeFieldContainer[_sync_service_pb2.VersionStep]:
         """The plan versions it made."""
 
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogChange]:
+        """Against the version before it, where asked for; without customers_affected."""
+
     def __init__(
         self,
         *,
@@ -454,10 +465,11 @@ class CatalogVersion(_message.Message):
         applied_at_unix_ms: _builtins.int = ...,
         restores: _builtins.int = ...,
         made: _abc.Iterable[_sync_service_pb2.VersionStep] | None = ...,
+        changes: _abc.Iterable[Global___CatalogChange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_at_unix_ms", b"applied_at_unix_ms", "made", b"made", "restores", b"restores", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_at_unix_ms", b"applied_at_unix_ms", "changes", b"changes", "made", b"made", "restores", b"restores", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -498,7 +510,9 @@ class RollbackCatalogRequest(_message.Message):
     version: _builtins.int
     """Whose document is applied again."""
     expected_version: _builtins.int
-    """The version the change was reviewed against; another current version is ABORTED. Unset: any."""
+    """The version the change was reviewed against; another current version is ABORTED, saying what
+    changed since. Unset: any.
+    """
     migration: _types_pb2.Migration.ValueType
     """For plans that change."""
     @_builtins.property

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from weighbridge.v1 import types_pb2 as weighbridge_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$weighbridge/v1/sidecar_service.proto\x12\x0eweighbridge.v1\x1a\x1aweighbridge/v1/types.proto\"r\n\x0c\x43heckRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12\x13\n\x06\x61mount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05value\x18\x05 \x01(\tB\t\n\x07_amount\";\n\rCheckResponse\x12*\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x18.weighbridge.v1.Decision\"A\n\x11\x42\x61tchCheckRequest\x12,\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x1c.weighbridge.v1.CheckRequest\"A\n\x12\x42\x61tchCheckResponse\x12+\n\tdecisions\x18\x01 \x03(\x0b\x32\x18.weighbridge.v1.Decision\"\xb2\x02\n\x0e\x43onsumeRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12\x13\n\x06\x61mount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12;\n\x11idempotency_scope\x18\x06 \x01(\x0e\x32 .weighbridge.v1.IdempotencyScope\x12\x42\n\ndimensions\x18\x07 \x03(\x0b\x32..weighbridge.v1.ConsumeRequest.DimensionsEntry\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_amount\"p\n\x07Receipt\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x15\n\rrecord_number\x18\x02 \x01(\x03\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x17\n\x0fincluded_amount\x18\x04 \x01(\x03\x12\x16\n\x0eoverage_amount\x18\x05 \x01(\x03\"y\n\x0f\x43onsumeResponse\x12*\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x18.weighbridge.v1.Decision\x12(\n\x07receipt\x18\x02 \x01(\x0b\x32\x17.weighbridge.v1.Receipt\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\xea\x02\n\rReportRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12\x13\n\x06\x61mount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12;\n\x11idempotency_scope\x18\x06 \x01(\x0e\x32 .weighbridge.v1.IdempotencyScope\x12\x41\n\ndimensions\x18\x07 \x03(\x0b\x32-.weighbridge.v1.ReportRequest.DimensionsEntry\x12 \n\x13occurred_at_unix_ms\x18\x08 \x01(\x03H\x01\x88\x01\x01\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_amountB\x16\n\x14_occurred_at_unix_ms\"L\n\x0eReportResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.weighbridge.v1.Receipt\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"<\n\x16GetEntitlementsRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\"U\n\x17GetEntitlementsResponse\x12:\n\x0c\x65ntitlements\x18\x01 \x01(\x0b\x32$.weighbridge.v1.CustomerEntitlements\"2\n\x0cWatchRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\"K\n\rWatchResponse\x12:\n\x0c\x65ntitlements\x18\x01 \x01(\x0b\x32$.weighbridge.v1.CustomerEntitlements2\xec\x03\n\x0eSidecarService\x12\x44\n\x05\x43heck\x12\x1c.weighbridge.v1.CheckRequest\x1a\x1d.weighbridge.v1.CheckResponse\x12S\n\nBatchCheck\x12!.weighbridge.v1.BatchCheckRequest\x1a\".weighbridge.v1.BatchCheckResponse\x12J\n\x07\x43onsume\x12\x1e.weighbridge.v1.ConsumeRequest\x1a\x1f.weighbridge.v1.ConsumeResponse\x12G\n\x06Report\x12\x1d.weighbridge.v1.ReportRequest\x1a\x1e.weighbridge.v1.ReportResponse\x12\x62\n\x0fGetEntitlements\x12&.weighbridge.v1.GetEntitlementsRequest\x1a\'.weighbridge.v1.GetEntitlementsResponse\x12\x46\n\x05Watch\x12\x1c.weighbridge.v1.WatchRequest\x1a\x1d.weighbridge.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$weighbridge/v1/sidecar_service.proto\x12\x0eweighbridge.v1\x1a\x1aweighbridge/v1/types.proto\"r\n\x0c\x43heckRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12\x13\n\x06\x61mount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05value\x18\x05 \x01(\tB\t\n\x07_amount\";\n\rCheckResponse\x12*\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x18.weighbridge.v1.Decision\"A\n\x11\x42\x61tchCheckRequest\x12,\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x1c.weighbridge.v1.CheckRequest\"A\n\x12\x42\x61tchCheckResponse\x12+\n\tdecisions\x18\x01 \x03(\x0b\x32\x18.weighbridge.v1.Decision\"\xb2\x02\n\x0e\x43onsumeRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12\x13\n\x06\x61mount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12;\n\x11idempotency_scope\x18\x06 \x01(\x0e\x32 .weighbridge.v1.IdempotencyScope\x12\x42\n\ndimensions\x18\x07 \x03(\x0b\x32..weighbridge.v1.ConsumeRequest.DimensionsEntry\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_amount\"p\n\x07Receipt\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x15\n\rrecord_number\x18\x02 \x01(\x03\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x17\n\x0fincluded_amount\x18\x04 \x01(\x03\x12\x16\n\x0eoverage_amount\x18\x05 \x01(\x03\"y\n\x0f\x43onsumeResponse\x12*\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x18.weighbridge.v1.Decision\x12(\n\x07receipt\x18\x02 \x01(\x0b\x32\x17.weighbridge.v1.Receipt\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\x91\x02\n\x0eReserveRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12\x13\n\x06\x61mount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x0breservation\x18\x05 \x01(\t\x12\x13\n\x06ttl_ms\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x42\n\ndimensions\x18\x07 \x03(\x0b\x32..weighbridge.v1.ReserveRequest.DimensionsEntry\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_amountB\t\n\x07_ttl_ms\"E\n\x0bReservation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\x12\x1a\n\x12\x65xpires_at_unix_ms\x18\x03 \x01(\x03\"\x81\x01\n\x0fReserveResponse\x12*\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x18.weighbridge.v1.Decision\x12\x30\n\x0breservation\x18\x02 \x01(\x0b\x32\x1b.weighbridge.v1.Reservation\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"v\n\rExtendRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x13\n\x0breservation\x18\x02 \x01(\t\x12\x13\n\x06\x61mount\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06ttl_ms\x18\x04 \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07_amountB\t\n\x07_ttl_ms\"n\n\x0e\x45xtendResponse\x12*\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x18.weighbridge.v1.Decision\x12\x30\n\x0breservation\x18\x02 \x01(\x0b\x32\x1b.weighbridge.v1.Reservation\"F\n\rSettleRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x13\n\x0breservation\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\"x\n\x0eSettleResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.weighbridge.v1.Receipt\x12\x13\n\x0bhad_expired\x18\x02 \x01(\x08\x12\x15\n\rexcess_amount\x18\x03 \x01(\x03\x12\x10\n\x08replayed\x18\x04 \x01(\x08\"7\n\x0eReleaseRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x13\n\x0breservation\x18\x02 \x01(\t\"Q\n\x0fReleaseResponse\x12\x17\n\x0freleased_amount\x18\x01 \x01(\x03\x12\x13\n\x0bhad_expired\x18\x02 \x01(\x08\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\xea\x02\n\rReportRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12\x13\n\x06\x61mount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12;\n\x11idempotency_scope\x18\x06 \x01(\x0e\x32 .weighbridge.v1.IdempotencyScope\x12\x41\n\ndimensions\x18\x07 \x03(\x0b\x32-.weighbridge.v1.ReportRequest.DimensionsEntry\x12 \n\x13occurred_at_unix_ms\x18\x08 \x01(\x03H\x01\x88\x01\x01\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_amountB\x16\n\x14_occurred_at_unix_ms\"L\n\x0eReportResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.weighbridge.v1.Receipt\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"<\n\x16GetEntitlementsRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\"U\n\x17GetEntitlementsResponse\x12:\n\x0c\x65ntitlements\x18\x01 \x01(\x0b\x32$.weighbridge.v1.CustomerEntitlements\"2\n\x0cWatchRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\"K\n\rWatchResponse\x12:\n\x0c\x65ntitlements\x18\x01 \x01(\x0b\x32$.weighbridge.v1.CustomerEntitlements2\x96\x06\n\x0eSidecarService\x12\x44\n\x05\x43heck\x12\x1c.weighbridge.v1.CheckRequest\x1a\x1d.weighbridge.v1.CheckResponse\x12S\n\nBatchCheck\x12!.weighbridge.v1.BatchCheckRequest\x1a\".weighbridge.v1.BatchCheckResponse\x12J\n\x07\x43onsume\x12\x1e.weighbridge.v1.ConsumeRequest\x1a\x1f.weighbridge.v1.ConsumeResponse\x12G\n\x06Report\x12\x1d.weighbridge.v1.ReportRequest\x1a\x1e.weighbridge.v1.ReportResponse\x12J\n\x07Reserve\x12\x1e.weighbridge.v1.ReserveRequest\x1a\x1f.weighbridge.v1.ReserveResponse\x12G\n\x06\x45xtend\x12\x1d.weighbridge.v1.ExtendRequest\x1a\x1e.weighbridge.v1.ExtendResponse\x12G\n\x06Settle\x12\x1d.weighbridge.v1.SettleRequest\x1a\x1e.weighbridge.v1.SettleResponse\x12J\n\x07Release\x12\x1e.weighbridge.v1.ReleaseRequest\x1a\x1f.weighbridge.v1.ReleaseResponse\x12\x62\n\x0fGetEntitlements\x12&.weighbridge.v1.GetEntitlementsRequest\x1a\'.weighbridge.v1.GetEntitlementsResponse\x12\x46\n\x05Watch\x12\x1c.weighbridge.v1.WatchRequest\x1a\x1d.weighbridge.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONSUMEREQUEST_DIMENSIONSENTRY']._loaded_options = None
   _globals['_CONSUMEREQUEST_DIMENSIONSENTRY']._serialized_options = b'8\001'
+  _globals['_RESERVEREQUEST_DIMENSIONSENTRY']._loaded_options = None
+  _globals['_RESERVEREQUEST_DIMENSIONSENTRY']._serialized_options = b'8\001'
   _globals['_REPORTREQUEST_DIMENSIONSENTRY']._loaded_options = None
   _globals['_REPORTREQUEST_DIMENSIONSENTRY']._serialized_options = b'8\001'
   _globals['_CHECKREQUEST']._serialized_start=84
@@ -52,20 +54,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECEIPT']._serialized_end=816
   _globals['_CONSUMERESPONSE']._serialized_start=818
   _globals['_CONSUMERESPONSE']._serialized_end=939
-  _globals['_REPORTREQUEST']._serialized_start=942
-  _globals['_REPORTREQUEST']._serialized_end=1304
+  _globals['_RESERVEREQUEST']._serialized_start=942
+  _globals['_RESERVEREQUEST']._serialized_end=1215
+  _globals['_RESERVEREQUEST_DIMENSIONSENTRY']._serialized_start=642
+  _globals['_RESERVEREQUEST_DIMENSIONSENTRY']._serialized_end=691
+  _globals['_RESERVATION']._serialized_start=1217
+  _globals['_RESERVATION']._serialized_end=1286
+  _globals['_RESERVERESPONSE']._serialized_start=1289
+  _globals['_RESERVERESPONSE']._serialized_end=1418
+  _globals['_EXTENDREQUEST']._serialized_start=1420
+  _globals['_EXTENDREQUEST']._serialized_end=1538
+  _globals['_EXTENDRESPONSE']._serialized_start=1540
+  _globals['_EXTENDRESPONSE']._serialized_end=1650
+  _globals['_SETTLEREQUEST']._serialized_start=1652
+  _globals['_SETTLEREQUEST']._serialized_end=1722
+  _globals['_SETTLERESPONSE']._serialized_start=1724
+  _globals['_SETTLERESPONSE']._serialized_end=1844
+  _globals['_RELEASEREQUEST']._serialized_start=1846
+  _globals['_RELEASEREQUEST']._serialized_end=1901
+  _globals['_RELEASERESPONSE']._serialized_start=1903
+  _globals['_RELEASERESPONSE']._serialized_end=1984
+  _globals['_REPORTREQUEST']._serialized_start=1987
+  _globals['_REPORTREQUEST']._serialized_end=2349
   _globals['_REPORTREQUEST_DIMENSIONSENTRY']._serialized_start=642
   _globals['_REPORTREQUEST_DIMENSIONSENTRY']._serialized_end=691
-  _globals['_REPORTRESPONSE']._serialized_start=1306
-  _globals['_REPORTRESPONSE']._serialized_end=1382
-  _globals['_GETENTITLEMENTSREQUEST']._serialized_start=1384
-  _globals['_GETENTITLEMENTSREQUEST']._serialized_end=1444
-  _globals['_GETENTITLEMENTSRESPONSE']._serialized_start=1446
-  _globals['_GETENTITLEMENTSRESPONSE']._serialized_end=1531
-  _globals['_WATCHREQUEST']._serialized_start=1533
-  _globals['_WATCHREQUEST']._serialized_end=1583
-  _globals['_WATCHRESPONSE']._serialized_start=1585
-  _globals['_WATCHRESPONSE']._serialized_end=1660
-  _globals['_SIDECARSERVICE']._serialized_start=1663
-  _globals['_SIDECARSERVICE']._serialized_end=2155
+  _globals['_REPORTRESPONSE']._serialized_start=2351
+  _globals['_REPORTRESPONSE']._serialized_end=2427
+  _globals['_GETENTITLEMENTSREQUEST']._serialized_start=2429
+  _globals['_GETENTITLEMENTSREQUEST']._serialized_end=2489
+  _globals['_GETENTITLEMENTSRESPONSE']._serialized_start=2491
+  _globals['_GETENTITLEMENTSRESPONSE']._serialized_end=2576
+  _globals['_WATCHREQUEST']._serialized_start=2578
+  _globals['_WATCHREQUEST']._serialized_end=2628
+  _globals['_WATCHRESPONSE']._serialized_start=2630
+  _globals['_WATCHRESPONSE']._serialized_end=2705
+  _globals['_SIDECARSERVICE']._serialized_start=2708
+  _globals['_SIDECARSERVICE']._serialized_end=3498
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,7 @@ class _UsageKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageKind.V
     USAGE_KIND_UNSPECIFIED: _UsageKind.ValueType  # 0
     USAGE_KIND_CONSUME: _UsageKind.ValueType  # 1
     USAGE_KIND_REPORT: _UsageKind.ValueType  # 2
+    USAGE_KIND_SETTLE: _UsageKind.ValueType  # 3
 
 class UsageKind(_UsageKind, metaclass=_UsageKindEnumTypeWrapper):
     """How usage came to be recorded."""
@@ -67,7 +68,28 @@ class UsageKind(_UsageKind, metaclass=_UsageKindEnumTypeWrapper):
 USAGE_KIND_UNSPECIFIED: UsageKind.ValueType  # 0
 USAGE_KIND_CONSUME: UsageKind.ValueType  # 1
 USAGE_KIND_REPORT: UsageKind.ValueType  # 2
+USAGE_KIND_SETTLE: UsageKind.ValueType  # 3
 Global___UsageKind: _TypeAlias = UsageKind  # noqa: Y015
+
+class _HoldEnd:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldEndEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldEnd.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLD_END_UNSPECIFIED: _HoldEnd.ValueType  # 0
+    HOLD_END_SETTLED: _HoldEnd.ValueType  # 1
+    HOLD_END_RELEASED: _HoldEnd.ValueType  # 2
+    HOLD_END_EXPIRED: _HoldEnd.ValueType  # 3
+
+class HoldEnd(_HoldEnd, metaclass=_HoldEndEnumTypeWrapper):
+    """How a reservation ended."""
+
+HOLD_END_UNSPECIFIED: HoldEnd.ValueType  # 0
+HOLD_END_SETTLED: HoldEnd.ValueType  # 1
+HOLD_END_RELEASED: HoldEnd.ValueType  # 2
+HOLD_END_EXPIRED: HoldEnd.ValueType  # 3
+Global___HoldEnd: _TypeAlias = HoldEnd  # noqa: Y015
 
 @_typing.final
 class SyncRequest(_message.Message):
@@ -311,7 +333,9 @@ class Hello(_message.Message):
 
     @_builtins.property
     def written(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordMark]:
-        """Of this epoch and each earlier one that records are kept of: the last record written."""
+        """Of this epoch and each earlier one that records are kept of: the last record written. What an
+        epoch that is not listed wrote is settled.
+        """
 
     def __init__(
         self,
@@ -1226,6 +1250,8 @@ class UsageRecord(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
     DRAWS_FIELD_NUMBER: _builtins.int
+    HOLDS_OPENED_FIELD_NUMBER: _builtins.int
+    HOLDS_CLOSED_FIELD_NUMBER: _builtins.int
     sidecar_id: _builtins.str
     epoch: _builtins.str
     number: _builtins.int
@@ -1238,6 +1264,14 @@ class UsageRecord(_message.Message):
     def draws(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseDraw]:
         """What its entries took from leases, one per lease; under the digest as well."""
 
+    @_builtins.property
+    def holds_opened(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldOpened]:
+        """Reservations that were opened, or extended: their units are drawn, and not used so far."""
+
+    @_builtins.property
+    def holds_closed(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldClosed]:
+        """Reservations that ended: settled by an entry of this record, released, or expired."""
+
     def __init__(
         self,
         *,
@@ -1247,10 +1281,12 @@ class UsageRecord(_message.Message):
         digest: _builtins.bytes = ...,
         entries: _abc.Iterable[Global___UsageEntry] | None = ...,
         draws: _abc.Iterable[Global___LeaseDraw] | None = ...,
+        holds_opened: _abc.Iterable[Global___HoldOpened] | None = ...,
+        holds_closed: _abc.Iterable[Global___HoldClosed] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "draws", b"draws", "entries", b"entries", "epoch", b"epoch", "number", b"number", "sidecar_id", b"sidecar_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "draws", b"draws", "entries", b"entries", "epoch", b"epoch", "holds_closed", b"holds_closed", "holds_opened", b"holds_opened", "number", b"number", "sidecar_id", b"sidecar_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1366,7 +1402,7 @@ Global___LeasePool: _TypeAlias = LeasePool  # noqa: Y015
 
 @_typing.final
 class LeaseDraw(_message.Message):
-    """Units that a record took from a lease."""
+    """Units that a record took from a lease. Below 0: what a hold did not need, put back into it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1389,6 +1425,134 @@ class LeaseDraw(_message.Message):
 Global___LeaseDraw: _TypeAlias = LeaseDraw  # noqa: Y015
 
 @_typing.final
+class HeldUnits(_message.Message):
+    """Units that a reservation took from one lease."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    lease: _builtins.int
+    units: _builtins.int
+    def __init__(
+        self,
+        *,
+        lease: _builtins.int = ...,
+        units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldUnits: _TypeAlias = HeldUnits  # noqa: Y015
+
+@_typing.final
+class HoldOpened(_message.Message):
+    """A reservation as it is from this record on; what it drew is among the record's draws."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DimensionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    OPENED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    reservation: _builtins.str
+    """Chosen by the application; unique among the customer's on one sidecar."""
+    resource: _builtins.str
+    feature: _builtins.str
+    amount: _builtins.int
+    """All units held, those of earlier records included."""
+    opened_at_unix_ms: _builtins.int
+    expires_at_unix_ms: _builtins.int
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldUnits]:
+        """All units held, by lease; none where the feature is cached."""
+
+    @_builtins.property
+    def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        reservation: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        opened_at_unix_ms: _builtins.int = ...,
+        expires_at_unix_ms: _builtins.int = ...,
+        held: _abc.Iterable[Global___HeldUnits] | None = ...,
+        dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer", b"customer", "dimensions", b"dimensions", "expires_at_unix_ms", b"expires_at_unix_ms", "feature", b"feature", "held", b"held", "opened_at_unix_ms", b"opened_at_unix_ms", "reservation", b"reservation", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldOpened: _TypeAlias = HoldOpened  # noqa: Y015
+
+@_typing.final
+class HoldClosed(_message.Message):
+    """A reservation that holds nothing from this record on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    reservation: _builtins.str
+    end: Global___HoldEnd.ValueType
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldUnits]:
+        """What it held, by lease, as its last HoldOpened said."""
+
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        reservation: _builtins.str = ...,
+        end: Global___HoldEnd.ValueType = ...,
+        held: _abc.Iterable[Global___HeldUnits] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "end", b"end", "held", b"held", "reservation", b"reservation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldClosed: _TypeAlias = HoldClosed  # noqa: Y015
+
+@_typing.final
 class HeldLease(_message.Message):
     """A lease that a sidecar holds."""
 
@@ -1396,18 +1560,28 @@ class HeldLease(_message.Message):
 
     LEASE_FIELD_NUMBER: _builtins.int
     RETURNED_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
     lease: _builtins.int
     returned: _builtins.int
     """All units ever given back."""
+    ended: _builtins.bool
+    """Nothing is left of it here and nothing will be drawn: what is wanted later is another lease."""
+    granted: _builtins.int
+    """In a hello, and where it ended: all units ever granted, as far as they arrived. What was granted
+    beyond that was lost on its way, and goes back.
+    """
     def __init__(
         self,
         *,
         lease: _builtins.int = ...,
         returned: _builtins.int = ...,
+        ended: _builtins.bool = ...,
+        granted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "returned", b"returned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "granted", b"granted", "lease", b"lease", "returned", b"returned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1422,10 +1596,15 @@ class LeaseWant(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     UNITS_MIN_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
     units_min: _builtins.int
     """At least so many, for calls that wait. 0: none waits."""
     units: _builtins.int
     """As many as this, where the pool has them to give."""
+    limit: _builtins.int
+    """The limit in the snapshot that the sidecar has applied: units are granted under this one where
+    it is lower.
+    """
     @_builtins.property
     def pool(self) -> Global___LeasePool: ...
     def __init__(
@@ -1434,10 +1613,11 @@ class LeaseWant(_message.Message):
         pool: Global___LeasePool | None = ...,
         units_min: _builtins.int = ...,
         units: _builtins.int = ...,
+        limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "units", b"units", "units_min", b"units_min"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "pool", b"pool", "units", b"units", "units_min", b"units_min"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -217,6 +217,8 @@ class _OutagePolicyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outa
     """Decide on the last snapshot and totals, as before the outage."""
     OUTAGE_POLICY_KIND_SAFE_CAPACITY: _OutagePolicyKind.ValueType  # 4
     """Decide on the last snapshot, and admit at most this many units per customer during the outage."""
+    OUTAGE_POLICY_KIND_LEASED: _OutagePolicyKind.ValueType  # 5
+    """Spend what is leased of hard limits, and no more; decide the rest on the last snapshot and totals."""
 
 class OutagePolicyKind(_OutagePolicyKind, metaclass=_OutagePolicyKindEnumTypeWrapper):
     """What a sidecar answers for usage it cannot verify while the control plane is away."""
@@ -230,6 +232,8 @@ OUTAGE_POLICY_KIND_LAST_KNOWN: OutagePolicyKind.ValueType  # 3
 """Decide on the last snapshot and totals, as before the outage."""
 OUTAGE_POLICY_KIND_SAFE_CAPACITY: OutagePolicyKind.ValueType  # 4
 """Decide on the last snapshot, and admit at most this many units per customer during the outage."""
+OUTAGE_POLICY_KIND_LEASED: OutagePolicyKind.ValueType  # 5
+"""Spend what is leased of hard limits, and no more; decide the rest on the last snapshot and totals."""
 Global___OutagePolicyKind: _TypeAlias = OutagePolicyKind  # noqa: Y015
 
 class _Enforcement:

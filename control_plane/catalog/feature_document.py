@@ -1,0 +1,99 @@
+"""Features as written: one model per type. `docs/catalog.md` explains every key."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from control_plane.catalog.document_parts import Absent, Amount, DocumentModel, Id, Name
+
+VALUES_MAX: Final = 256
+
+ConsistencyName = Literal["leased", "cached"]
+EnforcementName = Literal["enforce", "observe"]
+
+# Tags name the alternatives of a value. They have a blank, so that no key equals one.
+OUTAGE_WORD: Final = "outage word"
+FEATURE_TYPES: Final = ("boolean", "number", "enum", "metered")
+
+
+def _outage_tag(value: Any) -> str:
+    return "outage mapping" if isinstance(value, dict) else OUTAGE_WORD
+
+
+def _feature_tag(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, dict) else None
+    return f"feature {kind}" if kind in FEATURE_TYPES else "feature metered"
+
+
+class SafeCapacityDocument(DocumentModel):
+    """An outage policy with a bound of its own."""
+
+    safe_capacity: Amount = Field(
+        description="Units admitted per customer and feature during one outage."
+    )
+
+
+OutageDocument = Annotated[
+    Annotated[Literal["leased", "deny", "allow", "last_known"], Tag(OUTAGE_WORD)]
+    | Annotated[SafeCapacityDocument, Tag("outage mapping")],
+    Discriminator(_outage_tag),
+]
+
+
+ENFORCEMENT: Final = "enforce refuses; observe allows all, and says what it would have refused."
+
+
+class BooleanFeature(DocumentModel):
+    """A feature that a plan has or has not."""
+
+    type: Literal["boolean"] = Field(description="Has it or has it not.")
+    name: Name | Absent = Field(None, description="What people read; else the id.")
+    enforcement: EnforcementName = Field("enforce", description=ENFORCEMENT)
+
+
+class NumberFeature(DocumentModel):
+    """A number that a plan sets and nobody counts."""
+
+    type: Literal["number"] = Field(description="A number that a plan sets; not counted.")
+    name: Name | Absent = Field(None, description="What people read; else the id.")
+    unit: Name | Absent = Field(None, description="What the number counts.")
+    enforcement: EnforcementName = Field("enforce", description=ENFORCEMENT)
+
+
+class EnumFeature(DocumentModel):
+    """A feature of which a plan grants some of the listed values."""
+
+    type: Literal["enum"] = Field(description="Some of the values listed.")
+    name: Name | Absent = Field(None, description="What people read; else the id.")
+    values: Annotated[list[Id], Field(min_length=1, max_length=VALUES_MAX)] = Field(
+        description="All values there are."
+    )
+    enforcement: EnforcementName = Field("enforce", description=ENFORCEMENT)
+
+
+class MeteredFeature(DocumentModel):
+    """A feature whose usage is counted."""
+
+    type: Literal["metered"] = Field(description="Usage is counted against limits.")
+    name: Name | Absent = Field(None, description="What people read; else the id.")
+    unit: Name | Absent = Field(None, description="What one unit of usage is.")
+    consistency: ConsistencyName = Field(
+        "leased", description="leased never overshoots a hard limit; cached decides from totals."
+    )
+    outage: OutageDocument | Absent = Field(
+        None,
+        description="What is answered while the control plane is away; else leased where the "
+        "feature is, and last_known where it is cached.",
+    )
+    enforcement: EnforcementName = Field("enforce", description=ENFORCEMENT)
+
+
+FeatureDocument = Annotated[
+    Annotated[BooleanFeature, Tag("feature boolean")]
+    | Annotated[NumberFeature, Tag("feature number")]
+    | Annotated[EnumFeature, Tag("feature enum")]
+    | Annotated[MeteredFeature, Tag("feature metered")],
+    Discriminator(_feature_tag),
+]

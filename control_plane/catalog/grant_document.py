@@ -1,0 +1,165 @@
+"""What plans and add-ons grant, as written. `docs/catalog.md` explains every key."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag
+
+from control_plane.catalog.document_parts import Absent, Amount, DocumentModel, Id, PeriodName
+from control_plane.catalog.feature_document import VALUES_MAX
+from weighbridge.rules.units import AMOUNT_MAX
+
+LIMITS_MAX: Final = 16
+RATES_MAX: Final = 16
+
+Unlimited = Literal["unlimited"]
+RateAmount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
+WindowName = Literal["hour", "day", "week", "month", "year", "lifetime"]
+KindName = Literal["hard", "soft"]
+RatePeriodName = Literal["second", "minute", "hour"]
+
+# Tags name the alternatives of a value. They have a blank, so that no key equals one.
+LIMIT_WORD: Final = "limit word"
+GRANT_WORD: Final = "grant word"
+WINDOW_WORD: Final = "window word"
+
+
+def _limit_tag(value: Any) -> str:
+    return LIMIT_WORD if isinstance(value, str) else "limit amount"
+
+
+def _grant_tag(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "grant switch"
+    tags = {int: "grant number", str: GRANT_WORD, list: "grant values", dict: "grant limits"}
+    return tags.get(type(value))
+
+
+def _window_tag(value: Any) -> str:
+    if not isinstance(value, dict):
+        return WINDOW_WORD
+    return "window anniversary" if "anniversary" in value else "window calendar"
+
+
+class CalendarWindow(DocumentModel):
+    """A window that turns with the calendar."""
+
+    calendar: PeriodName = Field(description="Turns at the local start of each.")
+    time_zone: str = Field("UTC", description="IANA name; where the calendar hangs.")
+
+
+class AnniversaryWindow(DocumentModel):
+    """A window that turns when the subscription's anchor returns."""
+
+    anniversary: PeriodName = Field(description="Turns each such time after the anchor.")
+    time_zone: str = Field("UTC", description="IANA name; whose local time returns.")
+
+
+WindowDocument = Annotated[
+    Annotated[WindowName, Tag(WINDOW_WORD)]
+    | Annotated[CalendarWindow, Tag("window calendar")]
+    | Annotated[AnniversaryWindow, Tag("window anniversary")],
+    Discriminator(_window_tag),
+]
+
+
+class LimitDocument(DocumentModel):
+    """A limit of a plan."""
+
+    id: Id | Absent = Field(None, description="Unique within the feature; else the period's name.")
+    limit: Annotated[
+        Annotated[Amount, Tag("limit amount")] | Annotated[Unlimited, Tag(LIMIT_WORD)],
+        Discriminator(_limit_tag),
+    ] = Field(description="Units in each window, or `unlimited`.")
+    kind: KindName = Field("hard", description="hard refuses past it; soft counts overage.")
+    window: WindowDocument = Field(description="When usage starts from zero.")
+    per_seat: bool = Field(
+        default=False, description="Units for each seat of the subscription, not for all of them."
+    )
+
+
+class AddOnLimitDocument(DocumentModel):
+    """What an add-on adds to a plan's limit."""
+
+    id: Id = Field(description="Which limit of the plan it adds to.")
+    limit: Annotated[
+        Annotated[Amount, Tag("limit amount")] | Annotated[Unlimited, Tag(LIMIT_WORD)],
+        Discriminator(_limit_tag),
+    ] = Field(description="Units added to each window, or `unlimited`.")
+    kind: KindName | Absent = Field(None, description="Else the plan's.")
+    window: WindowDocument | Absent = Field(
+        None, description="Else the plan's; needed where a plan lacks the feature."
+    )
+
+
+class RateDocument(DocumentModel):
+    """How fast a plan lets a metered feature be used."""
+
+    id: Id | Absent = Field(
+        None, description="Unique within the feature; else per_ and the period."
+    )
+    limit: RateAmount = Field(description="Units that come back in each period.")
+    per: RatePeriodName = Field(description="The period.")
+    burst: RateAmount | Absent = Field(None, description="Units at once; else the limit.")
+
+
+class AddOnRateDocument(DocumentModel):
+    """What an add-on adds to a plan's rate."""
+
+    id: Id = Field(description="Which rate of the plan it adds to.")
+    limit: RateAmount = Field(description="Units added to each period.")
+    per: RatePeriodName | Absent = Field(
+        None, description="Else the plan's; needed where a plan lacks the feature."
+    )
+    burst: RateAmount | Absent = Field(None, description="Units added at once; else the limit.")
+
+
+_LIMITS_OR_RATES: Final = ConfigDict(json_schema_extra={"minProperties": 1})
+
+
+class LimitsDocument(DocumentModel):
+    """What a plan grants on a metered feature: limits, rates or both."""
+
+    model_config = _LIMITS_OR_RATES
+
+    limits: Annotated[list[LimitDocument], Field(min_length=1, max_length=LIMITS_MAX)] | Absent = (
+        Field(None, description="All of them hold at once; else there is no limit in all.")
+    )
+    rates: Annotated[list[RateDocument], Field(min_length=1, max_length=RATES_MAX)] | Absent = (
+        Field(None, description="How fast; all of them hold at once.")
+    )
+
+
+class AddOnLimitsDocument(DocumentModel):
+    """What an add-on adds to a metered feature: limits, rates or both."""
+
+    model_config = _LIMITS_OR_RATES
+
+    limits: (
+        Annotated[list[AddOnLimitDocument], Field(min_length=1, max_length=LIMITS_MAX)] | Absent
+    ) = Field(None, description="Added limit by limit.")
+    rates: (
+        Annotated[list[AddOnRateDocument], Field(min_length=1, max_length=RATES_MAX)] | Absent
+    ) = Field(None, description="Added rate by rate.")
+
+
+GrantedValues = Annotated[list[Id], Field(min_length=1, max_length=VALUES_MAX)]
+
+Grant = Annotated[
+    Annotated[bool, Tag("grant switch")]
+    | Annotated[Amount, Tag("grant number")]
+    | Annotated[Unlimited, Tag(GRANT_WORD)]
+    | Annotated[GrantedValues, Tag("grant values")]
+    | Annotated[LimitsDocument, Tag("grant limits")],
+    Discriminator(_grant_tag),
+]
+
+AddOnGrant = Annotated[
+    Annotated[bool, Tag("grant switch")]
+    | Annotated[Amount, Tag("grant number")]
+    | Annotated[Unlimited, Tag(GRANT_WORD)]
+    | Annotated[GrantedValues, Tag("grant values")]
+    | Annotated[AddOnLimitsDocument, Tag("grant limits")],
+    Discriminator(_grant_tag),
+]

@@ -1,0 +1,71 @@
+"""What each plan of a catalog is charged by, in a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from weighbridge.rules.catalog import Entitlement, PlanVersion
+from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.rating.money import Currency
+from weighbridge.rules.rating.prices import (
+    PercentagePrice,
+    UsagePrice,
+    currencies,
+    usage_price,
+)
+from weighbridge.rules.rating.subscribed import terms_of
+from weighbridge.rules.rating.terms import Terms
+from weighbridge.rules.window import Period
+
+
+class Priced(NamedTuple):
+    """A feature that has prices.
+
+    `pairs` are the dimensions that prices look at. `is_capped`: each transaction counts by itself.
+    """
+
+    pairs: frozenset[tuple[str, str]]
+    is_capped: bool
+
+
+class PlanPricing(NamedTuple):
+    """What a plan is charged by; by billing period, the features that have prices."""
+
+    currency: Currency
+    terms: Terms
+    periods: Mapping[Period, Mapping[str, Priced]]
+
+
+def plan_pricing(
+    plan: PlanVersion, entitlements: Mapping[str, Entitlement], seats: int, code: str
+) -> PlanPricing | None:
+    """Return what a plan is charged by; None where it has no prices.
+
+    `code` is the currency, "" the only one there is. Raises InvalidArgumentError where there is
+    none such, or where there are several and none is named.
+    """
+    sold_in = currencies(plan.prices)
+    if not sold_in:
+        return None
+    if not code and len(sold_in) > 1:
+        codes = ", ".join(each.code for each in sold_in)
+        raise InvalidArgumentError("currency", f"plan {plan.plan!r} is sold in {codes}; name one")
+    terms = terms_of(plan, (), entitlements, seats, code or sold_in[0].code)
+    currency = terms.prices[0].currency
+    periods: dict[Period, dict[str, Priced]] = {}
+    for every in dict.fromkeys(price.every for price in terms.prices):
+        usage = (usage_price(price) for price in terms.prices if price.every is every)
+        periods[every] = _by_feature(price for price in usage if price is not None)
+    return PlanPricing(currency, terms, periods)
+
+
+def _by_feature(prices: Iterable[UsagePrice]) -> dict[str, Priced]:
+    found: dict[str, Priced] = {}
+    for price in prices:
+        before = found.get(price.feature, Priced(frozenset(), is_capped=False))
+        is_capped = isinstance(price, PercentagePrice) and price.cap is not None
+        found[price.feature] = Priced(
+            before.pairs.union(price.match), before.is_capped or is_capped
+        )
+    return found
