@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from control_plane.granting.work import (
     Shortage,
     Want,
 )
-from control_plane.leasing.accounts import EpochId, HolderState, Lease, Pool, PoolKey
+from control_plane.leasing.accounts import EpochId, HolderState, Lease, Pool
 from control_plane.leasing.book import LeaseBook
 from control_plane.leasing.holding import (
     HolderClaim,
@@ -37,10 +37,8 @@ from control_plane.metering.counters import CounterCache
 from control_plane.metering.epochs import settled_marks
 from control_plane.metering.records import EpochKey
 from control_plane.storage.tables import lease
+from weighbridge.rules.lease import PoolKey, grantable
 from weighbridge.rules.units import COUNTER_MAX
-
-SHARES_PER_HOLDER: Final = 2
-"""A sidecar gets at most its part of what is available, divided by this: others come too."""
 
 LEASE_ID_BITS: Final = 63
 HELD_ELSEWHERE_MAX: Final = 1_000
@@ -75,15 +73,10 @@ class Granter:
         now_ms, terms = posted.now_ms, self._terms
         if work.claims:
             marks = _marks(book, work.claims)
-            kept = take_claims(book, work.claims, marks, now_ms, terms)
-            held: dict[EpochId, list[LeaseNow]] = defaultdict(list)
-            for each in kept:
-                held[each.holder].append(_lease_now(each, book.pools[each.pool_id]))
-            posted.held = {epoch: tuple(leases) for epoch, leases in held.items()}
+            take_claims(book, work.claims, marks, now_ms, terms)
         alive = work.renewed.union(asking.epoch for asking in work.askings)
         renew(book, book.load_holders(alive), now_ms, terms)
-        for epoch, returned in work.returns:
-            take_returns(book, dict(returned), dict.fromkeys((id_ for id_, _ in returned), epoch))
+        take_returns(book, work.returns)
         if work.is_tick:
             posted.may_have_more = tick(book, now_ms, terms)
 
@@ -131,7 +124,7 @@ class _Granting:
             if (pool := self._pools.get(want.pool)) is not None
         )
         self._claimants = self._claimants_of(askings)
-        short: dict[int, tuple[PoolKey, ...]] = {}
+        short: dict[int, tuple[Want, ...]] = {}
         answers: list[Granted | Short] = []
         for index, asking in enumerate(askings):
             lacking = self._lacking(asking)
@@ -143,9 +136,7 @@ class _Granting:
         # The pools' rows, and those who may hold their leases, come before the leases.
         self._posted.gains += book.write(now_ms)
         if short:
-            shortages = self._shortages({key for lacking in short.values() for key in lacking})
-            for index, lacking in short.items():
-                answers[index] = Short(tuple(shortages[key] for key in lacking))
+            self._tell_shortages(short, answers)
         self._posted.answers = answers
 
     def _claimants_of(self, askings: Iterable[Asking]) -> dict[int, set[EpochId]]:
@@ -160,16 +151,16 @@ class _Granting:
                     claimants[pool.id].add(asking.epoch)
         return claimants
 
-    def _lacking(self, asking: Asking) -> tuple[PoolKey, ...]:
+    def _lacking(self, asking: Asking) -> tuple[Want, ...]:
         lacking = []
         for want in asking.wants:
             pool = self._pools.get(want.pool)
-            if pool is None or pool.available < want.units_min:
-                lacking.append(want.pool)
+            if pool is None or _available(pool, want) < want.units_min:
+                lacking.append(want)
         if not lacking and not self._granter.open_holder(
             self._book, asking.epoch, self._posted.now_ms
         ):
-            return tuple(want.pool for want in asking.wants)
+            return asking.wants
         return tuple(lacking)
 
     def _grant(self, asking: Asking) -> Granted:
@@ -177,7 +168,8 @@ class _Granting:
         for want in asking.wants:
             pool = self._pools[want.pool]
             key = (pool.id, *asking.epoch)
-            units = self._size(want, pool)
+            sharers = len(self._claimants[pool.id])
+            units = grantable(_available(pool, want), want.units_min, want.units, sharers)
             held = self._held.get(key)
             if held is None:
                 if not units:
@@ -186,28 +178,28 @@ class _Granting:
                 self._book.leases.add(held)
             pool.available -= units
             held.granted += units
-            held.limit_units = pool.limit_units
+            # All that anybody holds is within this limit, so that the lease is, as a whole.
+            held.limit_units = min(pool.limit_units, want.limit) if units else held.limit_units
             self._posted.units_granted += units
             leases.append(_lease_now(held, pool))
         return Granted(tuple(leases))
 
-    def _size(self, want: Want, pool: Pool) -> int:
-        share = pool.available // (SHARES_PER_HOLDER * len(self._claimants[pool.id]))
-        return min(want.units, pool.available, max(share, want.units_min, 1))
+    def _tell_shortages(
+        self, short: dict[int, tuple[Want, ...]], answers: list[Granted | Short]
+    ) -> None:
+        keys = {want.pool for lacking in short.values() for want in lacking}
+        held = self._held_elsewhere(pool.id for k in keys if (pool := self._pools.get(k)))
+        for index, lacking in short.items():
+            answers[index] = Short(tuple(self._shortage(want, held) for want in lacking))
 
-    def _shortages(self, keys: set[PoolKey]) -> dict[PoolKey, Shortage]:
-        found = {}
-        pools = {key: pool for key in keys if (pool := self._pools.get(key)) is not None}
-        held = self._held_elsewhere([pool.id for pool in pools.values()])
-        for key in keys:
-            pool = pools.get(key)
-            if pool is None:
-                found[key] = Shortage(key, 0, 0, None, is_leased=False)
-            else:
-                found[key] = Shortage(
-                    key, pool.available, pool.limit_units, pool.window_end_ms, tuple(held[pool.id])
-                )
-        return found
+    def _shortage(self, want: Want, held: Mapping[int, list[Elsewhere]]) -> Shortage:
+        pool = self._pools.get(want.pool)
+        if pool is None:
+            return Shortage(want.pool, 0, want.limit, None, is_leased=False)
+        elsewhere = tuple(held[pool.id])
+        return Shortage(
+            want.pool, _available(pool, want), want.limit, pool.window_end_ms, elsewhere
+        )
 
     def _held_elsewhere(self, pools: Iterable[int]) -> defaultdict[int, list[Elsewhere]]:
         held: defaultdict[int, list[Elsewhere]] = defaultdict(list)
@@ -228,6 +220,11 @@ class _Granting:
 
 _EPOCH: Final = (lease.c.sidecar_id, lease.c.epoch)
 _REST: Final = lease.c.granted - lease.c.returned - lease.c.drawn - lease.c.presumed
+
+
+def _available(pool: Pool, want: Want) -> int:
+    """Return what a pool has under the limit that the sidecar knows, where that is lower."""
+    return max(pool.available - max(pool.limit_units - want.limit, 0), 0)
 
 
 def _lease_now(held: Lease, pool: Pool) -> LeaseNow:

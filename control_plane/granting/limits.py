@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from control_plane.leasing.accounts import PoolKey, TotalPlace
+from control_plane.leasing.accounts import TotalPlace
 from control_plane.metering.counters import CounterCache, CustomerCounters
 from weighbridge.rules.catalog import Limit, LimitKind
 from weighbridge.rules.entitlement import NoGrant, grant_of
+from weighbridge.rules.lease import PoolKey
 from weighbridge.rules.window import WindowBounds, window_bounds
 
 AHEAD_MS: Final = 5_000

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 
 from control_plane.granting.limits import FoundLimit
-from control_plane.leasing.accounts import Pool, PoolKey, TotalPlace
+from control_plane.leasing.accounts import Pool, TotalPlace
 from control_plane.leasing.book import LeaseBook
 from control_plane.metering.totals import (
     TotalKey,
@@ -16,6 +16,7 @@ from control_plane.metering.totals import (
     read_totals,
     sum_events,
 )
+from weighbridge.rules.lease import PoolKey
 
 
 def open_pools(

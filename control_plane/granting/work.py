@@ -5,26 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from control_plane.leasing.accounts import EpochId, Gain, PoolKey
-from control_plane.leasing.holding import HolderClaim
+from control_plane.leasing.accounts import EpochId, Gain
+from control_plane.leasing.holding import HolderClaim, Returned
+from weighbridge.rules.lease import PoolKey
 
 
 class Want(NamedTuple):
-    """Units wanted of a pool: at least `units_min` for calls that wait, `units` if it has them."""
+    """Units wanted of a pool: at least `units_min` for calls that wait, `units` if it has them.
+
+    `limit` is the one in the snapshot that the sidecar has applied; a lower one now counts instead.
+    """
 
     pool: PoolKey
     units_min: int
     units: int
+    limit: int
 
 
 class LeaseRequest(NamedTuple):
-    """What a sidecar gives back, by lease all that was ever returned; and what it wants.
+    """What a sidecar gives back, and what it wants.
 
     All wants get their minimum, or none gets anything. `number` 0 wants no answer.
     """
 
     number: int
-    returned: tuple[tuple[int, int], ...]
+    returned: tuple[Returned, ...]
     wants: tuple[Want, ...]
 
 
@@ -89,7 +94,7 @@ class LeaseWork:
 
     claims: list[HolderClaim] = field(default_factory=list)
     renewed: set[EpochId] = field(default_factory=set)
-    returns: list[tuple[EpochId, tuple[tuple[int, int], ...]]] = field(default_factory=list)
+    returns: list[tuple[EpochId, tuple[Returned, ...]]] = field(default_factory=list)
     askings: list[Asking] = field(default_factory=list)
     is_tick: bool = False
 
@@ -107,7 +112,7 @@ class Elsewhere(NamedTuple):
 
 
 class Shortage(NamedTuple):
-    """A pool that had too little for a request. `lapses_at_ms`: when a refusal ends with it."""
+    """A pool that had too little for a request; `available` under the limit that it named."""
 
     pool: PoolKey
     available: int
@@ -131,7 +136,7 @@ class Short(NamedTuple):
 
 @dataclass(slots=True)
 class LeasesPosted:
-    """What became of it. `answers` are in the order of the askings, `held` by epoch that claimed.
+    """What became of it. `answers` are in the order of the askings.
 
     `holders` are those of the epochs named that have leases. `may_have_more`: another tick has more
     to do.
@@ -139,7 +144,6 @@ class LeasesPosted:
 
     now_ms: int
     answers: list[Granted | Short] = field(default_factory=list)
-    held: dict[EpochId, tuple[LeaseNow, ...]] = field(default_factory=dict)
     holders: set[EpochId] = field(default_factory=set)
     gains: list[Gain] = field(default_factory=list)
     units_granted: int = 0

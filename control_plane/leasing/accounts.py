@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from weighbridge.rules.lease import PoolKey
+from weighbridge.rules.units import COUNTER_MAX
 
 EpochId = tuple[str, str]
 """A sidecar and one of its epochs."""
 
 
-class PoolKey(NamedTuple):
-    """What one limit of a customer or resource has in one window, as sidecars name it."""
-
-    customer: str
-    resource: str
-    feature: str
-    limit_id: str
-    window_start_ms: int
+NO_RECORD: Final = COUNTER_MAX
+"""What a lease closes after that ended with nothing left: no record closes it before its epoch."""
 
 
 class TotalPlace(NamedTuple):
@@ -108,7 +105,10 @@ class Pool:
 
 @dataclass(slots=True)
 class Lease:
-    """The part of a pool that one epoch of a sidecar may spend."""
+    """The part of a pool that one epoch of a sidecar may spend.
+
+    `closes_after` is set once it has ended: nothing is drawn from it by records above that number.
+    """
 
     id: int
     pool_id: int
@@ -130,19 +130,21 @@ class Lease:
         """What may still be spent, or was and is on its way."""
         return self.granted - self.returned - self.drawn - self.presumed
 
-    def draw(self, units: int) -> bool:
-        """Settle units: late ones from what was presumed. False where it has not that many."""
-        late = max(units - self.rest, 0)
-        if late > self.presumed:
-            return False
-        self.presumed -= late
+    def draw(self, units: int) -> None:
+        """Settle units, of which there are as many: late ones from what was presumed."""
+        self.presumed -= max(units - self.rest, 0)
         self.drawn += units
-        return True
 
     def return_up_to(self, returned: int) -> int:
         """Take the sidecar's word on all it ever returned; give what is new of it."""
         units = max(min(returned - self.returned, self.rest), 0)
         self.returned += units
+        return units
+
+    def take_back_beyond(self, granted: int) -> int:
+        """Take back what the sidecar never got: it knows of so many units granted."""
+        units = max(min(self.granted - granted, self.rest), 0)
+        self.granted -= units
         return units
 
     def return_rest(self) -> int:

@@ -179,6 +179,8 @@ class LeaseBook:
         """End an epoch all of whose records are settled, as far as there are any left."""
         holder.state = HolderState.CLOSED
         leases = self.load_leases_of([holder.id])
+        for held in leases:
+            held.closes_after = holder.closes_after
         if not holder.may_have_lost:
             self.return_all(leases)
             return

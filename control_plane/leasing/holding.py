@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from control_plane.leasing.accounts import EpochId, Holder, HolderState, Lease
+from control_plane.leasing.accounts import NO_RECORD, EpochId, Holder, HolderState
 from control_plane.leasing.book import LeaseBook
 
 HOLDERS_PER_TICK: Final = 100
@@ -21,15 +21,27 @@ class LeaseTerms(NamedTuple):
     lost_after_ms: int
 
 
+class Returned(NamedTuple):
+    """All units of a lease that were ever given back, and that were granted as far as it arrived.
+
+    Nothing more is drawn from one that `has_ended`.
+    """
+
+    lease: int
+    units: int
+    granted: int
+    has_ended: bool = False
+
+
 class HolderClaim(NamedTuple):
     """What a sidecar says of its leases in its hello.
 
-    `held` are those of this epoch with all that was ever returned of each; `written` is the last
-    record of each epoch that records are kept of.
+    `held` are those of this epoch; `written` is the last record of each epoch that records are
+    kept of.
     """
 
     epoch: EpochId
-    held: Mapping[int, int]
+    held: Sequence[Returned]
     written: Mapping[EpochId, int]
     may_have_lost: bool
 
@@ -40,10 +52,10 @@ def take_claims(
     marks: Mapping[EpochId, int],
     now_ms: int,
     terms: LeaseTerms,
-) -> list[Lease]:
+) -> None:
     """Renew the epochs that speak, and end what they do not hold any more.
 
-    `marks` tell how far each epoch of these sidecars is settled. Returns the leases still held.
+    `marks` tell how far each epoch of these sidecars is settled.
     """
     by_sidecar = {claim.epoch[0]: claim for claim in claims}
     holders = book.load_holders_of(by_sidecar)
@@ -52,21 +64,24 @@ def take_claims(
     for holder in ending:
         _end_epoch(book, holder, by_sidecar[holder.sidecar_id], marks)
     renew(book, speaking, now_ms, terms)
-    kept = []
+    held = {epoch: {each.lease: each for each in of} for epoch, of in _held(by_sidecar.values())}
     for lease in book.load_leases_of(holder.id for holder in speaking):
-        claim = by_sidecar[lease.sidecar_id]
         if lease.closes_after is not None:
             continue
-        if lease.id in claim.held:
-            kept.append(lease)
-        else:
-            # Records above the last one written cannot have drawn from what is not held.
-            lease.closes_after = claim.written.get(lease.holder, 0)
-            if lease.closes_after <= marks.get(lease.holder, 0):
-                book.return_all([lease])
-    returned = {lease.id: by_sidecar[lease.sidecar_id].held[lease.id] for lease in kept}
-    take_returns(book, returned, {lease.id: lease.holder for lease in kept})
-    return kept
+        known = held[lease.holder].get(lease.id)
+        if known is not None:
+            # What was granted on an older stream and did not arrive: its messages are dropped.
+            units = lease.take_back_beyond(known.granted) + lease.return_up_to(known.units)
+            book.pools[lease.pool_id].give(units)
+            continue
+        # Records above the last one written cannot have drawn from what is not held.
+        lease.closes_after = by_sidecar[lease.sidecar_id].written.get(lease.holder, 0)
+        if lease.closes_after <= marks.get(lease.holder, 0):
+            book.return_all([lease])
+
+
+def _held(claims: Iterable[HolderClaim]) -> Iterator[tuple[EpochId, Sequence[Returned]]]:
+    return ((claim.epoch, claim.held) for claim in claims)
 
 
 def _end_epoch(
@@ -96,15 +111,21 @@ def renew(book: LeaseBook, holders: Iterable[Holder], now_ms: int, terms: LeaseT
         lease.revive()
 
 
-def take_returns(
-    book: LeaseBook, returned: Mapping[int, int], holders: Mapping[int, EpochId]
-) -> None:
-    """Take back units of leases: all that was ever returned of each, on the word of its holder."""
-    book.load_leases(returned)
-    for id_, units in returned.items():
-        lease = book.leases.get(id_)
-        if lease is not None and lease.holder == holders[id_]:
-            book.pools[lease.pool_id].give(lease.return_up_to(units))
+def take_returns(book: LeaseBook, returns: Iterable[tuple[EpochId, Sequence[Returned]]]) -> None:
+    """Take back units of leases, on the word of who holds them."""
+    said = list(returns)
+    book.load_leases({each.lease for _, returned in said for each in returned})
+    for epoch, returned in said:
+        for each in returned:
+            lease = book.leases.get(each.lease)
+            if lease is None or lease.holder != epoch:
+                continue
+            units = lease.return_up_to(each.units)
+            if each.has_ended and lease.closes_after is None:
+                units += lease.take_back_beyond(each.granted)
+                # What is left was drawn by records that are on their way.
+                lease.closes_after = NO_RECORD
+            book.pools[lease.pool_id].give(units)
 
 
 def make_holder(book: LeaseBook, epoch: EpochId, now_ms: int, terms: LeaseTerms) -> Holder:

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, delete, exists, select, tuple_
 from control_plane.leasing.accounts import HolderState
 from control_plane.storage.tables import lease, lease_holder, lease_pool
 
-KEPT_MS: Final = 24 * 3_600_000
-"""Longer than records are usually on their way; usage that comes later still settles."""
+KEPT_MS: Final = 48 * 3_600_000
+"""Longer than holds last, and records are on their way; usage that comes later settles as well."""
 
 ROWS_MAX: Final = 2_000
 

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from control_plane.leasing.accounts import EpochId, Gain, HolderState
+from control_plane.leasing.accounts import EpochId, Gain, HolderState, Lease
 from control_plane.leasing.book import LeaseBook
 
 
 class Draw(NamedTuple):
-    """Units that a record took from a lease."""
+    """Units that a record took from a lease. Below 0: what a hold did not need, put back."""
 
     lease: int
     units: int
@@ -61,11 +61,23 @@ def _apply_draws(book: LeaseBook, usage: SettledUsage) -> tuple[defaultdict[int,
     for epoch, draws in usage.draws:
         for id_, units in draws:
             lease = book.leases.get(id_)
-            if lease is None or lease.holder != epoch or not lease.draw(units):
+            if lease is None or not _can_draw(lease, epoch, units):
                 refused += 1
-            else:
-                drawn[lease.pool_id] += units
+                continue
+            lease.draw(units)
+            drawn[lease.pool_id] += units
+            if units < 0 and lease.closes_after is not None:
+                # Nobody can spend it there any more.
+                lease.returned -= units
+                book.pools[lease.pool_id].give(-units)
     return drawn, refused
+
+
+def _can_draw(lease: Lease, epoch: EpochId, units: int) -> bool:
+    if units < 0:
+        # A hold outlives the epoch that made it.
+        return lease.sidecar_id == epoch[0] and lease.drawn >= -units
+    return lease.holder == epoch and lease.rest + lease.presumed >= units
 
 
 def _close_ended(book: LeaseBook, marks: Mapping[EpochId, int]) -> None:

@@ -137,8 +137,8 @@ def _require_valid_draws(draws: tuple[Draw, ...]) -> None:
     for index, draw in enumerate(draws):
         if draw.lease <= 0:
             raise InvalidArgumentError(f"draws[{index}].lease", f"{draw.lease} is not a lease")
-        if draw.units <= 0:
-            raise InvalidArgumentError(f"draws[{index}].units", f"{draw.units}; at least 1")
+        if not draw.units:
+            raise InvalidArgumentError(f"draws[{index}].units", "0; a draw takes or puts back")
     if len({draw.lease for draw in draws}) < len(draws):
         raise InvalidArgumentError("draws", "names a lease twice; a record has one draw of each")
 

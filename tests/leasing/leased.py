@@ -21,9 +21,8 @@ from control_plane.granting.work import (
     Short,
     Want,
 )
-from control_plane.leasing.accounts import PoolKey
 from control_plane.leasing.conservation import PoolSums, check_all
-from control_plane.leasing.holding import HolderClaim, LeaseTerms
+from control_plane.leasing.holding import HolderClaim, LeaseTerms, Returned
 from control_plane.leasing.settling import Draw
 from control_plane.metering.counters import CounterCache
 from control_plane.metering.ingest import Settlement, settle_records
@@ -39,6 +38,8 @@ from control_plane.provisioning import (
 from control_plane.storage.database import Database
 from control_plane.storage.tables import lease, lease_holder, lease_pool
 from weighbridge.rules.catalog import LimitKind
+from weighbridge.rules.lease import PoolKey
+from weighbridge.rules.units import COUNTER_MAX
 
 NOW_MS = 1_764_000_000_000  # 2025-11-24T16:00:00Z
 DAY_MS = 86_400_000
@@ -178,12 +179,22 @@ class Sidecar:
         assert self.held[id_].rest >= 0
         return self.record(entry(self.customer, units, at_ms), draws=[Draw(id_, units)])
 
-    def give_back(self, id_: int, units: int) -> tuple[tuple[int, int], ...]:
+    def give_back(self, id_: int, units: int) -> tuple[Returned, ...]:
         self.held[id_].returned += units
-        return ((id_, self.held[id_].returned),)
+        return (self.said(id_),)
+
+    def end(self, id_: int) -> tuple[Returned, ...]:
+        """Give back all that is left, and want no more of the lease."""
+        self.held[id_].returned += self.held[id_].rest
+        said = self.said(id_)._replace(has_ended=True)
+        del self.held[id_]
+        return (said,)
+
+    def said(self, id_: int) -> Returned:
+        return Returned(id_, self.held[id_].returned, self.held[id_].granted)
 
     def claim(self, *, may_have_lost: bool = False) -> HolderClaim:
-        held = {id_: each.returned for id_, each in self.held.items()}
+        held = tuple(self.said(id_) for id_ in self.held)
         return HolderClaim(self.id, held, dict(self.written), may_have_lost)
 
     def restart(self) -> None:
@@ -211,8 +222,8 @@ def calls_of(customer: str) -> PoolKey:
     return PoolKey(customer, "", "calls", "lifetime", 0)
 
 
-def want(customer: str, units_min: int, units: int | None = None) -> Want:
-    return Want(calls_of(customer), units_min, units_min if units is None else units)
+def want(customer: str, units_min: int, units: int | None = None, limit: int = COUNTER_MAX) -> Want:
+    return Want(calls_of(customer), units_min, units_min if units is None else units, limit)
 
 
 def granted(answer: Granted | Short) -> Mapping[int, int]:

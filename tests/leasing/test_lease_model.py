@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 from leased import TERMS, Leased, Sidecar, calls_of, entry, want
 
 from control_plane.granting.work import Granted
+from control_plane.leasing.holding import Returned
 from control_plane.storage.database import Database
 from control_plane.storage.tables import lease
 
@@ -39,7 +40,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.limit = 100
         self.sidecars = [Sidecar(f"{self.customer}.{n}", self.customer) for n in range(3)]
         self.sent: dict[str, list[object]] = {s.name: [] for s in self.sidecars}
-        self.returns: list[tuple[tuple[str, str], tuple[tuple[int, int], ...]]] = []
+        self.returns: list[tuple[tuple[str, str], tuple[Returned, ...]]] = []
         # What sidecars admitted, whatever became of the records.
         self.spent = 0
         self.reported = 0
@@ -99,6 +100,14 @@ class PoolMachine(RuleBasedStateMachine):
                     self.leased.post(returns=[message])
                 return
 
+    @rule(which=SIDECARS)
+    def end(self, which: int) -> None:
+        sidecar = self.sidecars[which]
+        for id_ in list(sidecar.held):
+            message = (sidecar.id, sidecar.end(id_))
+            self.returns.append(message)
+            self.leased.post(returns=[message])
+
     @precondition(lambda self: self.returns)
     @rule(data=st.data())
     def repeat_return(self, data: st.DataObject) -> None:
@@ -120,8 +129,9 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(which=SIDECARS)
     def reconnect(self, which: int) -> None:
         sidecar = self.sidecars[which]
-        posted = self.leased.post(claims=[sidecar.claim()])
-        sidecar.learn(posted.held.get(sidecar.id, ()))
+        self.leased.post(claims=[sidecar.claim()])
+        # Messages of the stream before are dropped.
+        self.returns = [said for said in self.returns if said[0] != sidecar.id]
 
     @rule(which=SIDECARS, is_heard=st.booleans())
     def restart(self, which: int, *, is_heard: bool) -> None:

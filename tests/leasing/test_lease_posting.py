@@ -17,9 +17,10 @@ from leased import (
 )
 
 from control_plane.granting.work import Granted, Short, Want
-from control_plane.leasing.accounts import PoolKey
+from control_plane.leasing.holding import Returned
 from control_plane.leasing.settling import Draw
 from control_plane.metering.records import KeyScope
+from weighbridge.rules.lease import PoolKey
 
 MONTH_START_MS = 1_761_955_200_000
 DAY_START_MS = NOW_MS // DAY_MS * DAY_MS
@@ -140,7 +141,7 @@ def test_records_with_impossible_draws_are_set_aside(
 
 
 def test_limits_of_one_window_share_a_total(leased: Leased, one: Sidecar) -> None:
-    answer = leased.ask(one, Want(MONTH, 5, 5), Want(DAY, 5, 5))
+    answer = leased.ask(one, Want(MONTH, 5, 5, 100), Want(DAY, 5, 5, 100))
     assert sorted(granted(answer).values()) == [5, 5]
     month, day = (each.id for each in answer.leases)  # type: ignore[union-attr]
 
@@ -212,12 +213,12 @@ def test_returned_units_count_once_whatever_comes_late(leased: Leased, one: Side
 
     for returned in (late, early, late):
         leased.post(returns=[(one.id, returned)])
-    leased.post(returns=[(one.id, ((id_, 999),)), (one.id, ((4711, 5),))])
+    leased.post(returns=[(one.id, [Returned(id_, 999, 30)]), (one.id, [Returned(4711, 5, 5)])])
 
     assert terms(leased)[1] == 100
     # What is not there cannot be returned, and not by others.
     other = lease_of(leased, one, 30)
-    leased.post(returns=[(("sc-2", "e1"), ((other, 60),))])
+    leased.post(returns=[(("sc-2", "e1"), [Returned(other, 60, 60)])])
     assert terms(leased)[1] == 70
 
 
@@ -315,13 +316,80 @@ def test_a_lease_that_is_not_listed_ends_and_the_next_one_is_another(
     assert terms(leased) == (100, 86, 0, 4)
 
 
-def test_a_hello_tells_what_is_held_as_it_is_now(leased: Leased, one: Sidecar) -> None:
+def test_what_was_granted_and_did_not_arrive_goes_back_at_the_hello(
+    leased: Leased, one: Sidecar
+) -> None:
     id_ = lease_of(leased, one, 10)
     leased.ask(one, want("acme", 20))
+    assert terms(leased)[1] == 70
 
-    posted = leased.post(claims=[one.claim()])
+    leased.post(claims=[one.claim()])
 
-    assert [(each.id, each.granted, each.limit) for each in posted.held[one.id]] == [(id_, 30, 100)]
+    assert terms(leased)[1] == 90
+    assert leased.leases()[id_].granted == 10
+
+
+def test_a_lease_that_the_sidecar_ended_settles_and_the_next_one_is_another(
+    leased: Leased, one: Sidecar
+) -> None:
+    ended = lease_of(leased, one, 30)
+    spent = one.spend(ended, 4, NOW_MS)
+    said = one.end(ended)
+    leased.post(returns=[(one.id, said)])
+    leased.post(returns=[(one.id, said)])
+    assert terms(leased)[1] == 96
+
+    again = lease_of(leased, one, 10)
+    leased.settle(spent)
+
+    assert again != ended
+    assert terms(leased) == (100, 86, 0, 4)
+
+
+def test_units_are_granted_under_the_limit_that_the_sidecar_knows_where_that_is_lower(
+    leased: Leased, one: Sidecar, two: Sidecar
+) -> None:
+    lease_of(leased, two, 30)
+    leased.set_limit("acme", 200)
+
+    answer = leased.ask(one, want("acme", 71, limit=100))
+    assert isinstance(answer, Short)
+    assert [(s.available, s.limit) for s in answer.shortages] == [(70, 100)]
+    answer = leased.ask(one, want("acme", 70, limit=100))
+    assert isinstance(answer, Granted)
+    assert [(each.granted, each.limit) for each in answer.leases] == [(70, 100)]
+    answer = leased.ask(two, want("acme", 1, 1, limit=300))
+    assert isinstance(answer, Granted)
+    assert [each.limit for each in answer.leases] == [200]
+
+
+def test_what_a_hold_did_not_need_is_put_back_into_its_lease(leased: Leased, one: Sidecar) -> None:
+    id_ = lease_of(leased, one, 30)
+    leased.settle(one.spend(id_, 20, NOW_MS))
+    back = one.record(entry("acme", 0), draws=[Draw(id_, -5)])
+
+    leased.settle(back)
+
+    assert leased.leases()[id_].drawn == 15
+    # The usage stands; what the lease has again is taken from the pool.
+    assert terms(leased) == (100, 65, 0, 20)
+
+
+def test_what_is_put_back_into_a_lease_that_ended_goes_to_the_pool(
+    leased: Leased, one: Sidecar
+) -> None:
+    id_ = lease_of(leased, one, 30)
+    leased.settle(one.spend(id_, 20, NOW_MS))
+    one.restart()
+    leased.post(claims=[one.claim()])
+    assert terms(leased)[1] == 80
+
+    leased.settle(one.record(entry("acme", 0), draws=[Draw(id_, -5)]))
+    assert terms(leased) == (100, 80, 0, 20)
+    # More than was drawn cannot be put back, and not by another sidecar.
+    wrong = [one.record(entry("acme", 0), draws=[Draw(id_, -16)])]
+    wrong.append(record(("sc-2", "e1"), 1, entry("acme", 0), draws=(Draw(id_, -1),)))
+    assert leased.settle(*wrong).draws_refused == 2
 
 
 def test_nothing_is_given_to_an_epoch_that_ended(leased: Leased, one: Sidecar) -> None:
@@ -354,10 +422,10 @@ def test_sizes_shrink_with_what_is_available_down_to_the_last_unit(
 
 
 def test_all_wants_or_none(leased: Leased, one: Sidecar) -> None:
-    answer = leased.ask(one, Want(MONTH, 30, 30), Want(DAY, 21, 21))
+    answer = leased.ask(one, Want(MONTH, 30, 30, 100), Want(DAY, 21, 21, 100))
 
     assert isinstance(answer, Short)
-    assert [(s.pool, s.available, s.limit) for s in answer.shortages] == [(DAY, 20, 20)]
+    assert [(s.pool, s.available, s.limit) for s in answer.shortages] == [(DAY, 20, 100)]
     assert terms(leased, MONTH)[1] == 60
 
 
@@ -367,12 +435,12 @@ def test_windows_are_the_current_one_and_in_its_last_seconds_the_next(
     tomorrow = DAY._replace(window_start_ms=DAY_START_MS + DAY_MS)
     yesterday = DAY._replace(window_start_ms=DAY_START_MS - DAY_MS)
     for key in (tomorrow, yesterday):
-        answer = leased.ask(one, Want(key, 1, 1))
+        answer = leased.ask(one, Want(key, 1, 1, 100))
         assert isinstance(answer, Short)
         assert not answer.shortages[0].is_leased
     leased.now_ms = DAY_START_MS + DAY_MS - 3_000
 
-    id_, units = next(iter(granted(leased.ask(one, Want(tomorrow, 4, 4))).items()))
+    id_, units = next(iter(granted(leased.ask(one, Want(tomorrow, 4, 4, 100))).items()))
     assert units == 4
     leased.now_ms += 5_000
     used = entry("acme", 3, leased.now_ms, feature="jobs")
@@ -392,7 +460,7 @@ def test_windows_are_the_current_one_and_in_its_last_seconds_the_next(
     ],
 )
 def test_what_is_no_hard_limit_is_not_leased(leased: Leased, one: Sidecar, key: PoolKey) -> None:
-    answer = leased.ask(one, Want(key, 0, 10))
+    answer = leased.ask(one, Want(key, 0, 10, 100))
 
     assert isinstance(answer, Short)
     assert not answer.shortages[0].is_leased

@@ -18,9 +18,9 @@ def prune(leased: Leased) -> int:
 
 def test_pools_of_ended_windows_go_and_late_usage_still_settles(leased: Leased) -> None:
     sidecar = Sidecar("sc-1", "acme")
-    answer = leased.ask(sidecar, Want(DAY, 5, 5))
+    answer = leased.ask(sidecar, Want(DAY, 5, 5, 20))
     assert isinstance(answer, Granted)
-    leased.now_ms = DAY.window_start_ms + 2 * DAY_MS - 1
+    leased.now_ms = DAY.window_start_ms + 3 * DAY_MS - 1
     assert prune(leased) == 0
     leased.now_ms += 1
 
@@ -31,14 +31,14 @@ def test_pools_of_ended_windows_go_and_late_usage_still_settles(leased: Leased) 
     assert (settlement.events, settlement.draws_refused) == (1, 1)
 
 
-def test_leases_and_epochs_that_ended_go_after_a_day(leased: Leased) -> None:
+def test_leases_and_epochs_that_ended_go_after_a_while(leased: Leased) -> None:
     clean, lossy = Sidecar("sc-1", "acme"), Sidecar("sc-2", "acme")
     for sidecar in (clean, lossy):
         leased.ask(sidecar, want("acme", 10))
         sidecar.restart()
         leased.post(claims=[sidecar.claim(may_have_lost=sidecar is lossy)])
     assert prune(leased) == 0
-    leased.now_ms += DAY_MS
+    leased.now_ms += 2 * DAY_MS
 
     assert prune(leased) == 2
 
