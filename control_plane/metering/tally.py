@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Connection
@@ -59,9 +60,14 @@ class Group:
     def keys(self) -> list[TotalKey]:
         return [total_key(self.counter, window) for window in self.span.windows]
 
-    def add(self, amount: int) -> bool:
-        """Count an amount in every window, or in none where a total would not hold it."""
+    def add(self, amount: int, above: Sequence[Group] = ()) -> bool:
+        """Count an amount in every window, or in none where a total would not hold it.
+
+        `above` are the groups of the customer's ancestors, in which it counts as well.
+        """
         rows = self.rows
+        if above:
+            rows = [*rows, *(row for group in above for row in group.rows)]
         for row in rows:
             if row.total + amount > COUNTER_MAX:
                 return False

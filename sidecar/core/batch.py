@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sidecar.core.book import Units
-from sidecar.core.gate import Decided, Gate, Moment, NotLeased, NotLoaded
+from sidecar.core.book import Units, UnplacedUsage
+from sidecar.core.decided import Decided, NotLeased, NotLoaded
+from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyedAnswer, require_same_payload
 from sidecar.core.leases import Pool
+from sidecar.core.moment import Moment
 from sidecar.core.rates import Taken, Used
 from sidecar.core.request import (
     REPORT_AHEAD_MS_MAX,
@@ -40,16 +42,17 @@ class SameAs(NamedTuple):
     number: int
 
 
-Outcome = Decided | NotLoaded | NotLeased | Replay | SameAs
 Undecided = NotLoaded | NotLeased
+Outcome = Decided | Undecided | Replay | SameAs
 
 
 class _Staged(NamedTuple):
-    """What one call took, to be undone where its record cannot be written."""
+    """Usage that was counted, with the customer and with all `ancestors` (None: not known)."""
 
     request: Request
     units: Units
     taken: tuple[Taken, ...]
+    ancestors: tuple[str, ...] | None
     pools: Sequence[Pool]
 
 
@@ -99,15 +102,21 @@ class Batch:
         for (customer, key), (digest, index) in self._keys.items():
             answer = KeyedAnswer(digest, self._position, index)
             self._gate.keys.add(customer, key, answer, used_at_ms)
-        for customer in {staged.request.customer for staged in self._staged}:
+        changed = {staged.request.customer for staged in self._staged}
+        for staged in self._staged:
+            if staged.ancestors:
+                changed.update(staged.ancestors)
+        for customer in changed:
             self._gate.on_changed(customer)
 
     def rollback(self) -> None:
         """Undo what was staged: its record could not be written."""
-        for request, units, taken, pools in reversed(self._staged):
+        for request, units, taken, ancestors, pools in reversed(self._staged):
             for pool in pools:
                 self._gate.leases.undraw(pool, units.amount)
             key = (request.resource, request.feature)
+            if ancestors is None or ancestors:
+                self._take_back_above(request, units, ancestors)
             self._gate.book.take_back(request.customer, key, units)
             self._gate.rates.give_back(taken)
             if self._is_outage:
@@ -151,11 +160,14 @@ class Batch:
         self._gate.book.record(request.customer, key, self._position, units)
         if self._is_outage:
             self._gate.spending.add((request.customer, *key), units.amount)
+        ancestors = decided.ancestors
+        if ancestors is None or ancestors:
+            self._count_above(request, units, ancestors)
+        taken = self._take_rates(decided, units)
         for pool in decided.pools:
             self._gate.leases.draw(pool, units.amount, self._moment.boot_ms)
             self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + units.amount
-        taken = self._take_rates(decided, units)
-        self._staged.append(_Staged(request, units, taken, decided.pools))
+        self._staged.append(_Staged(request, units, taken, ancestors, decided.pools))
         entry = UsageEntry(
             request.customer,
             request.resource,
@@ -178,15 +190,45 @@ class Batch:
             return
         self.entries.append(entry)
 
+    def _count_above(
+        self, request: Request, units: Units, ancestors: tuple[str, ...] | None
+    ) -> None:
+        gate, key = self._gate, ("", request.feature)
+        if ancestors is None:
+            usage = UnplacedUsage(self._position, request.feature, units)
+            gate.book.unplaced.keep(request.customer, usage)
+            return
+        for ancestor in ancestors:
+            gate.book.record(ancestor, key, self._position, units)
+            if self._is_outage:
+                gate.spending.add((ancestor, *key), units.amount)
+
+    def _take_back_above(
+        self, request: Request, units: Units, ancestors: tuple[str, ...] | None
+    ) -> None:
+        gate, key = self._gate, ("", request.feature)
+        if ancestors is None:
+            gate.book.unplaced.take_back(request.customer, units)
+            return
+        for ancestor in ancestors:
+            gate.book.take_back(ancestor, key, units)
+            if self._is_outage:
+                gate.spending.add((ancestor, *key), -units.amount)
+
     def _take_rates(self, decided: Decided, units: Units) -> tuple[Taken, ...]:
         # What would have been refused takes nothing, so that observing a rate shows what
         # enforcing it would do.
-        if not decided.rates or decided.verdict.observed is not None:
+        has_none = not decided.rates and not decided.rates_above
+        if has_none or decided.verdict.observed is not None:
             return ()
         request, moment = decided.request, self._moment
         key = (request.resource, request.feature)
         used = Used(units.amount, moment.boot_ms, max(moment.now_ms - units.at_ms, 0))
-        return self._gate.rates.take(request.customer, key, decided.rates, used)
+        rates = self._gate.rates
+        taken = rates.take(request.customer, key, decided.rates, used)
+        for ancestor, above in decided.rates_above:
+            taken += rates.take(ancestor, ("", request.feature), above, used)
+        return taken
 
     def _add_summed(self, entry: UsageEntry) -> None:
         group = (entry.customer, entry.resource, entry.feature, entry.kind)

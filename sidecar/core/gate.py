@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from sidecar.core.book import UsageBook
-from sidecar.core.holding import Cover, cover_of, exhausted_verdict
+from sidecar.core.counting import Counted, buckets_of, counted_above, limiting
+from sidecar.core.decided import Decided, Judged, NotLeased, NotLoaded, Subject, hints_of
+from sidecar.core.holding import Cover, Owned, cover_of, exhausted
 from sidecar.core.keys import KeyTable
-from sidecar.core.leases import Lack, Leases, Pool
+from sidecar.core.leases import Leases
 from sidecar.core.link import Link
-from sidecar.core.outage import OutageSpending, apply_outage_policy
+from sidecar.core.moment import Moment
+from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
 from sidecar.core.rates import RateBuckets
 from sidecar.core.request import Kind, Request
 from sidecar.core.snapshots import CustomerState, SnapshotCache
@@ -27,7 +29,6 @@ from weighbridge.rules.decision import (
     DecidedBy,
     LimitState,
     Reason,
-    UpgradeHint,
     Verdict,
     apply_rates,
     decide_metered,
@@ -35,18 +36,9 @@ from weighbridge.rules.decision import (
     observed,
     refused,
 )
-from weighbridge.rules.entitlement import (
-    Grant,
-    NoGrant,
-    PlanCompiler,
-    Question,
-    upgrade_hints,
-)
-from weighbridge.rules.errors import (
-    FailedPreconditionError,
-    InvalidArgumentError,
-)
-from weighbridge.rules.rate import Rate
+from weighbridge.rules.entitlement import PlanCompiler
+from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentError
+from weighbridge.rules.granting import Bounded, Grant, NoGrant, bounded
 from weighbridge.rules.units import COUNTER_MAX
 
 _HINTED = frozenset(
@@ -57,64 +49,6 @@ _HINTED = frozenset(
         Reason.RATE_LIMITED,
     }
 )
-
-
-class Moment(NamedTuple):
-    """Now: on the control plane's clock, and on this machine's CLOCK_BOOTTIME."""
-
-    now_ms: int
-    boot_ms: int
-
-
-class Decided(NamedTuple):
-    """An answer. `is_recorded`: its usage is staged in the batch's record.
-
-    `rates` are those that its usage is taken from, `pools` those of which leases cover it.
-    """
-
-    request: Request
-    verdict: Verdict
-    decided_by: DecidedBy
-    feature: Feature | None
-    hints: tuple[UpgradeHint, ...]
-    catalog_version: int
-    snapshot_version: int
-    snapshot_age_ms: int | None
-    now_ms: int
-    is_recorded: bool = False
-    rates: tuple[Rate, ...] = ()
-    pools: Sequence[Pool] = ()
-
-
-class NotLoaded(NamedTuple):
-    """The customer has to be loaded before this can be answered."""
-
-    customer: str
-
-
-class NotLeased(NamedTuple):
-    """Units have to be leased before this can be answered."""
-
-    lacks: Sequence[Lack]
-
-
-class _Subject(NamedTuple):
-    """Who asks for what, resolved."""
-
-    request: Request
-    state: CustomerState
-    compiler: PlanCompiler
-    grant: Grant
-    feature: Feature
-    moment: Moment
-
-
-class _Judged(NamedTuple):
-    verdict: Verdict
-    decided_by: DecidedBy
-    states: Sequence[LimitState] = ()
-    rates: tuple[Rate, ...] = ()
-    pools: Sequence[Pool] = ()
 
 
 class Gate:
@@ -177,24 +111,36 @@ class Gate:
         if compiler is None:
             # Only a tombstone can be held without its catalog.
             return Reason.REVOKED
+        if state.parent:
+            missing = self.cache.missing_above(state, compiler, moment.now_ms)
+            if missing:
+                absent = self.cache.is_absent(missing)
+                return Reason.CUSTOMER_UNKNOWN if absent else NotLoaded(missing)
         return state, compiler, state.grant(compiler, resource, moment.now_ms)
 
     def decide(self, request: Request, moment: Moment) -> Decided | NotLoaded | NotLeased:
         """Decide one call. Changes nothing."""
-        if request.kind is Kind.REPORT and self.cache.find(request.customer) is None:
+        if request.kind is Kind.REPORT and not self.cache.is_whole(request.customer):
             return self._without_snapshot(request, moment, ALLOWED, DecidedBy.CACHE)
         resolved = self.resolve(request.customer, request.resource, moment)
         if isinstance(resolved, NotLoaded):
             return self._unloaded(request, moment, resolved)
         if isinstance(resolved, Reason):
-            return self._plain_refusal(request, moment, resolved)
+            ancestors = self.cache.ancestors(request.customer)
+            return self._plain_refusal(request, moment, resolved)._replace(ancestors=ancestors)
         state, compiler, grant = resolved
         feature = compiler.catalog.features.get(request.feature)
         if isinstance(grant, NoGrant) or feature is None:
             self.book.close(request.customer, (request.resource, request.feature))
-            reason = grant.reason if isinstance(grant, NoGrant) else Reason.FEATURE_UNKNOWN
-            return self._plain_refusal(request, moment, reason, state, feature)
-        subject = _Subject(request, state, compiler, grant, feature, moment)
+        if isinstance(grant, NoGrant):
+            refusal = self._plain_refusal(request, moment, grant.reason, state, feature)
+            return refusal._replace(limited_by=grant.limited_by) if grant.limited_by else refusal
+        if feature is None:
+            return self._plain_refusal(request, moment, Reason.FEATURE_UNKNOWN, state)
+        return self._decide_for(Subject(request, state, compiler, grant, feature, moment))
+
+    def _decide_for(self, subject: Subject) -> Decided | NotLeased:
+        request, state, compiler, _, feature, moment = subject
         judged = self._judge(subject)
         if isinstance(judged, NotLeased):
             return judged
@@ -203,12 +149,15 @@ class Gate:
             judged.verdict,
             judged.decided_by,
             feature,
-            _hints(subject, judged) if judged.verdict.reason in _HINTED else (),
+            hints_of(subject, judged) if judged.verdict.reason in _HINTED else (),
             compiler.catalog.version,
             state.customer.version,
             self.link.snapshot_age_ms(moment.boot_ms),
             moment.now_ms,
             rates=judged.rates,
+            ancestors=state.ancestors,
+            limited_by=judged.limited_by,
+            rates_above=buckets_of(judged.counted) if judged.counted else (),
             pools=judged.pools,
         )
 
@@ -217,7 +166,35 @@ class Gate:
         if compiler.catalog.version > customer.catalog_version_min:
             self.on_refresh_wanted(customer.id)
 
-    def _judge(self, subject: _Subject) -> _Judged | NotLeased:
+    def counted_above(self, bounds: Bounded, feature: str, moment: Moment) -> list[Counted]:
+        """Return what counts on a feature above a customer."""
+        if not bounds.levels:
+            return []
+        counted = counted_above(self.book, self.rates, bounds, feature, moment)
+        for each in counted:
+            ancestor = self.cache.find(each.level.customer) if each.has_new else None
+            compiler = None if ancestor is None else self.cache.compiler(ancestor.customer.catalog)
+            if ancestor is not None and compiler is not None:
+                self.window_is_new(ancestor.customer, compiler)
+        return counted
+
+    def place_usage(self, customer: str) -> None:
+        """Count usage with those above a customer that are known by now."""
+        if customer not in self.book.unplaced:
+            return
+        ancestors = self.cache.ancestors(customer)
+        if ancestors is None:
+            return
+        for usage in self.book.unplaced.take(customer):
+            for ancestor in ancestors:
+                key = ("", usage.feature)
+                self.book.record_late(ancestor, key, usage.position, usage.units)
+        for ancestor in ancestors:
+            # What was pushed of them meanwhile may have included it.
+            self.on_refresh_wanted(ancestor)
+            self.on_changed(ancestor)
+
+    def _judge(self, subject: Subject) -> Judged | NotLeased:
         request = subject.request
         judged = self._judge_feature(subject)
         if isinstance(judged, NotLeased):
@@ -234,7 +211,7 @@ class Gate:
             )
         return judged
 
-    def _judge_feature(self, subject: _Subject) -> _Judged | NotLeased:
+    def _judge_feature(self, subject: Subject) -> Judged | NotLeased:
         request, feature = subject.request, subject.feature
         if request.kind is not Kind.CHECK and feature.type is not FeatureType.METERED:
             raise InvalidArgumentError(
@@ -242,77 +219,108 @@ class Gate:
                 f"{feature.id!r} is a {feature.type.value} feature; usage is recorded on metered "
                 "features, this one is asked for with Check",
             )
+        if subject.grant.above is not None:
+            return self._judge_under(subject, bounded(subject.grant, feature.id))
         entitlement = subject.grant.entitlements.get(feature.id)
         if entitlement is None or not entitlement.enabled:
             self.book.close(request.customer, (request.resource, request.feature))
-            return _Judged(refused(Reason.FEATURE_NOT_IN_PLAN), DecidedBy.CACHE)
+            return Judged(refused(Reason.FEATURE_NOT_IN_PLAN), DecidedBy.CACHE)
         if feature.type is not FeatureType.METERED:
             verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
-            return _Judged(verdict, DecidedBy.CACHE)
+            return Judged(verdict, DecidedBy.CACHE)
         return self._judge_metered(subject, entitlement)
 
-    def _judge_metered(self, subject: _Subject, entitlement: Entitlement) -> _Judged | NotLeased:
+    def _judge_under(self, subject: Subject, bounds: Bounded) -> Judged | NotLeased:
+        """Decide where the customer has others above it: they all have to admit it as well."""
+        request, feature, moment = subject.request, subject.feature, subject.moment
+        entitlement, limited_by, _ = bounds
+        if entitlement is None:
+            refusal = refused(Reason.FEATURE_NOT_IN_PLAN)
+            return Judged(refusal, DecidedBy.CACHE, limited_by=limited_by)
+        if feature.type is not FeatureType.METERED:
+            verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
+            return Judged(verdict, DecidedBy.CACHE, limited_by=limited_by)
+        counted = self.counted_above(bounds, feature.id, moment)
+        judged = self._judge_metered(subject, entitlement, counted)
+        if isinstance(judged, NotLeased):
+            return judged
+        limited_by = judged.limited_by or limiting(judged.verdict, counted)
+        return judged._replace(limited_by=limited_by, counted=counted)
+
+    def _own_states(self, subject: Subject, entitlement: Entitlement) -> Sequence[LimitState]:
+        request = subject.request
+        key = (request.resource, request.feature)
+        if not entitlement.limits:
+            if self.book.find(request.customer, key) is not None:
+                self.book.close(request.customer, key)
+            return ()
+        usage = self.book.open(request.customer, key)
+        states, has_new = usage.states(
+            entitlement, subject.grant.subscription.anchor_ms, subject.moment.now_ms
+        )
+        if has_new:
+            self.window_is_new(subject.state.customer, subject.compiler)
+        return states
+
+    def _judge_metered(
+        self, subject: Subject, entitlement: Entitlement, counted: Sequence[Counted] = ()
+    ) -> Judged | NotLeased:
+        """Decide against the customer's own limits, and those that are counted above it."""
         request, moment = subject.request, subject.moment
         amount = request.units
-        states: Sequence[LimitState] = ()
+        states = self._own_states(subject, entitlement)
         key = (request.resource, request.feature)
-        if entitlement.limits:
-            usage = self.book.open(request.customer, key)
-            states, has_new = usage.states(
-                entitlement, subject.grant.subscription.anchor_ms, moment.now_ms
-            )
-            if has_new:
-                self.window_is_new(subject.state.customer, subject.compiler)
-        elif self.book.find(request.customer, key) is not None:
-            self.book.close(request.customer, key)
+        owned = [Owned(request.customer, key, states)]
+        if counted:
+            above = ("", request.feature)
+            owned += [Owned(each.level.customer, above, each.states) for each in counted]
+            states = [state for each in owned for state in each.states]
         verdict = decide_metered(states, amount, moment.now_ms)
-        judged = self._judge_rates(_Judged(verdict, DecidedBy.CACHE, states), subject, entitlement)
-        if subject.feature.is_leased and judged.verdict.allowed and request.is_admitted:
-            cover = cover_of(self.leases, (request.customer, key), states, amount, moment)
+        judged = Judged(verdict, DecidedBy.CACHE, states, entitlement.rates)
+        rated = self._judge_rates(subject, judged, counted)
+        if subject.feature.is_leased and rated.verdict.allowed and request.is_admitted:
+            cover = cover_of(self.leases, owned, amount, moment)
             if cover.lacks:
-                return self._judge_uncovered(subject, judged, cover)
+                return self._judge_uncovered(subject, rated, cover, owned)
             if cover.pools:
-                return judged._replace(decided_by=DecidedBy.LEASE, pools=cover.pools)
+                return rated._replace(decided_by=DecidedBy.LEASE, pools=cover.pools)
         if self.is_outage(moment):
             # What this sidecar counts alone, such as rates, no outage makes uncertain.
-            under_policy = self._judge_outage(subject, verdict, states)
-            return self._judge_rates(under_policy, subject, entitlement)
-        return judged
+            return self._judge_rates(subject, self._judge_outage(subject, judged, owned), counted)
+        return rated
 
-    def _judge_rates(self, judged: _Judged, subject: _Subject, entitlement: Entitlement) -> _Judged:
+    def _judge_rates(self, subject: Subject, judged: Judged, counted: Sequence[Counted]) -> Judged:
         request = subject.request
-        if not entitlement.rates:
+        if not (judged.rates or counted) or request.kind is Kind.REPORT:
             return judged
-        if request.kind is Kind.REPORT:
-            return judged._replace(rates=entitlement.rates)
         key = (request.resource, request.feature)
         boot_ms = subject.moment.boot_ms
-        rates = self.rates.states(request.customer, key, entitlement.rates, boot_ms)
-        verdict = apply_rates(judged.verdict, rates, request.units)
-        return judged._replace(verdict=verdict, rates=entitlement.rates)
+        rates = self.rates.states(request.customer, key, judged.rates, boot_ms)
+        rates += (rate for each in counted for rate in each.rates)
+        return judged._replace(verdict=apply_rates(judged.verdict, rates, request.units))
 
     def _judge_uncovered(
-        self, subject: _Subject, judged: _Judged, cover: Cover
-    ) -> _Judged | NotLeased:
+        self, subject: Subject, judged: Judged, cover: Cover, owned: Sequence[Owned]
+    ) -> Judged | NotLeased:
         """Decide what no lease covers: refused by the control plane before, or to be asked for."""
         request, moment = subject.request, subject.moment
         if cover.refused is not None:
-            verdict = exhausted_verdict(cover, request.units, moment)
-            return judged._replace(verdict=verdict, decided_by=DecidedBy.LEASE)
-        if self.is_outage(moment):
-            return self._judge_outage(subject, judged.verdict, judged.states)._replace(
-                rates=judged.rates
+            verdict, owner = exhausted(cover, request.units, moment)
+            limited_by = "" if owner == request.customer else owner
+            return judged._replace(
+                verdict=verdict, decided_by=DecidedBy.LEASE, limited_by=limited_by
             )
+        if self.is_outage(moment):
+            return self._judge_outage(subject, judged, owned)
         return judged if request.kind is Kind.CHECK else NotLeased(cover.lacks)
 
-    def _judge_outage(
-        self, subject: _Subject, verdict: Verdict, states: Sequence[LimitState]
-    ) -> _Judged:
-        request = subject.request
-        spent = self.spending.spent((request.customer, request.resource, request.feature))
-        policy = subject.feature.outage
-        verdict = apply_outage_policy(policy, verdict, states, request.units, spent)
-        return _Judged(verdict, DecidedBy.OUTAGE_POLICY, states)
+    def _judge_outage(self, subject: Subject, judged: Judged, owned: Sequence[Owned]) -> Judged:
+        spent = [
+            Spent(each.states, self.spending.spent((each.customer, *each.key))) for each in owned
+        ]
+        policy, amount = subject.feature.outage, subject.request.units
+        verdict = apply_outage_policy(policy, judged.verdict, spent, amount)
+        return judged._replace(verdict=verdict, decided_by=DecidedBy.OUTAGE_POLICY)
 
     def _unloaded(
         self, request: Request, moment: Moment, missing: NotLoaded
@@ -326,7 +334,9 @@ class Gate:
         self, request: Request, moment: Moment, verdict: Verdict, decided_by: DecidedBy
     ) -> Decided:
         age_ms = self.link.snapshot_age_ms(moment.boot_ms)
-        return Decided(request, verdict, decided_by, None, (), 0, 0, age_ms, moment.now_ms)
+        return Decided(
+            request, verdict, decided_by, None, (), 0, 0, age_ms, moment.now_ms, ancestors=None
+        )
 
     def _plain_refusal(
         self,
@@ -344,21 +354,8 @@ class Gate:
             feature=feature,
             catalog_version=compiler.catalog.version if compiler else 0,
             snapshot_version=state.customer.version,
+            ancestors=state.ancestors,
         )
-
-
-def _hints(subject: _Subject, judged: _Judged) -> tuple[UpgradeHint, ...]:
-    request = subject.request
-    question = Question(
-        request.feature,
-        subject.feature.type,
-        request.amount,
-        request.value,
-        judged.states,
-        subject.moment.now_ms,
-        None if judged.verdict.rate is None else judged.verdict.rate.rate,
-    )
-    return upgrade_hints(subject.compiler, subject.grant, question)
 
 
 def _ignore(_customer: str) -> None:

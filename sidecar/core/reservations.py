@@ -121,9 +121,7 @@ class Reservations:
 
     def to_restate(self, now_ms: int) -> list[Hold]:
         """Return the holds that were written too long ago."""
-        return [
-            h for h in self if not h.has_expired and now_ms - h.restated_at_ms >= RESTATED_MS
-        ]
+        return [h for h in self if not h.has_expired and now_ms - h.restated_at_ms >= RESTATED_MS]
 
     def forget_late(self, now_ms: int) -> Sequence[Hold]:
         """Drop the holds that nobody can settle any more."""

@@ -6,6 +6,7 @@ include. What this sidecar recorded later is kept here, record by record, until 
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -130,6 +131,16 @@ class FeatureUsage:
             if counter.bounds.start_ms <= at_ms < counter.end_ms:
                 counter.own += amount
 
+    def record_late(self, position: Position, at_ms: int, amount: int) -> None:
+        """Add units of this sidecar's own that may be older than others that are here."""
+        if self._own and position < self._own[-1].position:
+            insort(self._own, OwnUsage(position, at_ms, amount), key=_position)
+            for counter in self._counters.values():
+                if counter.bounds.start_ms <= at_ms < counter.end_ms:
+                    counter.own += amount
+        else:
+            self.record(position, at_ms, amount)
+
     def take_back(self, at_ms: int, amount: int) -> None:
         """Undo the newest `record` of that instant: its record could not be written."""
         last = self._own[-1]
@@ -209,3 +220,7 @@ class FeatureUsage:
         taken = own[:count]
         del own[:count]
         return taken
+
+
+def _position(own: OwnUsage) -> Position:
+    return own.position

@@ -11,8 +11,10 @@ from typing import Final
 
 import grpc
 
-from sidecar.core.gate import Gate, Moment, NotLoaded
+from sidecar.core.decided import NotLoaded
+from sidecar.core.gate import Gate
 from sidecar.core.leases import Lack
+from sidecar.core.moment import Moment
 from sidecar.transport.seam import Answer, Call, Pending, Seam, Status, Wait
 from weighbridge.rules.lease import PoolKey
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sidecar.core.asking import Granted, LeaseAnswer, LeaseAsking, LeaseRequest
-from sidecar.core.gate import Moment
 from sidecar.core.leases import MARGIN_MS, Leases, Refusal, Returned
+from sidecar.core.moment import Moment
 from sidecar.journal import Journal
 from weighbridge.rules.lease import PoolKey
 from weighbridge.v1 import sync_service_pb2 as pb

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sidecar.core.asking import LeaseAsking
-from sidecar.core.gate import Gate, Moment
+from sidecar.core.gate import Gate
+from sidecar.core.moment import Moment
 from sidecar.core.snapshots import Mode
 from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.transport.seam import Answer, Call, Method, Pending, Seam

@@ -9,8 +9,10 @@ import pytest
 
 from sidecar.core.asking import LeaseAsking
 from sidecar.core.clock import ControlPlaneClock
+from sidecar.core.decided import Decided
 from sidecar.core.epochs import EpochId, EpochIndexes
-from sidecar.core.gate import Decided, Gate, Moment
+from sidecar.core.gate import Gate
+from sidecar.core.moment import Moment
 from sidecar.core.request import Kind, Request
 from sidecar.core.snapshots import Mode
 from sidecar.journal import DataDirectory, Journal, JournalSettings
