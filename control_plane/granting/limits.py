@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 from control_plane.leasing.accounts import TotalPlace
 from control_plane.metering.counters import CounterCache, CustomerCounters
 from weighbridge.rules.catalog import Limit, LimitKind
-from weighbridge.rules.entitlement import NoGrant, grant_of
 from weighbridge.rules.lease import PoolKey
 from weighbridge.rules.window import WindowBounds, window_bounds
 
@@ -68,17 +67,15 @@ def _find_at(
     customer: CustomerCounters, key: PoolKey, at_ms: int
 ) -> tuple[FoundLimit | None, int | None]:
     """Return the limit at an instant, and until when that is so."""
-    grant = grant_of(customer.catalog.compiler, customer.customer, key.resource, at_ms)
-    if isinstance(grant, NoGrant):
-        return None, None
-    entitlement = grant.entitlements.get(key.feature)
-    if entitlement is None or not entitlement.enabled:
+    entitled = customer.entitled(key.resource, key.feature, at_ms)
+    entitlement = entitled.entitlement
+    if entitlement is None or not entitlement.enabled or entitled.is_refused:
         return None, None
     for limit in entitlement.limits:
         if limit.id == key.limit_id and limit.kind is LimitKind.HARD and limit.limit is not None:
-            bounds = window_bounds(limit.window, at_ms, grant.subscription.anchor_ms)
+            bounds = window_bounds(limit.window, at_ms, entitled.anchor_ms)
             found = _limit_in(limit, bounds, key)
-            return found, grant.changes_at_ms
+            return found, entitled.changes_at_ms
     return None, None
 
 

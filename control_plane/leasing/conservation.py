@@ -58,8 +58,14 @@ _EVENTS: Final = text(
     """
     SELECT COALESCE(SUM(amount / :half), 0) AS high, COALESCE(SUM(amount % :half), 0) AS low
     FROM usage_event
-    WHERE customer_id = :customer_id AND resource_id = :resource_id AND feature_id = :feature_id
+    WHERE feature_id = :feature_id
         AND occurred_at_ms >= :start_ms AND occurred_at_ms < :end_ms
+        AND (
+            (customer_id = :customer_id AND resource_id = :resource_id)
+            OR (:resource_id = '' AND customer_id IN (
+                SELECT customer_id FROM customer_ancestor WHERE ancestor_id = :customer_id
+            ))
+        )
     """
 )
 
