@@ -84,6 +84,15 @@ class Batch:
     askings: list[_Waiting]
 
 
+@dataclass(slots=True)
+class DeskCounts:
+    """What was decided."""
+
+    grants: int = 0
+    refusals: int = 0
+    recalls: int = 0
+
+
 class LeaseDesk:
     """All sessions' requests. `recall_ms` is how long the desk waits for units to come back."""
 
@@ -104,13 +113,20 @@ class LeaseDesk:
         self._recalled: defaultdict[int, set[int]] = defaultdict(set)
         self._refused = RefusedAskers()
         self._tick_ms = 0
-        self.recalls = 0
-        self.grants = 0
-        self.refusals = 0
+        self._counts = DeskCounts()
 
     def __len__(self) -> int:
         """Return how many requests wait."""
         return len(self._waiting)
+
+    def take_counts(self) -> DeskCounts:
+        """Return what was decided since this was asked last."""
+        counts, self._counts = self._counts, DeskCounts()
+        return counts
+
+    def has(self, session: Session) -> bool:
+        """Whether the session is connected, and not replaced."""
+        return session in self._seats
 
     def connect(self, session: Session, claim: HolderClaim) -> None:
         """Take in a hello; what an older stream of the sidecar asked for is dropped."""
@@ -237,7 +253,7 @@ class LeaseDesk:
                 # Its stream ended meanwhile: the next hello says that nothing arrived.
                 continue
             if isinstance(answer, Granted):
-                self.grants += 1
+                self._counts.grants += 1
                 self._forget(waiting)
                 message = LeaseAnswer(waiting.request.number, answer.leases)
                 deliveries.append(Delivery(waiting.session, message))
@@ -245,7 +261,7 @@ class LeaseDesk:
                 self._forget(waiting)
                 deliveries.append(self._refuse(waiting, answer, posted.now_ms, now_ms))
         for session, leases in recalls.items():
-            self.recalls += len(leases)
+            self._counts.recalls += len(leases)
             deliveries.append(Delivery(session, LeaseRecall(tuple(sorted(leases)))))
         return deliveries
 
@@ -293,7 +309,7 @@ class LeaseDesk:
         return bool(waiting.unanswered)
 
     def _refuse(self, waiting: _Waiting, short: Short, wall_ms: int, now_ms: int) -> Delivery:
-        self.refusals += 1
+        self._counts.refusals += 1
         refusals = []
         least = {want.pool: want.units_min for want in waiting.request.wants}
         for shortage in short.shortages:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
+from control_plane.granting.work import TermsRenewed
 from control_plane.metering.records import RecordMark
 from control_plane.metering.totals import WindowTotal
 from control_plane.provisioning import CatalogLibrary
@@ -45,11 +46,15 @@ class InitialComplete(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """A heartbeat; the revisions are 0 while something still waits."""
+    """A heartbeat; the revisions are 0 while something still waits.
+
+    `number` is the sidecar's heartbeat that the terms of its leases were extended for; 0: none.
+    """
 
     now_ms: int
     revision: int
     usage_revision: int
+    number: int = 0
 
 
 Delivery = Urgent | Totals | Catalog | WholeCustomer | Unknown | InitialComplete | Beat
@@ -76,6 +81,8 @@ class Deliverer:
         """Return what to send next; nothing where nothing waits."""
         outbox = self._session.outbox
         urgent = outbox.take_urgent()
+        if isinstance(urgent, TermsRenewed):
+            return (self.beat()._replace(number=urgent.number),)
         if urgent is not None:
             return (urgent,)
         totals = outbox.take_totals()

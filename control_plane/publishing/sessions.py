@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
+from control_plane.leasing.holding import HolderClaim
 from control_plane.metering.records import EpochKey
 from control_plane.publishing.outbox import Outbox, Urgent
 from weighbridge.rules.catalog import Edition
@@ -39,7 +40,7 @@ class Refused(NamedTuple):
 class Greeting:
     """What a sidecar says of itself when it connects. Versions held are by id; 0 is none.
 
-    `epochs` are all it keeps records of, its own last.
+    `epochs` are all it keeps records of, its own last; `claim` is what it says of leases.
     """
 
     sidecar_id: str
@@ -53,6 +54,7 @@ class Greeting:
     held_revision: int
     held_usage_revision: int
     epochs: tuple[EpochKey, ...]
+    claim: HolderClaim
 
     @property
     def is_fresh(self) -> bool:
@@ -83,6 +85,8 @@ class SidecarSession:
         # Totals that changed since are to be put into the outbox first.
         self.totals_since: int | None = None
         self.is_replaced = asyncio.Event()
+        # Why the stream has to end.
+        self.failure: Exception | None = None
         self._wake = asyncio.Event()
 
     def wants(self, customer: str) -> bool:
@@ -93,6 +97,11 @@ class SidecarSession:
         """Send before everything else."""
         for message in messages:
             self.outbox.put_urgent(message)
+        self.wake()
+
+    def fail(self, error: Exception) -> None:
+        """Have the stream end with an error."""
+        self.failure = self.failure or error
         self.wake()
 
     def subscribe(self, customers: Iterable[str]) -> None:
