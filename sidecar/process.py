@@ -278,6 +278,7 @@ class Sidecar:
             moment = self._moment()
             self._waiting.tick(moment)
             self._tidy_leases(moment)
+            self._seam.keep_holds()
             self._look_after_journal(moment.now_ms)
             await self._server.set_serving(is_serving=not self._problems())
             evicted = self.gate.cache.evict(self._is_pinned)
@@ -312,7 +313,11 @@ class Sidecar:
         return [(EpochId(e.sidecar_id, e.epoch), e.epoch_index) for e in self._journal.epochs()]
 
     def _is_pinned(self, customer: str) -> bool:
-        return self._watchers.is_watched(customer) or self.gate.book.has_own(customer)
+        return (
+            self._watchers.is_watched(customer)
+            or self.gate.book.has_own(customer)
+            or self.gate.reservations.has_any(customer)
+        )
 
     def _renew_identity(self) -> None:
         self._journal.renew_identity(self._moment().now_ms)

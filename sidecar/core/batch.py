@@ -19,10 +19,12 @@ from sidecar.core.rates import Taken, Used
 from sidecar.core.request import (
     REPORT_AHEAD_MS_MAX,
     REPORT_LATE_MS_MAX,
+    HoldRequest,
     Kind,
     Request,
     UsageEntry,
 )
+from sidecar.core.reserving import HoldOutcome, HoldStage
 from sidecar.core.usage import Position
 from weighbridge.rules.decision import Reason, Verdict
 from weighbridge.rules.errors import InvalidArgumentError
@@ -31,19 +33,19 @@ from weighbridge.rules.errors import InvalidArgumentError
 class Replay(NamedTuple):
     """The call was answered before; the answer is in the journal."""
 
-    request: Request
+    request: Request | HoldRequest
     answer: KeyedAnswer
 
 
 class SameAs(NamedTuple):
     """The call repeats one of this batch; `number` counts the keyed entries of the batch."""
 
-    request: Request
+    request: Request | HoldRequest
     number: int
 
 
 Undecided = NotLoaded | NotLeased
-Outcome = Decided | Undecided | Replay | SameAs
+Outcome = Decided | HoldOutcome | Undecided | Replay | SameAs
 
 
 class _Staged(NamedTuple):
@@ -70,12 +72,22 @@ class Batch:
         self.entries: list[UsageEntry] = []
         # Units drawn from leases, by lease.
         self.draws: dict[int, int] = {}
+        self.holds = HoldStage(gate, moment, self)
+        # Of the keyed answers, those about holds: their key and digest, by the answer's number.
+        self.hold_keys: dict[int, tuple[str, str, bytes]] = {}
 
-    def decide(self, request: Request) -> Outcome:
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to record."""
+        return not (self.entries or self.holds.opened or self.holds.closed)
+
+    def decide(self, request: Request | HoldRequest) -> Outcome:
         """Decide one call, and stage its usage where it is to be recorded.
 
         Raises a WeighbridgeError for a broken call, which has then staged nothing.
         """
+        if isinstance(request, HoldRequest):
+            return self._decide_hold(request)
         if request.kind is Kind.CHECK:
             return self._count(self._gate.decide(request, self._moment))
         digest = b""
@@ -96,6 +108,32 @@ class Batch:
         self._stage(request, digest, decided)
         return decided._replace(is_recorded=True)
 
+    def charge(self, request: Request) -> Decided:
+        """Record usage that a hold was settled with, whatever the limits say."""
+        decided = self._admit_report(request, self._gate.decide(request, self._moment))
+        self._stage(request, b"", decided, Kind.SETTLE)
+        return decided._replace(is_recorded=True)
+
+    def count(self, decided: Decided | Undecided) -> None:
+        """Count a decision that is given as an answer."""
+        self._count(decided)
+
+    def _decide_hold(self, request: HoldRequest) -> Outcome:
+        if request.kind is Kind.EXTEND:
+            return self.holds.decide(request)
+        digest = request.payload_digest()
+        repeated = self._find_repeated(request, digest)
+        if repeated is not None:
+            return repeated
+        self._gate.keys.require_room(len(self._keys), self._moment.now_ms)
+        outcome = self.holds.decide(request)
+        if not isinstance(outcome, HoldOutcome) or outcome.hold is None:
+            return outcome
+        number = len(self._keys)
+        self._keys[request.customer, request.key] = (digest, number)
+        self.hold_keys[number] = (request.customer, request.key, digest)
+        return outcome._replace(keyed=number)
+
     def commit(self) -> None:
         """Keep what was staged: its record is on disk."""
         used_at_ms = self._moment.now_ms
@@ -111,6 +149,7 @@ class Batch:
 
     def rollback(self) -> None:
         """Undo what was staged: its record could not be written."""
+        self.holds.rollback()
         for request, units, taken, ancestors, pools in reversed(self._staged):
             for pool in pools:
                 self._gate.leases.undraw(pool, units.amount)
@@ -122,7 +161,9 @@ class Batch:
             if self._is_outage:
                 self._gate.spending.add((request.customer, *key), -units.amount)
 
-    def _find_repeated(self, request: Request, digest: bytes) -> Replay | SameAs | None:
+    def _find_repeated(
+        self, request: Request | HoldRequest, digest: bytes
+    ) -> Replay | SameAs | None:
         staged = self._keys.get((request.customer, request.key))
         if staged is not None:
             require_same_payload(request.key, staged[0], digest)
@@ -153,7 +194,9 @@ class Batch:
             overage = request.units - (verdict.allowed_amount or 0)
         return decided._replace(verdict=Verdict(allowed=True, overage=overage))
 
-    def _stage(self, request: Request, digest: bytes, decided: Decided) -> None:
+    def _stage(
+        self, request: Request, digest: bytes, decided: Decided, kind: Kind | None = None
+    ) -> None:
         at_ms = request.occurred_at_ms
         units = Units(self._moment.now_ms if at_ms is None else at_ms, request.units)
         key = (request.resource, request.feature)
@@ -174,7 +217,7 @@ class Batch:
             request.feature,
             units.amount,
             units.at_ms,
-            request.kind,
+            kind or request.kind,
             1,
             request.key,
             request.scope,

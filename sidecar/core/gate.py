@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from sidecar.core.book import UsageBook
 from sidecar.core.counting import Counted, buckets_of, counted_above, limiting
 from sidecar.core.decided import Decided, Judged, NotLeased, NotLoaded, Subject, hints_of
-from sidecar.core.holding import Cover, Owned, cover_of, exhausted
+from sidecar.core.holding import Cover, Owned, cover_of, exhausted, with_holds
 from sidecar.core.keys import KeyTable
 from sidecar.core.leases import Leases
 from sidecar.core.link import Link
@@ -16,6 +16,7 @@ from sidecar.core.moment import Moment
 from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
 from sidecar.core.rates import RateBuckets
 from sidecar.core.request import Kind, Request
+from sidecar.core.reservations import Reservations
 from sidecar.core.snapshots import CustomerState, SnapshotCache
 from weighbridge.rules.catalog import (
     Customer,
@@ -70,6 +71,7 @@ class Gate:
         self.spending = OutageSpending()
         self.rates = RateBuckets()
         self.leases = Leases()
+        self.reservations = Reservations()
         # Decisions by feature ("" where unknown), reason and what decided: read by the metrics.
         self.decisions: Tally[tuple[str, Reason | None, DecidedBy]] = Tally()
         # Of those that were allowed, what would have been refused, had it not been only observed.
@@ -274,6 +276,9 @@ class Gate:
         if counted:
             above = ("", request.feature)
             owned += [Owned(each.level.customer, above, each.states) for each in counted]
+            states = [state for each in owned for state in each.states]
+        if len(self.reservations):
+            owned = with_holds(self.reservations, owned)
             states = [state for each in owned for state in each.states]
         verdict = decide_metered(states, amount, moment.now_ms)
         judged = Judged(verdict, DecidedBy.CACHE, states, entitlement.rates)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sidecar.core.book import FeatureKey
 from sidecar.core.leases import Lack, Leases, Pool, Refusal
 from sidecar.core.moment import Moment
+from sidecar.core.reservations import Reservations
 from weighbridge.rules.catalog import LimitKind
 from weighbridge.rules.decision import LimitState, Verdict, leases_exhausted
 from weighbridge.rules.lease import PoolKey
@@ -59,6 +60,18 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
             if refusal is not None and refused is None:
                 refused = Refused(customer, state, refusal)
     return Cover(pools, lacks, refused)
+
+
+def with_holds(reservations: Reservations, owned: Sequence[Owned]) -> list[Owned]:
+    """Count what is held as used."""
+    counted = []
+    for customer, key, states in owned:
+        held = [
+            state._replace(used=state.used + reservations.held(customer, key, state.bounds))
+            for state in states
+        ]
+        counted.append(Owned(customer, key, held))
+    return counted
 
 
 def exhausted(cover: Cover, amount: int, moment: Moment) -> tuple[Verdict, str]:

@@ -158,6 +158,10 @@ class Leases:
             self._pools[key] = pool
         return pool
 
+    def is_held(self, pool: Pool, lease_id: int) -> bool:
+        """Whether that lease of the pool is held still."""
+        return self._by_lease.get(lease_id) is pool
+
     def spendable(self, pool: Pool, limit: int, boot_ms: int) -> int:
         """Return how many units may be spent now, under the limit of the snapshot applied."""
         if boot_ms >= self.term_ends_ms or pool.limit > limit:
@@ -179,6 +183,12 @@ class Leases:
         pool.drawn -= units
         pool.remaining += units
         pool.spent -= units
+        self.drawn_units -= units
+
+    def put_back(self, pool: Pool, units: int) -> None:
+        """Take units back that a hold drew and did not need; a record says so."""
+        pool.drawn -= units
+        pool.remaining += units
         self.drawn_units -= units
 
     def take_grant(

@@ -19,6 +19,10 @@ class Kind(IntEnum):
     CHECK = 0
     CONSUME = 1
     REPORT = 2
+    RESERVE = 3
+    EXTEND = 4
+    SETTLE = 5
+    RELEASE = 6
 
 
 class KeyScope(IntEnum):
@@ -67,6 +71,31 @@ class Request(NamedTuple):
         # Lengths in front keep two different payloads from reading the same.
         text = "".join(f"{len(part)}:{part}" for part in parts)
         return blake2b(text.encode(), digest_size=DIGEST_SIZE).digest()
+
+
+class HoldRequest(NamedTuple):
+    """What is to become of a hold, or a hold to be made: `wanted` is what that asks for.
+
+    `amount` and `ttl_ms` None: not given.
+    """
+
+    kind: Kind
+    customer: str
+    reservation: str
+    amount: int | None = None
+    ttl_ms: int | None = None
+    wanted: Request | None = None
+
+    @property
+    def key(self) -> str:
+        """The idempotency key: no key of an application begins like it."""
+        return f"\0{self.kind.name}\0{self.reservation}"
+
+    def payload_digest(self) -> bytes:
+        """Digest of all that a retry must repeat."""
+        wanted = b"" if self.wanted is None else self.wanted.payload_digest()
+        text = f"{int(self.kind)}:{self.amount}:{self.ttl_ms}:{self.customer}:{self.reservation}"
+        return blake2b(wanted + text.encode(), digest_size=DIGEST_SIZE).digest()
 
 
 class UsageEntry(NamedTuple):

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from sidecar.core.book import FeatureKey
 from sidecar.core.leases import Pool
 from weighbridge.rules.errors import NotFoundError
+from weighbridge.rules.window import WindowBounds
 
 TTL_MS_DEFAULT: Final = 300_000
 TTL_MS_MIN: Final = 1_000
@@ -55,6 +57,7 @@ class Hold(NamedTuple):
     dimensions: tuple[tuple[str, str], ...] = ()
     catalog_version: int = 0
     snapshot_version: int = 0
+    ancestors: tuple[str, ...] = ()
     has_expired: bool = False
     restated_at_ms: int = 0
 
@@ -76,6 +79,8 @@ class Reservations:
 
     def __init__(self) -> None:
         self._holds: dict[tuple[str, str], Hold] = {}
+        # Open holds by who they count for: the customer, and everybody above it.
+        self._counting: dict[tuple[str, FeatureKey], dict[tuple[str, str], Hold]] = {}
         self.held_units = 0
 
     def __len__(self) -> int:
@@ -85,8 +90,10 @@ class Reservations:
         return iter(self._holds.values())
 
     def has_any(self, customer: str) -> bool:
-        """Whether a customer has a hold here."""
-        return any(hold.customer == customer for hold in self._holds.values())
+        """Whether a customer has a hold here, or one below it has."""
+        return any(
+            hold.customer == customer or customer in hold.ancestors for hold in self._holds.values()
+        )
 
     def find(self, customer: str, reservation: str) -> Hold | None:
         """Return a hold."""
@@ -107,13 +114,29 @@ class Reservations:
         """Keep a hold as it is now."""
         self.drop(hold)
         self._holds[hold.key] = hold
-        self.held_units += 0 if hold.has_expired else hold.amount
+        if not hold.has_expired:
+            self.held_units += hold.amount
+            for counted in _counted_for(hold):
+                self._counting.setdefault(counted, {})[hold.key] = hold
 
     def drop(self, hold: Hold) -> None:
         """Forget a hold."""
         before = self._holds.pop(hold.key, None)
-        if before is not None and not before.has_expired:
-            self.held_units -= before.amount
+        if before is None or before.has_expired:
+            return
+        self.held_units -= before.amount
+        for counted in _counted_for(before):
+            holds = self._counting[counted]
+            del holds[hold.key]
+            if not holds:
+                del self._counting[counted]
+
+    def held(self, customer: str, key: FeatureKey, bounds: WindowBounds) -> int:
+        """Return the units held that count in a window of somebody's feature."""
+        holds = self._counting.get((customer, key))
+        if holds is None:
+            return 0
+        return sum(h.amount for h in holds.values() if bounds.contains(h.opened_at_ms))
 
     def due(self, now_ms: int) -> list[Hold]:
         """Return the holds that expire now."""
@@ -129,3 +152,9 @@ class Reservations:
         for hold in late:
             self.drop(hold)
         return late
+
+
+def _counted_for(hold: Hold) -> Iterator[tuple[str, FeatureKey]]:
+    yield hold.customer, (hold.resource, hold.feature)
+    for ancestor in hold.ancestors:
+        yield ancestor, ("", hold.feature)

@@ -28,7 +28,6 @@ RECORD_OVERHEAD_BYTES: Final = 64
 # A clock set back a little does not reorder records; one set back by more was wrong before.
 _CLOCK_STEP_MS_MAX: Final = 3_600_000
 
-
 Read = TypeVar("Read")
 
 
@@ -196,16 +195,18 @@ class Journal:
 
     # Writing
 
-    def append(self, payload: bytes, digest: bytes, now_ms: int) -> int:
+    def append(self, payload: bytes, digest: bytes, now_ms: int, set_aside_bytes: int = 0) -> int:
         """Write one record and return its number, which is `next_number`.
 
-        Raises UnavailableError where it cannot be written, ResourceExhaustedError where there is
-        no room; in both, nothing was.
+        It leaves so much room for others.
+
+        Raises UnavailableError where it cannot be written, ResourceExhaustedError where there is no
+        room.
         """
         state = self._state
         size = len(payload) + len(digest) + RECORD_OVERHEAD_BYTES
         with state.lock:
-            if state.failure or state.bytes_used + size > self._bytes_max:
+            if state.failure or state.bytes_used + size + set_aside_bytes > self._bytes_max:
                 self._refuse()
             if state.log_bytes > self._log_bytes_max:
                 self._refuse_while_disk_is_slow()

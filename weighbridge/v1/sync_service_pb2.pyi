@@ -1491,6 +1491,7 @@ class HoldOpened(_message.Message):
     EXPIRES_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     DIMENSIONS_FIELD_NUMBER: _builtins.int
+    ANCESTORS_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     reservation: _builtins.str
     """Chosen by the application; unique among the customer's on one sidecar."""
@@ -1506,6 +1507,10 @@ class HoldOpened(_message.Message):
 
     @_builtins.property
     def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def ancestors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Everybody above the customer: it counts for them as well."""
+
     def __init__(
         self,
         *,
@@ -1518,10 +1523,11 @@ class HoldOpened(_message.Message):
         expires_at_unix_ms: _builtins.int = ...,
         held: _abc.Iterable[Global___HeldUnits] | None = ...,
         dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ancestors: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer", b"customer", "dimensions", b"dimensions", "expires_at_unix_ms", b"expires_at_unix_ms", "feature", b"feature", "held", b"held", "opened_at_unix_ms", b"opened_at_unix_ms", "reservation", b"reservation", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "ancestors", b"ancestors", "customer", b"customer", "dimensions", b"dimensions", "expires_at_unix_ms", b"expires_at_unix_ms", "feature", b"feature", "held", b"held", "opened_at_unix_ms", b"opened_at_unix_ms", "reservation", b"reservation", "resource", b"resource"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

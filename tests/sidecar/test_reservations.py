@@ -1,0 +1,262 @@
+"""Holds: reserved, extended, settled, released and expired, over leases and totals alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from sidecar.core.reservations import RESTATED_MS, SETTLEABLE_MS
+from sidecar.replaying import replay_journal
+from sidecar.transport.seam import Answer, Call, Method, Pending, Status
+from sidecar.wire.record import decode_record
+from tests.sidecar.lease_world import LeaseWorld, leased_gate, response
+from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
+from weighbridge.v1 import sync_service_pb2 as pb
+from weighbridge.v1 import types_pb2 as types_pb
+
+LEASED, CACHED = "denying", "tokens"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[LeaseWorld]:
+    found = LeaseWorld(tmp_path)
+    yield found
+    found.close()
+
+
+def reserve(
+    world: LeaseWorld, amount: int, name: str = "r1", feature: str = LEASED, ttl_ms: int = 60_000
+) -> Answer:
+    request = sidecar_pb.ReserveRequest(
+        customer="acme", feature=feature, amount=amount, reservation=name, ttl_ms=ttl_ms
+    )
+    return ask(world, Method.RESERVE, request.SerializeToString())
+
+
+def reserved(answer: Answer) -> sidecar_pb.ReserveResponse:
+    if isinstance(answer, Pending):
+        assert answer.answer is not None
+        answer = answer.answer
+    assert isinstance(answer, bytes), answer
+    return sidecar_pb.ReserveResponse.FromString(answer)
+
+
+def settle(world: LeaseWorld, amount: int, name: str = "r1") -> sidecar_pb.SettleResponse:
+    request = sidecar_pb.SettleRequest(customer="acme", reservation=name, amount=amount)
+    answer = ask(world, Method.SETTLE, request.SerializeToString())
+    assert isinstance(answer, bytes), answer
+    return sidecar_pb.SettleResponse.FromString(answer)
+
+
+def release(world: LeaseWorld, name: str = "r1") -> Answer:
+    request = sidecar_pb.ReleaseRequest(customer="acme", reservation=name)
+    return ask(world, Method.RELEASE, request.SerializeToString())
+
+
+def extend(world: LeaseWorld, amount: int, ttl_ms: int | None = None) -> Answer:
+    request = sidecar_pb.ExtendRequest(
+        customer="acme", reservation="r1", amount=amount, ttl_ms=ttl_ms
+    )
+    return ask(world, Method.EXTEND, request.SerializeToString())
+
+
+def ask(world: LeaseWorld, method: Method, payload: bytes) -> Answer:
+    return world.seam.answer([Call(method, payload)])[0]
+
+
+def records(world: LeaseWorld) -> list[pb.UsageRecord]:
+    stored = world.journal.read_unsettled((0, 0), 1_000, 1 << 20)
+    return [decode_record(each.payload).record for each in stored]
+
+
+def hold_six_of_ten(world: LeaseWorld) -> None:
+    waiting = reserve(world, 6)
+    world.grant(world.request(), 10)
+    assert reserved(waiting).decision.allowed
+
+
+def test_a_hold_draws_its_worst_case_at_once(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    assert world.draws() == {1: 6}
+    assert response(world.consume(4)).decision.allowed
+    refused = world.check(1).decision
+    assert (refused.allowed, refused.used) == (False, 10)
+    (opened,) = records(world)[0].holds_opened
+    assert (opened.amount, [(h.lease, h.units) for h in opened.held]) == (6, [(1, 6)])
+    assert not records(world)[0].entries
+
+
+def test_what_was_not_needed_goes_back_into_the_lease(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    settled = settle(world, 2)
+    assert (settled.receipt.amount, settled.excess_amount, settled.had_expired) == (2, 0, False)
+    assert world.draws() == {1: 2}
+    record = records(world)[1]
+    assert [(e.amount, e.kind) for e in record.entries] == [(2, pb.USAGE_KIND_SETTLE)]
+    assert [c.end for c in record.holds_closed] == [pb.HOLD_END_SETTLED]
+    assert response(world.consume(8)).decision.allowed
+    assert isinstance(world.consume(1), bytes)
+
+
+def test_more_than_was_held_is_charged_in_full(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    settled = settle(world, 13)
+    assert (settled.receipt.amount, settled.excess_amount) == (13, 7)
+    assert settled.receipt.overage_amount == 3
+    assert world.draws() == {1: 6}
+
+
+def test_settling_again_gets_the_first_answer_and_another_amount_is_aborted(
+    world: LeaseWorld,
+) -> None:
+    hold_six_of_ten(world)
+    first = settle(world, 2)
+    again = settle(world, 2)
+    assert again.replayed
+    assert again.receipt == first.receipt
+    request = sidecar_pb.SettleRequest(customer="acme", reservation="r1", amount=3)
+    other = ask(world, Method.SETTLE, request.SerializeToString())
+    assert isinstance(other, Status)
+    assert other.code is grpc.StatusCode.ABORTED
+    assert len(records(world)) == 2
+
+
+def test_a_release_charges_nothing(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    answer = release(world)
+    assert isinstance(answer, bytes)
+    assert sidecar_pb.ReleaseResponse.FromString(answer).released_amount == 6
+    assert world.draws()[1] == 0
+    assert response(world.consume(10)).decision.allowed
+    unknown = release(world, "r2")
+    assert isinstance(unknown, Status)
+    assert unknown.code is grpc.StatusCode.NOT_FOUND
+    assert "r2" in unknown.detail
+
+
+def test_a_hold_grows_and_lasts_longer(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    answer = extend(world, 9, 120_000)
+    assert isinstance(answer, bytes)
+    extended = sidecar_pb.ExtendResponse.FromString(answer)
+    assert (extended.decision.allowed, extended.reservation.amount) == (True, 9)
+    assert extended.reservation.expires_at_unix_ms == world.moment.now_ms + 120_000
+    too_much = extend(world, 11)
+    assert isinstance(too_much, bytes)
+    assert not sidecar_pb.ExtendResponse.FromString(too_much).decision.allowed
+    fewer = extend(world, 3)
+    assert isinstance(fewer, Status)
+    assert fewer.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert world.draws() == {1: 9}
+
+
+def test_an_expired_hold_costs_nothing_and_can_be_settled_still(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    world.later(60_000 - 1)
+    world.seam.keep_holds()
+    assert world.draws() == {1: 6}
+    world.later(1)
+    world.seam.keep_holds()
+    assert world.draws()[1] == 0
+    assert records(world)[1].holds_closed[0].end == pb.HOLD_END_EXPIRED
+    settled = settle(world, 4)
+    assert (settled.had_expired, settled.receipt.amount, settled.excess_amount) == (True, 4, 4)
+    assert world.draws()[1] == 0
+
+
+def test_long_after_its_deadline_a_hold_is_forgotten(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    world.later(60_000)
+    world.seam.keep_holds()
+    world.later(SETTLEABLE_MS)
+    world.seam.keep_holds()
+    request = sidecar_pb.SettleRequest(customer="acme", reservation="r1", amount=3)
+    answer = ask(world, Method.SETTLE, request.SerializeToString())
+    assert isinstance(answer, Status)
+    assert answer.code is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_hold_on_a_cached_feature_counts_as_used(world: LeaseWorld) -> None:
+    assert reserved(reserve(world, 60, feature=CACHED)).decision.allowed
+    decision = world.check(60, CACHED).decision
+    assert (decision.used, decision.overage_amount) == (60, 20)
+    settle(world, 10)
+    assert world.check(60, CACHED).decision.used == 10
+
+
+def test_a_refused_reserve_binds_nothing(world: LeaseWorld) -> None:
+    waiting = reserve(world, 6)
+    world.refuse(world.request(), available=2)
+    answer = reserved(waiting)
+    assert answer.decision.reason == types_pb.REASON_LIMIT_REACHED
+    assert not answer.HasField("reservation")
+    again = reserve(world, 2)
+    world.grant(world.request(), 2)
+    assert reserved(again).decision.allowed
+
+
+def test_an_id_that_is_open_is_not_given_twice(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    assert reserved(reserve(world, 6)).replayed
+    other = reserve(world, 1)
+    assert isinstance(other, Status)
+    assert other.code is grpc.StatusCode.ABORTED
+
+
+def test_a_hold_whose_record_is_not_written_holds_nothing(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    (pool,) = world.gate.leases.held()
+    world.journal.close()
+    assert isinstance(reserve(world, 2, "r2"), Status)
+    request = sidecar_pb.SettleRequest(customer="acme", reservation="r1", amount=3)
+    assert isinstance(ask(world, Method.SETTLE, request.SerializeToString()), Status)
+    assert (pool.remaining, pool.drawn) == (4, 6)
+    assert world.gate.reservations.held_units == 6
+
+
+def test_holds_survive_a_restart(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    gate = leased_gate()
+    replay_journal(world.journal, gate, 0, 0)
+    (hold,) = gate.reservations
+    assert (hold.reservation, hold.amount, hold.held[0].units) == ("r1", 6, 6)
+    again = reserve(world, 6)
+    assert reserved(again).replayed
+    settle(world, 1)
+    gate = leased_gate()
+    replay_journal(world.journal, gate, 0, 0)
+    assert len(gate.reservations) == 0
+
+
+def test_an_open_hold_is_written_again_now_and_then(world: LeaseWorld) -> None:
+    waiting = reserve(world, 6, ttl_ms=3_600_000)
+    world.grant(world.request(), 10)
+    assert reserved(waiting).decision.allowed
+    world.later(RESTATED_MS)
+    world.seam.keep_holds()
+    world.seam.keep_holds()
+    assert [len(r.holds_opened) for r in records(world)] == [1, 1]
+    assert world.draws() == {1: 6}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"reservation": ""}, "reservation"),
+        ({"ttl_ms": 1}, "ttl_ms"),
+        ({"amount": -1}, "amount"),
+        ({"customer": "a b"}, "customer"),
+    ],
+)
+def test_a_broken_reserve_names_the_field(
+    world: LeaseWorld, fields: dict[str, object], field: str
+) -> None:
+    sound: dict[str, object] = {"customer": "acme", "feature": LEASED, "reservation": "r1"}
+    request = sidecar_pb.ReserveRequest(**{**sound, **fields})  # type: ignore[arg-type]
+    answer = ask(world, Method.RESERVE, request.SerializeToString())
+    assert isinstance(answer, Status)
+    assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert answer.detail.startswith(field)
