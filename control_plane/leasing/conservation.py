@@ -1,7 +1,8 @@
 """Checks that no unit was made or lost: every term from its own rows, by SQL of its own.
 
 Nothing here is shared with what posts. Of each pool:
-`granted + overage = available + outstanding + suspended + settled + presumed`, each at least 0.
+`granted + overage = available + outstanding + suspended + held + settled + presumed`, each at least
+0.
 """
 
 from __future__ import annotations
@@ -36,14 +37,20 @@ _PAGE: Final = text(
             SUM(presumed) AS presumed,
             SUM(broken) AS broken
         FROM units GROUP BY pool_id
+    ),
+    holds AS (
+        SELECT lease_hold.pool_id, SUM(lease_hold.units) AS held
+        FROM page JOIN lease_hold ON lease_hold.pool_id = page.id GROUP BY lease_hold.pool_id
     )
     SELECT page.*, usage_total.total,
         COALESCE(leased.outstanding, 0) AS outstanding,
         COALESCE(leased.suspended, 0) AS suspended,
         COALESCE(leased.stray, 0) AS stray,
         COALESCE(leased.presumed, 0) AS presumed,
-        COALESCE(leased.broken, 0) AS broken
+        COALESCE(leased.broken, 0) AS broken,
+        COALESCE(holds.held, 0) AS held
     FROM page LEFT JOIN leased ON leased.pool_id = page.id
+    LEFT JOIN holds ON holds.pool_id = page.id
     LEFT JOIN usage_total ON usage_total.customer_id = page.customer_id
         AND usage_total.resource_id = page.resource_id
         AND usage_total.feature_id = page.feature_id
@@ -92,6 +99,7 @@ class PoolSums:
     available: int = 0
     outstanding: int = 0
     suspended: int = 0
+    held: int = 0
     settled: int = 0
     presumed: int = 0
     overage: int = 0
@@ -99,8 +107,8 @@ class PoolSums:
 
     def units(self) -> dict[str, int]:
         """Return the sum of each term."""
-        names = ("granted", "available", "outstanding", "suspended", "settled", "presumed")
-        return {name: getattr(self, name) for name in (*names, "overage")}
+        names = ("granted", "available", "outstanding", "suspended", "held", "settled")
+        return {name: getattr(self, name) for name in (*names, "presumed", "overage")}
 
 
 def check_page(connection: Connection, after: int, sums: PoolSums) -> int | None:
@@ -135,7 +143,7 @@ def _check(connection: Connection, row: Row[Any], sums: PoolSums) -> None:
         # does again, before anything is leased.
         events = _events(connection, row)
         _compare(sums, row, "settled, of events", min(events, row.settled), row.settled)
-    taken = outstanding + suspended + presumed + settled
+    taken = outstanding + suspended + int(row.held) + presumed + settled
     put_in = row.granted_limit + row.overage
     _compare(sums, row, "granted and overage", row.available + taken, put_in)
     _compare(sums, row, "available", max(row.limit_units - taken, 0), row.available)
@@ -148,6 +156,7 @@ def _check(connection: Connection, row: Row[Any], sums: PoolSums) -> None:
     sums.available += row.available
     sums.outstanding += outstanding
     sums.suspended += suspended
+    sums.held += int(row.held)
     sums.settled += settled
     sums.presumed += presumed
     sums.overage += row.overage

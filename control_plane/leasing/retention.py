@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, exists, select, tuple_
 
 from control_plane.leasing.accounts import HolderState
-from control_plane.storage.tables import lease, lease_holder, lease_pool
+from control_plane.storage.tables import lease, lease_hold, lease_holder, lease_pool
 
 KEPT_MS: Final = 48 * 3_600_000
 """Longer than holds last, and records are on their way; usage that comes later settles as well."""
@@ -32,6 +32,7 @@ def _prune_pools(connection: Connection, before_ms: int) -> int:
     ids = connection.scalars(ended.limit(ROWS_MAX // 4)).all()
     if not ids:
         return 0
+    connection.execute(delete(lease_hold).where(lease_hold.c.pool_id.in_(ids)))
     leases = connection.execute(delete(lease).where(lease.c.pool_id.in_(ids))).rowcount
     return leases + connection.execute(delete(lease_pool).where(pool.id.in_(ids))).rowcount
 

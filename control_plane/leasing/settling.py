@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from control_plane.leasing.accounts import EpochId, Gain, HolderState, Lease
 from control_plane.leasing.book import LeaseBook
+from control_plane.leasing.holds import HoldStep, post_holds
 
 
 class Draw(NamedTuple):
@@ -24,12 +25,13 @@ class SettledUsage(NamedTuple):
     """What a transaction settled.
 
     `draws` are those of each record with its epoch, `totals` the windows touched as they are now,
-    `marks` of every epoch that moved.
+    `marks` those of every epoch that moved; `holds` come in the order of their records.
     """
 
     draws: Sequence[tuple[EpochId, Sequence[Draw]]]
     totals: Mapping[Any, int]
     marks: Mapping[EpochId, int]
+    holds: Sequence[HoldStep] = ()
 
 
 @dataclass(slots=True)
@@ -46,6 +48,9 @@ def post_usage(connection: Connection, usage: SettledUsage, now_ms: int) -> Post
     if not book.has_pools():
         return PostedUsage(draws_refused=sum(len(draws) for _, draws in usage.draws))
     drawn, refused = _apply_draws(book, usage)
+    for pool_id, units in post_holds(book, usage.holds).items():
+        # What is held was drawn, and is not used: it is not the pool's again.
+        drawn[pool_id] -= units
     book.load_pools_at(usage.totals)
     for pool in book.pools.values():
         # A total that was not touched is as it was posted last.

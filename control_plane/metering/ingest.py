@@ -127,7 +127,8 @@ class _Settling:
     def _post(self, records: Sequence[UsageRecord], moved: dict[EpochId, int]) -> None:
         """Post what was settled to the leases it was drawn from, and to the pools it counts in."""
         draws = [(record.epoch_key, record.draws) for record in records if record.draws]
-        usage = SettledUsage(draws, self._tally.totals(), moved)
+        holds = [hold for record in records for hold in record.holds]
+        usage = SettledUsage(draws, self._tally.totals(), moved, holds)
         posted = post_usage(self._connection, usage, self._now_ms)
         self._settlement.draws_refused = posted.draws_refused
         self._settlement.gains = posted.gains

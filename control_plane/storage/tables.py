@@ -370,3 +370,17 @@ lease = Table(
         postgresql_where=text("closes_after IS NOT NULL"),
     ),
 )
+
+# Units that an open reservation drew from a lease: neither with the sidecar to spend nor used.
+lease_hold = Table(
+    "lease_hold",
+    metadata,
+    Column("sidecar_id", _Id, primary_key=True),
+    Column("customer_id", _Id, primary_key=True),
+    Column("reservation", _Key, primary_key=True),
+    Column("lease_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("pool_id", BigInteger, ForeignKey("lease_pool.id"), nullable=False, index=True),
+    Column("units", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    CheckConstraint("units > 0", name="ck_lease_hold_units"),
+)

@@ -27,6 +27,7 @@ def test_every_term_is_summed(leased: Leased) -> None:
         "available": 0,
         "outstanding": 6,
         "suspended": 10,
+        "held": 0,
         "settled": 84,
         "presumed": 10,
         "overage": 10,

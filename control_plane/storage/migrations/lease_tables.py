@@ -12,6 +12,7 @@ def create_lease_tables() -> None:
     _create_pools()
     _create_holders()
     _create_leases()
+    _create_holds()
 
 
 def _id(name: str) -> sa.Column[str]:
@@ -119,3 +120,22 @@ def _create_leases() -> None:
         sqlite_where=sa.text("closes_after IS NOT NULL"),
         postgresql_where=sa.text("closes_after IS NOT NULL"),
     )
+
+
+def _create_holds() -> None:
+    op.create_table(
+        "lease_hold",
+        _id("sidecar_id"),
+        _id("customer_id"),
+        sa.Column("reservation", key_text(256), nullable=False),
+        _integer("lease_id"),
+        _integer("pool_id"),
+        _integer("units"),
+        _integer("expires_at_ms"),
+        sa.ForeignKeyConstraint(["pool_id"], ["lease_pool.id"], name="fk_lease_hold_pool_id"),
+        sa.PrimaryKeyConstraint(
+            "sidecar_id", "customer_id", "reservation", "lease_id", name="pk_lease_hold"
+        ),
+        sa.CheckConstraint("units > 0", name="ck_lease_hold_units"),
+    )
+    op.create_index("ix_lease_hold_pool_id", "lease_hold", ["pool_id"])

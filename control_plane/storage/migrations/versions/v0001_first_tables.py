@@ -33,6 +33,7 @@ TABLES = [
     "lease_pool",
     "lease_holder",
     "lease",
+    "lease_hold",
 ]
 
 
