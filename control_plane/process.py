@@ -13,9 +13,11 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from sqlalchemy import Connection
 
 from control_plane.api.admin_service import AdminService
+from control_plane.api.credit_service import CreditService
 from control_plane.api.metrics import ControlPlaneMetrics
-from control_plane.api.server import ApiServer
+from control_plane.api.server import ApiServer, Services
 from control_plane.api.sync_service import Intake, StreamTimes, SyncService
+from control_plane.crediting.upkeep import LedgerUpkeep
 from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import Granter
 from control_plane.granting.serving import LeaseService
@@ -25,6 +27,7 @@ from control_plane.leasing.retention import prune_leases
 from control_plane.metering.ingest import Settlement
 from control_plane.metering.queue import IngestQueue
 from control_plane.metering.retention import prune
+from control_plane.metering.totals import count_overdrawn
 from control_plane.provisioning import CatalogLibrary, current_revision
 from control_plane.provisioning.access import Role, register_token
 from control_plane.publishing.notices import ChangeNotices
@@ -76,9 +79,13 @@ class ControlPlane:
             settings.listen_address,
             database,
             metrics.observe_call,
-            AdminService(database, library, notices, self._sidecars, wall_ms),
-            self._sync,
+            Services(
+                AdminService(database, library, notices, self._sidecars, wall_ms),
+                CreditService(database, wall_ms),
+                self._sync,
+            ),
         )
+        self._ledgers = LedgerUpkeep(database, wall_ms)
         self._connect_metrics()
 
     def _make_leases(self, settings: Settings) -> None:
@@ -93,9 +100,7 @@ class ControlPlane:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         probes = self._settings.probe_address
-        self._probes = ProbeServer(
-            probes.host, probes.port, self._problems, registry, self._remarks
-        )
+        self._probes = ProbeServer(probes.host, probes.port, self._problems, registry)
         return ControlPlaneMetrics(registry)
 
     def _connect_metrics(self) -> None:
@@ -111,6 +116,9 @@ class ControlPlane:
         metrics.count_sidecars(self._sidecars.__len__)
         self._leases.on_posted = lambda posted: metrics.leases.count(self._desk, posted)
         self._lease_watch.on_checked = metrics.leases.observe
+        metrics.count_broken_ledgers(lambda: len(self._ledgers.broken))
+        self._ledgers.on_checked = metrics.ledgers_checked.inc
+        self._probes.details = self._details
 
     async def start(self) -> None:
         """Migrate, register the tokens, and listen. Raises WeighbridgeError saying why not."""
@@ -118,6 +126,7 @@ class ControlPlane:
         await asyncio.to_thread(self._database.migrate)
         await self._register_tokens()
         await self._publisher.start()
+        self._metrics.allocations_overdrawn.set(await self._database.read(count_overdrawn))
         self._tasks = [
             asyncio.create_task(work)
             for work in (
@@ -125,6 +134,7 @@ class ControlPlane:
                 self._queue.run(),
                 self._leases.run(),
                 self._lease_watch.run(),
+                self._ledgers.run(),
                 self._prune(),
             )
         ]
@@ -183,9 +193,9 @@ class ControlPlane:
 
         await self._database.write(register)
 
-    def _remarks(self) -> list[str]:
+    def _details(self) -> list[str]:
         """Say what is not in the way of serving, but not right."""
-        return self._lease_watch.remarks()
+        return [*self._ledgers.details(), *self._lease_watch.remarks()]
 
     def _problems(self) -> list[str]:
         """Say what is in the way of serving. Called by the probes, on a thread of theirs."""

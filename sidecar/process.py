@@ -118,6 +118,9 @@ class Sidecar:
         self._waiting.on_lease_wanted = self._want_leases
         self._asking.on_answered = self._waiting.leased
         self._seam.on_recorded = self._recorded
+        self._session.on_start_over = lambda: self._log.warning(
+            "the control plane was put back to an earlier state; all snapshots are taken anew"
+        )
         self._session.on_set_aside = lambda aside: self._log.error(
             "usage set aside by the control plane",
             epoch=aside.mark.epoch,

@@ -6,13 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from control_plane.catalog.compiling import (
-    TIME_ZONES,
     Entitlements,
-    limit_id,
     rate_id,
     resolve_plans,
     suited_plans,
-    window_of,
 )
 from control_plane.catalog.document import CANCEL, CatalogDocument
 from control_plane.catalog.feature_document import EnumFeature, FeatureDocument, MeteredFeature
@@ -25,27 +22,32 @@ from control_plane.catalog.grant_document import (
     LimitDocument,
     LimitsDocument,
     RateDocument,
+    RollingWindow,
+    SessionWindow,
 )
 from control_plane.catalog.problem import Finding, Path, listed, quoted, unknown
+from control_plane.catalog.window_compiling import TIME_ZONES, length_ms, limit_id, window_of
 from weighbridge.rules.catalog import Entitlement, Limit
 from weighbridge.rules.rate import Rate
+from weighbridge.rules.window import length_problem, length_text
 
 ENTITLEMENTS_MAX: Final = 20_000
 """Limits and other grants of all plans, inheritance resolved: it bounds a snapshot's size."""
 
 Bound = LimitDocument | AddOnLimitDocument | RateDocument | AddOnRateDocument
 
+_PARTS: Final = ("limits", "rates", "credits")
 _PLAN_FORMS: Final = {
     "boolean": "true or false",
     "number": "an integer, unlimited or false",
     "enum": "a list of its values, or false",
-    "metered": "limits, rates, unlimited or false",
+    "metered": "limits, rates, credits, unlimited or false",
 }
 _ADD_ON_FORMS: Final = {
     "boolean": "true",
     "number": "an integer or unlimited",
     "enum": "a list of its values",
-    "metered": "limits, rates or unlimited",
+    "metered": "limits, rates, credits or unlimited",
 }
 
 
@@ -96,10 +98,15 @@ def add_on_limits(document: CatalogDocument) -> Iterator[Finding]:
             if isinstance(grant, AddOnLimitsDocument):
                 suited = {plan: resolved[plan] for plan in suited_plans(add_on, document)}
                 path: Path = ("add_ons", id_, "features", feature)
+                is_held = _is_held(document.features[feature])
                 for position, limit in enumerate(grant.limits or ()):
-                    yield from _added_part((*path, "limits", position), limit, suited)
+                    is_whole = is_held or limit.window is not None
+                    here = (*path, "limits", position)
+                    yield from _added_part(here, limit, suited, is_whole=is_whole)
                 for position, rate in enumerate(grant.rates or ()):
-                    yield from _added_part((*path, "rates", position), rate, suited)
+                    here = (*path, "rates", position)
+                    is_whole = rate.per is not None
+                    yield from _added_part(here, rate, suited, is_whole=is_whole)
 
 
 def _size(entitlements: Entitlements) -> int:
@@ -133,14 +140,14 @@ def _grant(
         forms = (_PLAN_FORMS if is_plan else _ADD_ON_FORMS)[feature.type]
         said = f"{id_} is {_article(feature.type)} feature"
         if isinstance(grant, LimitsDocument | AddOnLimitsDocument):
-            part = "rates" if grant.limits is None else "limits"
+            part = next((key for key in _PARTS if getattr(grant, key) is not None), "limits")
             yield (*path, part), f"{said} and takes no {part}; write {forms}"
         else:
             yield path, f"{said}; write {forms}"
     elif isinstance(feature, EnumFeature) and isinstance(grant, list):
         yield from _values(path, id_, feature, grant)
     elif isinstance(grant, LimitsDocument | AddOnLimitsDocument):
-        yield from _bounds(path, grant)
+        yield from _bounds(path, feature, grant)
 
 
 def _fits(feature: FeatureDocument, grant: Grant | AddOnGrant) -> bool:
@@ -165,11 +172,13 @@ def _values(
             yield (*path, position), f"{text}; its values: {listed(feature.values)}"
 
 
-def _bounds(path: Path, grant: LimitsDocument | AddOnLimitsDocument) -> Iterator[Finding]:
-    """Find limits and rates of one feature that cannot be told apart, and unknown time zones."""
+def _bounds(
+    path: Path, feature: FeatureDocument, grant: LimitsDocument | AddOnLimitsDocument
+) -> Iterator[Finding]:
+    """Find limits and rates of one feature that cannot be told apart, and wrong windows."""
     parts: dict[str, Sequence[Bound]] = {"limits": grant.limits or (), "rates": grant.rates or ()}
-    if not any(parts.values()):
-        yield path, "is empty; write limits, rates or both"
+    if not any(parts.values()) and grant.credits is None:
+        yield path, "is empty; write limits, rates, credits or several of them"
     first_with: dict[str, str] = {}
     for part, bounds in parts.items():
         for position, bound in enumerate(bounds):
@@ -180,7 +189,11 @@ def _bounds(path: Path, grant: LimitsDocument | AddOnLimitsDocument) -> Iterator
                 word = part.removesuffix("s")
                 text = f"{first} has the id {quoted(id_)} too; give each {word} an id of its own"
                 yield (*path, part, position, *(("id",) if bound.id else ())), text
-    yield from _time_zones((*path, "limits"), grant.limits or ())
+    yield from _windows((*path, "limits"), grant.limits or (), is_held=_is_held(feature))
+
+
+def _is_held(feature: FeatureDocument) -> bool:
+    return isinstance(feature, MeteredFeature) and feature.meter == "allocation"
 
 
 def _bound_id(written: Bound) -> str:
@@ -189,14 +202,35 @@ def _bound_id(written: Bound) -> str:
     return rate_id(written) if isinstance(written, RateDocument) else written.id
 
 
-def _time_zones(
-    path: Path, limits: Sequence[LimitDocument | AddOnLimitDocument]
+def _windows(
+    path: Path, limits: Sequence[LimitDocument | AddOnLimitDocument], *, is_held: bool
 ) -> Iterator[Finding]:
     for position, limit in enumerate(limits):
+        if is_held and limit.window is not None:
+            text = "is for usage; of an allocation feature, what is held now counts: leave it out"
+            yield (*path, position, "window"), text
+            continue
+        if not is_held and limit.window is None and isinstance(limit, LimitDocument):
+            yield (*path, position, "window"), "is missing"
+        if isinstance(limit.window, RollingWindow | SessionWindow):
+            yield from _length((*path, position, "window"), limit.window)
         time_zone = getattr(limit.window, "time_zone", "UTC")
         if time_zone not in TIME_ZONES:
             text = f"{quoted(time_zone)} is not a time zone; write an IANA name such as"
             yield (*path, position, "window", "time_zone"), f"{text} Europe/Berlin"
+
+
+def _length(path: Path, window: RollingWindow | SessionWindow) -> Iterator[Finding]:
+    kind, written = (
+        ("rolling", window.rolling)
+        if isinstance(window, RollingWindow)
+        else ("session", window.session)
+    )
+    length = length_ms(written)
+    if not length:
+        yield (*path, kind), "says no length; write minutes, hours, days or several of them"
+    elif length_problem(length) is not None:
+        yield (*path, kind), f"is {length_text(length)} long; a window has at most 366 days"
 
 
 def _plan_list(path: Path, plans: Sequence[str], document: CatalogDocument) -> Iterator[Finding]:
@@ -231,14 +265,19 @@ def _cycles(document: CatalogDocument) -> Iterator[Finding]:
 
 
 def _added_part(
-    path: Path, part: AddOnLimitDocument | AddOnRateDocument, plans: Mapping[str, Entitlements]
+    path: Path,
+    part: AddOnLimitDocument | AddOnRateDocument,
+    plans: Mapping[str, Entitlements],
+    *,
+    is_whole: bool,
 ) -> Iterator[Finding]:
-    """Find what keeps an add-on's limit or rate from being added to what its plans have."""
+    """Find what keeps an add-on's limit or rate from being added to what its plans have.
+
+    One that `is_whole` says when it turns itself, where a plan lacks the feature.
+    """
     feature = str(path[3])
-    if isinstance(part, AddOnLimitDocument):
-        word, clock, is_whole = "limit", "window", part.window is not None
-    else:
-        word, clock, is_whole = "rate", "per", part.per is not None
+    is_limit = isinstance(part, AddOnLimitDocument)
+    word, clock = ("limit", "window") if is_limit else ("rate", "per")
     has_part_to_add_to = False
     for plan, entitlements in plans.items():
         entitlement = entitlements.get(feature)
@@ -275,7 +314,7 @@ def _agreement(
         if part.kind not in (None, of_plan.kind.value):
             yield (*path, "kind"), f"is not {of_plan.kind.value}, the kind {own}"
         if part.window is not None and window_of(part.window).key != of_plan.window.key:
-            yield (*path, "window"), f"is not {of_plan.window.key}, the window {own}"
+            yield (*path, "window"), f"is not {of_plan.window.text}, the window {own}"
     if (
         isinstance(part, AddOnRateDocument)
         and isinstance(of_plan, Rate)

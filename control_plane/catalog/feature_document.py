@@ -12,6 +12,7 @@ VALUES_MAX: Final = 256
 
 ConsistencyName = Literal["leased", "cached"]
 EnforcementName = Literal["enforce", "observe"]
+MeterName = Literal["sum", "allocation"]
 
 # Tags name the alternatives of a value. They have a blank, so that no key equals one.
 OUTAGE_WORD: Final = "outage word"
@@ -79,6 +80,9 @@ class MeteredFeature(DocumentModel):
     type: Literal["metered"] = Field(description="Usage is counted against limits.")
     name: Name | Absent = Field(None, description="What people read; else the id.")
     unit: Name | Absent = Field(None, description="What one unit of usage is.")
+    meter: MeterName = Field(
+        "sum", description="sum counts what was used; allocation what is held now."
+    )
     consistency: ConsistencyName = Field(
         "leased", description="leased never overshoots a hard limit; cached decides from totals."
     )

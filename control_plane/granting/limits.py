@@ -8,7 +8,7 @@ from control_plane.leasing.accounts import TotalPlace
 from control_plane.metering.counters import CounterCache, CustomerCounters
 from weighbridge.rules.catalog import Limit, LimitKind
 from weighbridge.rules.lease import PoolKey
-from weighbridge.rules.window import WindowBounds, window_bounds
+from weighbridge.rules.window import MOVING_KINDS, WindowBounds, window_bounds
 
 AHEAD_MS: Final = 5_000
 """How long before a window begins units of it are given out."""
@@ -72,11 +72,17 @@ def _find_at(
     if entitlement is None or not entitlement.enabled or entitled.is_refused:
         return None, None
     for limit in entitlement.limits:
-        if limit.id == key.limit_id and limit.kind is LimitKind.HARD and limit.limit is not None:
+        if limit.id == key.limit_id and _is_leased(limit):
             bounds = window_bounds(limit.window, at_ms, entitled.anchor_ms)
             found = _limit_in(limit, bounds, key)
             return found, entitled.changes_at_ms
     return None, None
+
+
+def _is_leased(limit: Limit) -> bool:
+    """Whether a sidecar spends of it by leases; moving windows are decided from totals."""
+    is_moving = limit.window.kind in MOVING_KINDS
+    return limit.kind is LimitKind.HARD and limit.limit is not None and not is_moving
 
 
 def _limit_in(limit: Limit, bounds: WindowBounds, key: PoolKey) -> FoundLimit | None:

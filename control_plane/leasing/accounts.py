@@ -94,9 +94,13 @@ class Pool:
         self.available += added - covered
 
     def settle(self, total: int, drawn: int) -> None:
-        """Post the window's total. What leases did not give for it is taken from the pool."""
-        not_leased = total - self.settled - drawn
-        self.settled = total
+        """Post the window's total. What leases did not give for it is taken from the pool.
+
+        A total below 0 (an allocation of which more was released than acquired) counts as 0.
+        """
+        settled = max(total, 0)
+        not_leased = settled - self.settled - drawn
+        self.settled = settled
         if not_leased >= 0:
             self.take(not_leased)
         else:

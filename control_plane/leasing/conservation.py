@@ -136,13 +136,13 @@ def _check(connection: Connection, row: Row[Any], sums: PoolSums) -> None:
     outstanding, suspended, presumed = int(row.outstanding), int(row.suspended), int(row.presumed)
     settled = row.settled
     if row.total is not None:
-        settled = row.total
+        settled = max(row.total, 0)
         _compare(sums, row, "settled", settled, row.settled)
     else:
         # No grant counts in the window now; what is used in it all the same is posted when one
         # does again, before anything is leased.
         events = _events(connection, row)
-        _compare(sums, row, "settled, of events", min(events, row.settled), row.settled)
+        _compare(sums, row, "settled, of events", min(max(events, 0), row.settled), row.settled)
     taken = outstanding + suspended + int(row.held) + presumed + settled
     put_in = row.granted_limit + row.overage
     _compare(sums, row, "granted and overage", row.available + taken, put_in)

@@ -29,6 +29,7 @@ from control_plane.metering.records import (
     record_payload,
 )
 from control_plane.metering.tally import Group, Tally
+from control_plane.metering.totals import TotalKey, count_overdrawn
 from control_plane.storage.rows import insert_rows, rows_by_key
 from control_plane.storage.tables import usage_event, usage_record, usage_set_aside
 
@@ -61,6 +62,10 @@ class Settlement:
     usage_revision: int | None = None
     draws_refused: int = 0
     gains: list[Gain] = field(default_factory=list)
+    # Allocations of which more was released than acquired: those this transaction did that to, and
+    # how many there are; None where it changed none of them.
+    overdrawn: list[TotalKey] = field(default_factory=list)
+    overdrawn_total: int | None = None
 
 
 class _Placed(NamedTuple):
@@ -113,6 +118,9 @@ class _Settling:
         self._tally.open(self._connection, self._now_ms)
         self._store_events(placed)
         settlement.usage_revision = self._tally.write(self._connection, self._now_ms)
+        if self._tally.has_overdraft:
+            settlement.overdrawn = self._tally.overdrawn()
+            settlement.overdrawn_total = count_overdrawn(self._connection)
         self._store_records(fresh)
         insert_rows(self._connection, usage_set_aside, _SET_ASIDE_COLUMNS, self._set_aside_rows)
         moved = [
@@ -174,11 +182,11 @@ class _Settling:
         return placed
 
     def _placed(self, record: UsageRecord, entry: UsageEntry) -> _Placed | SetAsideReason:
-        name, resource, feature, _, at_ms, *_ = entry
+        name, resource, feature, amount, at_ms, *_ = entry
         customer = self._cache.find(name)
         if customer is None:
             return SetAsideReason.CUSTOMER_UNKNOWN
-        refusal = customer.refusal(resource, feature)
+        refusal = customer.refusal(resource, feature, amount)
         if refusal is not None and not self._was_metered(customer.customer.catalog, entry, refusal):
             return refusal
         counter = Counter(name, resource, feature)
@@ -193,7 +201,7 @@ class _Settling:
         return _Placed(record, entry, group, tuple(above))
 
     def _was_metered(self, catalog: str, entry: UsageEntry, refusal: SetAsideReason) -> bool:
-        if refusal is SetAsideReason.RESOURCE_UNKNOWN:
+        if refusal in (SetAsideReason.RESOURCE_UNKNOWN, SetAsideReason.NOT_RELEASABLE):
             return False
         return self._cache.was_metered(
             self._connection, catalog, entry.catalog_version, entry.feature
@@ -226,8 +234,10 @@ class _Settling:
 
     def _store_events(self, placed: Sequence[_Placed]) -> None:
         rows = []
+        if self._tally.needs_order:
+            placed = sorted(placed, key=lambda item: item.entry.occurred_at_ms)
         for record, entry, group, above in placed:
-            if group.add(entry.amount, above):
+            if group.add(entry.occurred_at_ms, entry.amount, above):
                 rows.append(_event_row(record, entry))
             else:
                 self._put_aside(record, entry, SetAsideReason.OVERFLOW)

@@ -167,6 +167,8 @@ class IngestQueue:
         if settlement is not None:
             if settlement.draws_refused:
                 _log.warning("draws that no lease has", draws=settlement.draws_refused)
+            for key in settlement.overdrawn:
+                _log.warning("more was released than acquired", **key._asdict())
             self.on_settled(settlement)
             for waiting in group:
                 if not waiting.settled.done():

@@ -22,10 +22,12 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    text,
     update,
 )
 
 from control_plane.metering.counters import CountedWindow, Counter, CustomerCounters
+from control_plane.metering.moving import MovingKey, open_parts
 from control_plane.storage.rows import (
     Prepared,
     chunks_filled,
@@ -40,6 +42,7 @@ from control_plane.storage.rows import (
     wanted_rows,
 )
 from control_plane.storage.tables import (
+    OVERDRAWN,
     customer_ancestor,
     environment,
     usage_event,
@@ -115,6 +118,12 @@ def counters_changed_since(connection: Connection, usage_revision: int) -> dict[
     return {Counter(*key): changed for *key, changed in connection.execute(query).all()}
 
 
+def count_overdrawn(connection: Connection) -> int:
+    """Return how many totals are below 0: of allocations that more was released of than taken."""
+    query = select(func.count()).select_from(usage_total).where(text(OVERDRAWN))
+    return connection.execute(query).scalar_one()
+
+
 def read_rows(connection: Connection, counters: Iterable[Counter]) -> dict[TotalKey, int]:
     """Return every row there is of these counters."""
     return _read(connection, _COUNTER, counters)
@@ -149,7 +158,7 @@ def sum_events(
     _add_sums(connection, _prepared_sum, rows, sums)
     _add_sums(connection, _prepared_sum_below, [row for row in rows if not row[1]], sums)
     # A total that is full stays so, and shows: further usage is set aside as overflow.
-    return {key: min(total, COUNTER_MAX) for key, total in sums.items()}
+    return {key: max(min(total, COUNTER_MAX), -COUNTER_MAX) for key, total in sums.items()}
 
 
 def _add_sums(
@@ -205,7 +214,8 @@ def _prepared_sum_below(dialect: Dialect, size: int) -> Prepared:
 _SPAN: Final = ("start_ms", "end_ms", "position")
 
 # In two halves: the sum itself could overflow the database's integers. Halves by bits and
-# literals, for the parameters are the cells alone.
+# literals, for the parameters are the cells alone. Of a negative amount the high half is
+# rounded down and the low one is positive: both engines shift in the sign.
 _HALVES: Final = (
     func.sum(usage_event.c.amount.bitwise_rshift(literal_column("32", BigInteger))),
     func.sum(usage_event.c.amount.bitwise_and(literal_column(str(HALF - 1), BigInteger))),
@@ -245,7 +255,33 @@ def read_current(
         totals[key.customer].append(
             WindowTotal(key.resource, key.feature, counted.window, key.start_ms, found[key])
         )
+    for moving in _read_moving(connection, wanted, now_ms):
+        totals[moving.customer].append(moving.total)
     return {customer.customer.id: tuple(totals[customer.customer.id]) for customer, _ in wanted}
+
+
+class _MovingTotal(NamedTuple):
+    customer: str
+    total: WindowTotal
+
+
+def _read_moving(
+    connection: Connection,
+    wanted: Sequence[tuple[CustomerCounters, Sequence[Counter]]],
+    now_ms: int,
+) -> Iterator[_MovingTotal]:
+    """Yield the totals of all parts of rolling windows and sessions."""
+    windows = {
+        MovingKey(counter, window.key): window
+        for customer, counters in wanted
+        for counter in counters
+        for window in customer.span(counter, now_ms, now_ms).moving
+    }
+    for key, parts in open_parts(connection, windows, now_ms).items():
+        _, resource, feature = key.counter
+        for start_ms, units in parts.current.items():
+            total = WindowTotal(resource, feature, windows[key], start_ms, units)
+            yield _MovingTotal(key.counter.customer, total)
 
 
 def all_counters(customer: CustomerCounters) -> list[Counter]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from control_plane.granting.work import TermsRenewed
 from control_plane.metering.records import RecordMark
 from control_plane.metering.totals import WindowTotal
-from control_plane.provisioning import CatalogLibrary
+from control_plane.provisioning import CatalogLibrary, current_revision
 from control_plane.publishing.loading import Loaded, SnapshotLoader
 from control_plane.publishing.outbox import Revoked, Totals, Urgent
 from control_plane.publishing.publisher import marks_of
@@ -147,16 +147,19 @@ class Deliverer:
         session.outbox.put_customers(n for n in asked if versions.get(n) != held[n])
 
     async def _load_catalogs(self, catalogs: Iterable[str]) -> list[Delivery]:
-        def load(connection: Connection) -> list[Catalog]:
-            return [self._library.load(connection, catalog) for catalog in catalogs]
+        def load(connection: Connection) -> tuple[list[Catalog], int]:
+            found = [self._library.load(connection, catalog) for catalog in catalogs]
+            return found, current_revision(connection)
 
-        loaded = await self._database.read(load)
+        loaded, revision = await self._database.read(load)
+        self._session.note_read(revision, 0)
         self._session.catalogs.update((catalog.id, catalog.edition) for catalog in loaded)
         return [*loaded]
 
     async def _load_customers(self, customers: Sequence[str]) -> list[Delivery]:
         session = self._session
         loaded = await self._loader.load(customers, session.greeting.epochs)
+        session.note_read(loaded.revision, loaded.usage_revision)
         parts = [(customers, loaded)]
         # Followed first and read then, so that no change of theirs is missed in between.
         above = session.follow(loaded.above(customers))

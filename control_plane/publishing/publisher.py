@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select
 
 from control_plane.metering.records import EpochKey, RecordMark
 from control_plane.provisioning import CatalogLibrary, catalog_editions, current_revision
+from control_plane.publishing.incarnations import begin_incarnation
 from control_plane.publishing.loading import (
     ChangedTotals,
     FeatureKey,
@@ -69,6 +70,8 @@ class Publisher:
         self._database = database
         self._registry = registry
         self._reader = SnapshotReader(library, now_ms)
+        self._now_ms = now_ms
+        self.incarnation = ""
         self._changed = asyncio.Event()
         self._totals_changed = asyncio.Event()
         self._catalogs: dict[str, Edition] = {}
@@ -78,6 +81,9 @@ class Publisher:
 
     async def start(self) -> None:
         """Take the present as published: sessions begin with what there is."""
+        self.incarnation = await self._database.write(
+            lambda c: begin_incarnation(c, self._now_ms())
+        )
         changes = await self._database.read(_present)
         self._revision, self._catalogs = changes.revision, changes.catalogs
         totals = await self._database.read(lambda c: self._reader.changed_totals(c, 2**62, ()))

@@ -13,7 +13,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
@@ -21,20 +20,10 @@ from sqlalchemy import (
     text,
 )
 
+from control_plane.storage.metadata import ID, KEY, WORD, metadata
 from control_plane.storage.types import SERIAL, key_text
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-_Id = key_text(128)
-_Key = key_text(256)
-_Word = key_text(16)
+_Id, _Key, _Word = ID, KEY, WORD
 
 # One row: the revision that every change to a catalog or customer moves by one, and the one that
 # every transaction that settles usage moves by one.
@@ -45,6 +34,17 @@ environment = Table(
     Column("revision", BigInteger, nullable=False),
     Column("usage_revision", BigInteger, nullable=False, server_default="0"),
     Column("created_at_ms", BigInteger, nullable=False),
+)
+
+# One row per start of the control plane, with the revisions it found.
+incarnation = Table(
+    "incarnation",
+    metadata,
+    Column("number", SERIAL, primary_key=True),
+    Column("id", _Id, nullable=False, unique=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("usage_revision", BigInteger, nullable=False),
+    Column("began_at_ms", BigInteger, nullable=False),
 )
 
 # Bearer tokens, by SHA-256 digest only.
@@ -256,6 +256,9 @@ usage_key = Table(
     Column("expires_at_ms", BigInteger, nullable=False, index=True),
 )
 
+# Which totals say that more was released than acquired; there should be none for long.
+OVERDRAWN = "total < 0"
+
 # Units settled per window, with the usage revision that last changed them: what a sidecar that
 # comes back has missed. A row is made, with all earlier events of its window, when usage first
 # reaches the window; from then on each settled event adds to it in the same transaction.
@@ -269,6 +272,12 @@ usage_total = Table(
     Column("window_start_ms", BigInteger, primary_key=True, autoincrement=False),
     Column("total", BigInteger, nullable=False),
     Column("usage_revision", BigInteger, nullable=False, server_default="0", index=True),
+    Index(
+        "ix_usage_total_overdrawn",
+        "customer_id",
+        sqlite_where=text(OVERDRAWN),
+        postgresql_where=text(OVERDRAWN),
+    ),
 )
 
 # What one limit of a customer or resource has in one window. `granted_limit` is what was put in:

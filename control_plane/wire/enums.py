@@ -10,6 +10,7 @@ from weighbridge.rules.catalog import (
     Enforcement,
     FeatureType,
     LimitKind,
+    Meter,
     Migration,
     OutageKind,
     SubscriptionStatus,
@@ -39,6 +40,8 @@ WINDOW_KINDS: Final[Mapping[WindowKind, types_pb2.WindowKind.ValueType]] = {
     WindowKind.CALENDAR: types_pb2.WINDOW_KIND_CALENDAR,
     WindowKind.ANNIVERSARY: types_pb2.WINDOW_KIND_ANNIVERSARY,
     WindowKind.LIFETIME: types_pb2.WINDOW_KIND_LIFETIME,
+    WindowKind.ROLLING: types_pb2.WINDOW_KIND_ROLLING,
+    WindowKind.SESSION: types_pb2.WINDOW_KIND_SESSION,
 }
 
 PERIODS: Final[Mapping[Period, types_pb2.WindowPeriod.ValueType]] = {
@@ -66,6 +69,11 @@ MIGRATIONS: Final[Mapping[Migration, types_pb2.Migration.ValueType]] = {
     Migration.NOW: types_pb2.MIGRATION_NOW,
     Migration.AT_PERIOD_END: types_pb2.MIGRATION_AT_PERIOD_END,
     Migration.NEW_CUSTOMERS: types_pb2.MIGRATION_NEW_CUSTOMERS,
+}
+
+METERS: Final[Mapping[Meter, types_pb2.Meter.ValueType]] = {
+    Meter.SUM: types_pb2.METER_SUM,
+    Meter.ALLOCATION: types_pb2.METER_ALLOCATION,
 }
 
 ENFORCEMENTS: Final[Mapping[Enforcement, types_pb2.Enforcement.ValueType]] = {

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from sidecar.core.book import UsageBook
 from sidecar.core.moment import Moment
 from sidecar.core.rates import RateBuckets
-from weighbridge.rules.catalog import Entitlement
-from weighbridge.rules.decision import LimitState, Verdict
+from weighbridge.rules.catalog import Entitlement, Feature
+from weighbridge.rules.decision import LimitState, Verdict, held
 from weighbridge.rules.granting import Bounded, Level
 from weighbridge.rules.rate import Rate, RateState
 
@@ -31,10 +31,10 @@ class Counted(NamedTuple):
 
 
 def counted_above(
-    book: UsageBook, buckets: RateBuckets, bounds: Bounded, feature: str, moment: Moment
+    book: UsageBook, buckets: RateBuckets, bounds: Bounded, feature: Feature, moment: Moment
 ) -> list[Counted]:
     """Return what counts above a customer, nearest first."""
-    key = ("", feature)
+    key = ("", feature.id)
     counted: list[Counted] = []
     for level, entitlement in bounds.levels:
         states: Sequence[LimitState] = ()
@@ -42,9 +42,21 @@ def counted_above(
         if entitlement.limits:
             usage = book.open(level.customer, key)
             states, has_new = usage.states(entitlement, level.anchor_ms, moment.now_ms)
+            if feature.is_allocation:
+                states = held(states)
         rates = buckets.states(level.customer, key, entitlement.rates, moment.boot_ms)
         counted.append(Counted(level, entitlement, states, rates, has_new))
     return counted
+
+
+def with_above(states: Sequence[LimitState], counted: Sequence[Counted]) -> list[LimitState]:
+    """Return a customer's own limits, and those above it."""
+    return [*states, *(state for each in counted for state in each.states)]
+
+
+def with_rates_above(rates: Sequence[RateState], counted: Sequence[Counted]) -> list[RateState]:
+    """Return a customer's own rates, and those above it."""
+    return [*rates, *(rate for each in counted for rate in each.rates)]
 
 
 def limiting(verdict: Verdict, counted: Sequence[Counted]) -> str:

@@ -6,15 +6,16 @@ from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 
 from sidecar.core.book import UsageBook
-from sidecar.core.counting import Counted, buckets_of, counted_above, limiting
+from sidecar.core.counting import Counted, buckets_of, counted_above, limiting, with_rates_above
 from sidecar.core.decided import Decided, Judged, NotLeased, NotLoaded, Subject, hints_of
-from sidecar.core.holding import Cover, Owned, cover_of, exhausted, with_holds
+from sidecar.core.holding import Cover, Owned, cover_of, exhausted, owner_of, with_holds
 from sidecar.core.keys import KeyTable
 from sidecar.core.leases import Leases
 from sidecar.core.link import Link
 from sidecar.core.moment import Moment
 from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
 from sidecar.core.rates import RateBuckets
+from sidecar.core.releasing import is_release, not_releasable
 from sidecar.core.request import Kind, Request
 from sidecar.core.reservations import Reservations
 from sidecar.core.snapshots import CustomerState, SnapshotCache
@@ -34,6 +35,7 @@ from weighbridge.rules.decision import (
     apply_rates,
     decide_metered,
     decide_plain,
+    held,
     observed,
     refused,
 )
@@ -135,8 +137,9 @@ class Gate:
         if isinstance(grant, NoGrant) or feature is None:
             self.book.close(request.customer, (request.resource, request.feature))
         if isinstance(grant, NoGrant):
-            refusal = self._plain_refusal(request, moment, grant.reason, state, feature)
-            return refusal._replace(limited_by=grant.limited_by) if grant.limited_by else refusal
+            decided = self._without_grant(request, moment, grant.reason, state, feature)
+            is_above = grant.limited_by and not decided.verdict.allowed
+            return decided._replace(limited_by=grant.limited_by) if is_above else decided
         if feature is None:
             return self._plain_refusal(request, moment, Reason.FEATURE_UNKNOWN, state)
         return self._decide_for(Subject(request, state, compiler, grant, feature, moment))
@@ -168,7 +171,7 @@ class Gate:
         if compiler.catalog.version > customer.catalog_version_min:
             self.on_refresh_wanted(customer.id)
 
-    def counted_above(self, bounds: Bounded, feature: str, moment: Moment) -> list[Counted]:
+    def counted_above(self, bounds: Bounded, feature: Feature, moment: Moment) -> list[Counted]:
         """Return what counts on a feature above a customer."""
         if not bounds.levels:
             return []
@@ -226,7 +229,10 @@ class Gate:
         entitlement = subject.grant.entitlements.get(feature.id)
         if entitlement is None or not entitlement.enabled:
             self.book.close(request.customer, (request.resource, request.feature))
-            return Judged(refused(Reason.FEATURE_NOT_IN_PLAN), DecidedBy.CACHE)
+            # What is held can be given back whatever the plan has by now.
+            is_taken = is_release(request, feature)
+            verdict = ALLOWED if is_taken else refused(Reason.FEATURE_NOT_IN_PLAN)
+            return Judged(verdict, DecidedBy.CACHE)
         if feature.type is not FeatureType.METERED:
             verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
             return Judged(verdict, DecidedBy.CACHE)
@@ -237,12 +243,14 @@ class Gate:
         request, feature, moment = subject.request, subject.feature, subject.moment
         entitlement, limited_by, _ = bounds
         if entitlement is None:
+            if is_release(request, feature):
+                return Judged(ALLOWED, DecidedBy.CACHE)
             refusal = refused(Reason.FEATURE_NOT_IN_PLAN)
             return Judged(refusal, DecidedBy.CACHE, limited_by=limited_by)
         if feature.type is not FeatureType.METERED:
             verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
             return Judged(verdict, DecidedBy.CACHE, limited_by=limited_by)
-        counted = self.counted_above(bounds, feature.id, moment)
+        counted = self.counted_above(bounds, feature, moment)
         judged = self._judge_metered(subject, entitlement, counted)
         if isinstance(judged, NotLeased):
             return judged
@@ -262,7 +270,7 @@ class Gate:
         )
         if has_new:
             self.window_is_new(subject.state.customer, subject.compiler)
-        return states
+        return held(states) if subject.feature.is_allocation else states
 
     def _judge_metered(
         self, subject: Subject, entitlement: Entitlement, counted: Sequence[Counted] = ()
@@ -270,6 +278,8 @@ class Gate:
         """Decide against the customer's own limits, and those that are counted above it."""
         request, moment = subject.request, subject.moment
         amount = request.units
+        if amount < 0 and not subject.feature.is_allocation:
+            raise not_releasable(subject.feature, amount)
         states = self._own_states(subject, entitlement)
         key = (request.resource, request.feature)
         owned = [Owned(request.customer, key, states)]
@@ -281,7 +291,8 @@ class Gate:
             owned = with_holds(self.reservations, owned)
             states = [state for each in owned for state in each.states]
         verdict = decide_metered(states, amount, moment.now_ms)
-        judged = Judged(verdict, DecidedBy.CACHE, states, entitlement.rates)
+        limited_by = owner_of(verdict, owned[1:])
+        judged = Judged(verdict, DecidedBy.CACHE, states, entitlement.rates, limited_by)
         rated = self._judge_rates(subject, judged, counted)
         if subject.feature.is_leased and rated.verdict.allowed and request.is_admitted:
             cover = cover_of(self.leases, owned, amount, moment)
@@ -301,8 +312,8 @@ class Gate:
         key = (request.resource, request.feature)
         boot_ms = subject.moment.boot_ms
         rates = self.rates.states(request.customer, key, judged.rates, boot_ms)
-        rates += (rate for each in counted for rate in each.rates)
-        return judged._replace(verdict=apply_rates(judged.verdict, rates, request.units))
+        verdict = apply_rates(judged.verdict, with_rates_above(rates, counted), request.units)
+        return judged._replace(verdict=verdict)
 
     def _judge_uncovered(
         self, subject: Subject, judged: Judged, cover: Cover, owned: Sequence[Owned]
@@ -327,12 +338,27 @@ class Gate:
         verdict = apply_outage_policy(policy, judged.verdict, spent, amount)
         return judged._replace(verdict=verdict, decided_by=DecidedBy.OUTAGE_POLICY)
 
+    def _without_grant(
+        self,
+        request: Request,
+        moment: Moment,
+        reason: Reason,
+        state: CustomerState,
+        feature: Feature | None,
+    ) -> Decided:
+        decided = self._plain_refusal(request, moment, reason, state, feature)
+        if feature is None or reason is Reason.RESOURCE_UNKNOWN:
+            return decided
+        return decided._replace(verdict=ALLOWED) if is_release(request, feature) else decided
+
     def _unloaded(
         self, request: Request, moment: Moment, missing: NotLoaded
     ) -> Decided | NotLoaded:
         if not self.is_outage(moment):
             return missing
-        verdict = ALLOWED if self._admit_unloaded else refused(Reason.OUTAGE_POLICY)
+        # A release is taken in any case; the control plane sets aside what was none.
+        is_admitted = self._admit_unloaded or request.units < 0
+        verdict = ALLOWED if is_admitted else refused(Reason.OUTAGE_POLICY)
         return self._without_snapshot(request, moment, verdict, DecidedBy.OUTAGE_POLICY)
 
     def _without_snapshot(

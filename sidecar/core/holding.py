@@ -12,6 +12,7 @@ from sidecar.core.reservations import Reservations
 from weighbridge.rules.catalog import LimitKind
 from weighbridge.rules.decision import LimitState, Verdict, leases_exhausted
 from weighbridge.rules.lease import PoolKey
+from weighbridge.rules.window import MOVING_KINDS
 
 
 class Owned(NamedTuple):
@@ -46,8 +47,10 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
     refused: Refused | None = None
     for customer, (resource, feature), states in owned:
         for state in states:
-            limit, bounds, _ = state
-            if limit.kind is not LimitKind.HARD or limit.limit is None:
+            limit, bounds = state.limit, state.bounds
+            if limit.kind is not LimitKind.HARD or limit.limit is None or bounds is None:
+                continue
+            if limit.window.kind in MOVING_KINDS:
                 continue
             key = PoolKey(customer, resource, feature, limit.id, bounds.start_ms)
             pool = leases.open(key, bounds.end_ms, boot_ms)
@@ -66,12 +69,19 @@ def with_holds(reservations: Reservations, owned: Sequence[Owned]) -> list[Owned
     """Count what is held as used."""
     counted = []
     for customer, key, states in owned:
-        held = [
-            state._replace(used=state.used + reservations.held(customer, key, state.bounds))
-            for state in states
-        ]
+        added = [(state, reservations.held(customer, key, state.bounds)) for state in states]
+        held = [s._replace(used=s.used + units) if units else s for s, units in added]
         counted.append(Owned(customer, key, held))
     return counted
+
+
+def owner_of(verdict: Verdict, owned: Sequence[Owned]) -> str:
+    """Return whose limit the verdict names; "" where it is none of these."""
+    if verdict.state is not None:
+        for each in owned:
+            if any(state is verdict.state for state in each.states):
+                return each.customer
+    return ""
 
 
 def exhausted(cover: Cover, amount: int, moment: Moment) -> tuple[Verdict, str]:

@@ -2,7 +2,8 @@
 
 Why a policy and not always the last totals: they grow old, since other sidecars' usage is not seen.
 In every policy, a customer whose limit was already reached when the outage began stays refused, and
-what the snapshot alone decides (booleans, numbers, enums) is answered as before.
+what the snapshot alone decides (booleans, numbers, enums) is answered as before. What is held can
+be released under every policy.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ UsageKey = tuple[str, str, str]
 
 
 class OutageSpending:
-    """What was admitted since the outage began."""
+    """What was admitted since the outage began; of an allocation, less what was released.
+
+    It is below 0 where more was released: what is held may then grow back to where it was.
+    """
 
     def __init__(self) -> None:
         self._spent: dict[UsageKey, int] = {}

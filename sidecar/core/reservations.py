@@ -131,10 +131,10 @@ class Reservations:
             if not holds:
                 del self._counting[counted]
 
-    def held(self, customer: str, key: FeatureKey, bounds: WindowBounds) -> int:
+    def held(self, customer: str, key: FeatureKey, bounds: WindowBounds | None) -> int:
         """Return the units held that count in a window of somebody's feature."""
         holds = self._counting.get((customer, key))
-        if holds is None:
+        if holds is None or bounds is None:
             return 0
         return sum(h.amount for h in holds.values() if bounds.contains(h.opened_at_ms))
 

@@ -9,11 +9,16 @@ from hypothesis import strategies as st
 
 from weighbridge.rules.catalog import (
     Catalog,
+    CreditDraw,
     Customer,
     CustomerStatus,
+    Enforcement,
     Entitlement,
+    Feature,
+    FeatureType,
     Limit,
     LimitKind,
+    Meter,
     Migration,
     Override,
     PlanVersion,
@@ -35,6 +40,11 @@ zones = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"]).map(
 windows = st.one_of(
     st.just(Window(WindowKind.LIFETIME)),
     st.builds(
+        lambda kind, minutes: Window(kind, length_ms=minutes * 60_000),
+        st.sampled_from([WindowKind.ROLLING, WindowKind.SESSION]),
+        st.integers(1, 366 * 24 * 60),
+    ),
+    st.builds(
         lambda kind, period, zone: Window(kind, period, *zone),
         st.sampled_from([WindowKind.CALENDAR, WindowKind.ANNIVERSARY]),
         st.sampled_from(Period),
@@ -52,9 +62,11 @@ entitlements = st.builds(
     st.lists(limits, max_size=3).map(tuple),
     st.lists(rates, max_size=2).map(tuple),
 )
+draws = st.builds(CreditDraw, ids, st.sampled_from(LimitKind))
 granted = st.builds(
     Entitlement,
     ids,
+    credit=st.none() | draws,
     limits=st.lists(
         st.builds(Limit, ids, st.sampled_from(LimitKind), amounts, windows, st.booleans()),
         max_size=2,
@@ -69,11 +81,19 @@ plan_versions = st.builds(
     trial=st.none() | st.builds(Trial, st.integers(1, 366), st.just("") | ids),
 )
 version_steps = st.builds(VersionStep, st.integers(1, 9), instants, st.sampled_from(Migration))
+features = st.builds(
+    Feature,
+    id=ids,
+    type=st.sampled_from(FeatureType),
+    unit=ids,
+    enforcement=st.sampled_from(Enforcement),
+    meter=st.sampled_from(Meter),
+)
 catalogs = st.builds(
     Catalog,
     id=ids,
     version=st.integers(1, 99),
-    features=st.just({}),
+    features=st.lists(features, max_size=3).map(lambda found: {each.id: each for each in found}),
     plans=st.lists(plan_versions, max_size=3).map(lambda ps: {p.plan: {p.version: p} for p in ps}),
     steps=st.dictionaries(
         ids, st.lists(version_steps, min_size=1, max_size=3).map(tuple), max_size=2

@@ -10,6 +10,7 @@ from control_plane.metering.records import EpochKey, RecordMark, SetAside, SetAs
 from control_plane.metering.totals import WindowTotal
 from control_plane.publishing import outbox as outboxes
 from control_plane.publishing.delivery import Deliverer, Delivery, WholeCustomer
+from control_plane.publishing.incarnations import Seen
 from control_plane.publishing.loading import FeatureTotals, SnapshotLoader, SnapshotReader
 from control_plane.publishing.outbox import Outbox, Revoked, UsageSetAside, UsageSettled
 from control_plane.publishing.sessions import Greeting, Interest, SidecarSession
@@ -30,10 +31,9 @@ def mark(number: int) -> RecordMark:
 
 
 def greeting(interest: Interest = Interest.ALL) -> Greeting:
+    epochs = (EpochKey("sc-1", "e1"),)
     claim = HolderClaim(("sc-1", "e1"), (), {}, may_have_lost=False)
-    return Greeting(
-        "sc-1", "e1", "", "", "", interest, {}, {}, 0, 0, (EpochKey("sc-1", "e1"),), claim
-    )
+    return Greeting("sc-1", "e1", "", "", "", interest, {}, {}, 0, 0, epochs, Seen(), claim)
 
 
 def test_of_what_waits_only_the_newest_is_kept() -> None:

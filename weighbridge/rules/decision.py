@@ -5,11 +5,12 @@ A refusal is a value with a reason, never an exception.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
 from weighbridge.rules.catalog import Entitlement, FeatureType, Limit, LimitKind, UpgradeOffer
+from weighbridge.rules.moving import units_left_ms
 from weighbridge.rules.rate import RateState, refusing_rate, retry_after_ms
 from weighbridge.rules.window import WindowBounds
 
@@ -60,11 +61,16 @@ class UpgradeHint(NamedTuple):
 
 
 class LimitState(NamedTuple):
-    """A limit, the window it is in now, and what is used in that window."""
+    """A limit, the window it is in now, and what is used in that window.
+
+    No `bounds`: nothing is used of a rolling window, or no session is open. Of a rolling window,
+    `buckets` has the units by bucket; they are to be read before more usage is recorded.
+    """
 
     limit: Limit
-    bounds: WindowBounds
+    bounds: WindowBounds | None
     used: int
+    buckets: Mapping[int, int] | None = None
 
 
 class Verdict(NamedTuple):
@@ -115,8 +121,9 @@ def decide_plain(
 def decide_metered(states: Sequence[LimitState], amount: int, now_ms: int) -> Verdict:
     """Decide an amount against every limit at once: all admit it, or none is charged.
 
-    Amount 0 always passes. Of several limits that refuse, the answer names the one that will
-    refuse longest, since waiting for the others would not help.
+    Amount 0 always passes, and so does a negative one, which gives back. Of several limits that
+    refuse, the answer names the one that will refuse longest, since waiting for the others would
+    not help.
     """
     refusing: LimitState | None = None
     tightest: LimitState | None = None
@@ -130,7 +137,7 @@ def decide_metered(states: Sequence[LimitState], amount: int, now_ms: int) -> Ve
         if amount > left:
             if limit.kind is LimitKind.HARD:
                 # Amount 0 takes nothing, so a limit that was lowered below its usage admits it.
-                if amount and (refusing is None or _refuses_longer(state, refusing, amount)):
+                if amount > 0 and (refusing is None or _refuses_longer(state, refusing, amount)):
                     refusing = state
             else:
                 overage = max(overage, min(amount, amount - left))
@@ -151,7 +158,7 @@ def leases_exhausted(
     """
     limit = state.limit.limit
     assert limit is not None, "an unlimited limit is not leased"
-    end_ms = state.bounds.end_ms
+    end_ms = None if state.bounds is None else state.bounds.end_ms
     if retry_after_ms is None and end_ms is not None:
         retry_after_ms = max(end_ms - now_ms, 0)
     return Verdict(
@@ -161,6 +168,14 @@ def leases_exhausted(
         retry_after_ms=retry_after_ms,
         allowed_amount=would_pass or None,
     )
+
+
+def held(states: Sequence[LimitState]) -> list[LimitState]:
+    """Return the states of an allocation: what is held is never less than nothing.
+
+    A sum is below 0 where a release is known here before the acquisition, made elsewhere, is.
+    """
+    return [state if state.used >= 0 else state._replace(used=0) for state in states]
 
 
 def apply_rates(verdict: Verdict, rates: Sequence[RateState], amount: int) -> Verdict:
@@ -237,5 +252,9 @@ def _refuses_longer(state: LimitState, other: LimitState, amount: int) -> bool:
 
 def _refuses_until_ms(state: LimitState, amount: int) -> int | None:
     """Return when the limit could admit the amount; None: in no window."""
-    limit = state.limit.limit
-    return None if limit is not None and amount > limit else state.bounds.end_ms
+    limit, length_ms = state.limit.limit, state.limit.window.length_ms
+    if state.bounds is None or (limit is not None and amount > limit):
+        return None
+    if state.buckets is not None and length_ms is not None and limit is not None:
+        return units_left_ms(length_ms, state.buckets, state.used + amount - limit)
+    return state.bounds.end_ms

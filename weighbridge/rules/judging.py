@@ -10,16 +10,18 @@ from typing import NamedTuple, Protocol
 
 from weighbridge.rules.catalog import Catalog, Enforcement, Entitlement, Feature, FeatureType
 from weighbridge.rules.decision import (
+    ALLOWED,
     LimitState,
     Reason,
     Verdict,
     apply_rates,
     decide_metered,
     decide_plain,
+    held,
     observed,
     refused,
 )
-from weighbridge.rules.entitlement import Grant, NoGrant
+from weighbridge.rules.granting import Grant, NoGrant
 from weighbridge.rules.rate import Rate, RateState
 
 
@@ -73,12 +75,16 @@ def judge(
     entitlement = grant.entitlements.get(feature.id)
     states: Sequence[LimitState] = ()
     if entitlement is None or not entitlement.enabled:
-        judged = Judged(refused(Reason.FEATURE_NOT_IN_PLAN))
+        # What is held can be given back whatever the plan has.
+        is_release = feature.is_allocation and asked.units < 0
+        judged = Judged(ALLOWED if is_release else refused(Reason.FEATURE_NOT_IN_PLAN))
     elif feature.type is not FeatureType.METERED:
         verdict = decide_plain(feature.type, entitlement, asked.amount, asked.value)
         judged = Judged(verdict, entitlement)
     else:
         states = measured.states(entitlement, grant) if entitlement.limits else ()
+        if feature.is_allocation:
+            states = held(states)
         verdict = decide_metered(states, asked.units, now_ms)
         if entitlement.rates:
             verdict = apply_rates(verdict, measured.rates(entitlement.rates), asked.units)

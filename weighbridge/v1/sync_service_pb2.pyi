@@ -51,6 +51,28 @@ SUBSCRIPTION_MODE_ON_DEMAND: SubscriptionMode.ValueType  # 3
 """Those it was asked about, up to a bound."""
 Global___SubscriptionMode: _TypeAlias = SubscriptionMode  # noqa: Y015
 
+class _ShareBase:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ShareBaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ShareBase.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SHARE_BASE_UNSPECIFIED: _ShareBase.ValueType  # 0
+    SHARE_BASE_SALES: _ShareBase.ValueType  # 1
+    """What the partner sells."""
+    SHARE_BASE_USAGE: _ShareBase.ValueType  # 2
+    """What customers pay for usage by the app."""
+
+class ShareBase(_ShareBase, metaclass=_ShareBaseEnumTypeWrapper):
+    """What a share is of."""
+
+SHARE_BASE_UNSPECIFIED: ShareBase.ValueType  # 0
+SHARE_BASE_SALES: ShareBase.ValueType  # 1
+"""What the partner sells."""
+SHARE_BASE_USAGE: ShareBase.ValueType  # 2
+"""What customers pay for usage by the app."""
+Global___ShareBase: _TypeAlias = ShareBase  # noqa: Y015
+
 class _UsageKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -164,8 +186,13 @@ class SyncResponse(_message.Message):
     LEASE_RECALL_FIELD_NUMBER: _builtins.int
     LEASE_LIFT_FIELD_NUMBER: _builtins.int
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    USAGE_REVISION_FIELD_NUMBER: _builtins.int
     control_plane_now_unix_ms: _builtins.int
     """When the message was sent: what began before that is in force when it arrives."""
+    revision: _builtins.int
+    """What this and every message before it was read at, at the latest: the next hello says so."""
+    usage_revision: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -212,10 +239,12 @@ class SyncResponse(_message.Message):
         lease_recall: Global___LeaseRecall | None = ...,
         lease_lift: Global___LeaseLift | None = ...,
         control_plane_now_unix_ms: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        usage_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "customer", b"customer", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "revision", b"revision", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_revision", b"usage_revision", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "identity_refused", "catalog", "customer", "revoked", "unknown", "totals", "initial_snapshot_complete", "usage_ack", "usage_set_aside", "heartbeat", "lease_answer", "lease_recall", "lease_lift"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
@@ -299,6 +328,9 @@ class Hello(_message.Message):
     LEASES_FIELD_NUMBER: _builtins.int
     WRITTEN_FIELD_NUMBER: _builtins.int
     MAY_HAVE_LOST_RECORDS_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    SEEN_REVISION_FIELD_NUMBER: _builtins.int
+    SEEN_USAGE_REVISION_FIELD_NUMBER: _builtins.int
     sidecar_id: _builtins.str
     """Random, made with the sidecar's data directory."""
     epoch: _builtins.str
@@ -317,6 +349,11 @@ class Hello(_message.Message):
     """The machine was restarted without a clean stop, so the last records of earlier epochs may be
     lost.
     """
+    incarnation: _builtins.str
+    """Of the last welcome; empty where nothing is held."""
+    seen_revision: _builtins.int
+    """The highest revisions in the messages since what is held began."""
+    seen_usage_revision: _builtins.int
     @_builtins.property
     def customers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldVersion]:
         """Customers subscribed to, where the mode is not ALL, with the versions held (0: none)."""
@@ -354,10 +391,13 @@ class Hello(_message.Message):
         leases: _abc.Iterable[Global___HeldLease] | None = ...,
         written: _abc.Iterable[Global___RecordMark] | None = ...,
         may_have_lost_records: _builtins.bool = ...,
+        incarnation: _builtins.str = ...,
+        seen_revision: _builtins.int = ...,
+        seen_usage_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "leases", b"leases", "may_have_lost_records", b"may_have_lost_records", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "sidecar_id", b"sidecar_id", "software_version", b"software_version", "written", b"written"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "incarnation", b"incarnation", "leases", b"leases", "may_have_lost_records", b"may_have_lost_records", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "seen_revision", b"seen_revision", "seen_usage_revision", b"seen_usage_revision", "sidecar_id", b"sidecar_id", "software_version", b"software_version", "written", b"written"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -373,10 +413,19 @@ class Welcome(_message.Message):
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
     SETTLED_FIELD_NUMBER: _builtins.int
     LEASE_TTL_MS_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    START_OVER_FIELD_NUMBER: _builtins.int
     control_plane_now_unix_ms: _builtins.int
     heartbeat_interval_ms: _builtins.int
     lease_ttl_ms: _builtins.int
     """How long leases may be spent after the hello, and after each heartbeat that is confirmed."""
+    incarnation: _builtins.str
+    """Of this start of the control plane."""
+    start_over: _builtins.bool
+    """The database was put back to an earlier state than the sidecar has seen. What the hello said is
+    held counts as not held: every version that comes replaces it, and what has not come by
+    InitialSnapshotComplete does not exist. Usage records stay, and are resent above `settled`.
+    """
     @_builtins.property
     def settled(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordMark]:
         """What is settled of each epoch the hello named. Records above are to be sent (again)."""
@@ -388,10 +437,12 @@ class Welcome(_message.Message):
         heartbeat_interval_ms: _builtins.int = ...,
         settled: _abc.Iterable[Global___RecordMark] | None = ...,
         lease_ttl_ms: _builtins.int = ...,
+        incarnation: _builtins.str = ...,
+        start_over: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ttl_ms", b"lease_ttl_ms", "settled", b"settled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "heartbeat_interval_ms", b"heartbeat_interval_ms", "incarnation", b"incarnation", "lease_ttl_ms", b"lease_ttl_ms", "settled", b"settled", "start_over", b"start_over"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -578,6 +629,7 @@ class Feature(_message.Message):
     SAFE_CAPACITY_FIELD_NUMBER: _builtins.int
     ENFORCEMENT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_FIELD_NUMBER: _builtins.int
+    METER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     type: _types_pb2.FeatureType.ValueType
@@ -587,6 +639,8 @@ class Feature(_message.Message):
     enforcement: _types_pb2.Enforcement.ValueType
     consistency: _types_pb2.Consistency.ValueType
     """Of metered features."""
+    meter: _types_pb2.Meter.ValueType
+    """Metered features."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Enum features: all values there are."""
@@ -603,10 +657,11 @@ class Feature(_message.Message):
         safe_capacity: _builtins.int = ...,
         enforcement: _types_pb2.Enforcement.ValueType = ...,
         consistency: _types_pb2.Consistency.ValueType = ...,
+        meter: _types_pb2.Meter.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "enforcement", b"enforcement", "id", b"id", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "enforcement", b"enforcement", "id", b"id", "meter", b"meter", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -638,6 +693,312 @@ class Trial(_message.Message):
 Global___Trial: _TypeAlias = Trial  # noqa: Y015
 
 @_typing.final
+class MoneyRate(_message.Message):
+    """What some credits cost, or are worth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    EXPONENT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    currency: _builtins.str
+    """ISO 4217."""
+    exponent: _builtins.int
+    """Decimal places of its minor unit."""
+    amount: _builtins.str
+    """Of the currency itself, a decimal such as `0.05`; exact."""
+    per: _builtins.int
+    """For so many credits."""
+    def __init__(
+        self,
+        *,
+        currency: _builtins.str = ...,
+        exponent: _builtins.int = ...,
+        amount: _builtins.str = ...,
+        per: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "currency", b"currency", "exponent", b"exponent", "per", b"per"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoneyRate: _TypeAlias = MoneyRate  # noqa: Y015
+
+@_typing.final
+class CreditCost(_message.Message):
+    """What usage of a feature costs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MatchEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    MICRO_PER_MILLION_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    micro_per_million: _builtins.int
+    """Micro-credits for a million units of usage."""
+    @_builtins.property
+    def match(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Dimensions that usage must have. Of the costs that fit, the one with the most is meant."""
+
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        match: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        micro_per_million: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "match", b"match", "micro_per_million", b"micro_per_million"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditCost: _TypeAlias = CreditCost  # noqa: Y015
+
+@_typing.final
+class CreditType(_message.Message):
+    """A kind of credit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    WORTH_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def unit(self) -> _types_pb2.CreditUnit: ...
+    @_builtins.property
+    def worth(self) -> _containers.RepeatedCompositeFieldContainer[Global___MoneyRate]:
+        """What one is worth, by currency."""
+
+    @_builtins.property
+    def costs(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditCost]: ...
+    def __init__(
+        self,
+        *,
+        unit: _types_pb2.CreditUnit | None = ...,
+        worth: _abc.Iterable[Global___MoneyRate] | None = ...,
+        costs: _abc.Iterable[Global___CreditCost] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unit", b"unit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "unit", b"unit", "worth", b"worth"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditType: _TypeAlias = CreditType  # noqa: Y015
+
+@_typing.final
+class TopUp(_message.Message):
+    """Credits that are bought by themselves when few are left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_MICRO_FIELD_NUMBER: _builtins.int
+    TARGET_MICRO_FIELD_NUMBER: _builtins.int
+    MONTHLY_CAP_MICRO_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    EXPIRES_AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    threshold_micro: _builtins.int
+    target_micro: _builtins.int
+    monthly_cap_micro: _builtins.int
+    """At most so many in a calendar month (UTC). Unset: any."""
+    priority: _builtins.int
+    end: _types_pb2.CreditGrantEnd.ValueType
+    expires_after_days: _builtins.int
+    """For AFTER_DAYS."""
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___MoneyRate]: ...
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        threshold_micro: _builtins.int = ...,
+        target_micro: _builtins.int = ...,
+        monthly_cap_micro: _builtins.int | None = ...,
+        prices: _abc.Iterable[Global___MoneyRate] | None = ...,
+        priority: _builtins.int = ...,
+        end: _types_pb2.CreditGrantEnd.ValueType = ...,
+        expires_after_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_monthly_cap_micro", b"_monthly_cap_micro", "monthly_cap_micro", b"monthly_cap_micro"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_monthly_cap_micro", b"_monthly_cap_micro", "credit_type", b"credit_type", "end", b"end", "expires_after_days", b"expires_after_days", "monthly_cap_micro", b"monthly_cap_micro", "prices", b"prices", "priority", b"priority", "target_micro", b"target_micro", "threshold_micro", b"threshold_micro"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__monthly_cap_micro: _TypeAlias = _typing.Literal["monthly_cap_micro"]  # noqa: Y015
+    _WhichOneofArgType__monthly_cap_micro: _TypeAlias = _typing.Literal["_monthly_cap_micro", b"_monthly_cap_micro"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__monthly_cap_micro) -> _WhichOneofReturnType__monthly_cap_micro | None: ...
+
+Global___TopUp: _TypeAlias = TopUp  # noqa: Y015
+
+@_typing.final
+class PartnerQuota(_message.Message):
+    """How much of a metered feature a partner app may use."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    PER_CUSTOMER_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    @_builtins.property
+    def per_customer(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Limit]:
+        """Inside each customer."""
+
+    @_builtins.property
+    def total(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Limit]:
+        """Of all customers together."""
+
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        per_customer: _abc.Iterable[_types_pb2.Limit] | None = ...,
+        total: _abc.Iterable[_types_pb2.Limit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "per_customer", b"per_customer", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartnerQuota: _TypeAlias = PartnerQuota  # noqa: Y015
+
+@_typing.final
+class ShareTier(_message.Message):
+    """A part of the volume, and what the platform keeps of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UP_TO_MINOR_FIELD_NUMBER: _builtins.int
+    PLATFORM_PERCENT_FIELD_NUMBER: _builtins.int
+    up_to_minor: _builtins.int
+    """In minor units of the currency. Unset: all the rest."""
+    platform_percent: _builtins.str
+    """A decimal such as `12.5`; exact."""
+    def __init__(
+        self,
+        *,
+        up_to_minor: _builtins.int | None = ...,
+        platform_percent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_up_to_minor", b"_up_to_minor", "up_to_minor", b"up_to_minor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_up_to_minor", b"_up_to_minor", "platform_percent", b"platform_percent", "up_to_minor", b"up_to_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__up_to_minor: _TypeAlias = _typing.Literal["up_to_minor"]  # noqa: Y015
+    _WhichOneofArgType__up_to_minor: _TypeAlias = _typing.Literal["_up_to_minor", b"_up_to_minor"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__up_to_minor) -> _WhichOneofReturnType__up_to_minor | None: ...
+
+Global___ShareTier: _TypeAlias = ShareTier  # noqa: Y015
+
+@_typing.final
+class RevenueShare(_message.Message):
+    """How money in one currency is shared; what the platform does not keep is the partner's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    EXPONENT_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    FIXED_MINOR_FIELD_NUMBER: _builtins.int
+    base: Global___ShareBase.ValueType
+    currency: _builtins.str
+    """ISO 4217."""
+    exponent: _builtins.int
+    """Decimal places of its minor unit."""
+    fixed_minor: _builtins.int
+    """What the platform keeps of each transaction beside that."""
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShareTier]: ...
+    @_builtins.property
+    def window(self) -> _types_pb2.Window:
+        """In each, the volume counts from zero."""
+
+    def __init__(
+        self,
+        *,
+        base: Global___ShareBase.ValueType = ...,
+        currency: _builtins.str = ...,
+        exponent: _builtins.int = ...,
+        tiers: _abc.Iterable[Global___ShareTier] | None = ...,
+        window: _types_pb2.Window | None = ...,
+        fixed_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "currency", b"currency", "exponent", b"exponent", "fixed_minor", b"fixed_minor", "tiers", b"tiers", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevenueShare: _TypeAlias = RevenueShare  # noqa: Y015
+
+@_typing.final
+class PartnerApp(_message.Message):
+    """An app of a partner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PERMISSIONS_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    name: _builtins.str
+    @_builtins.property
+    def permissions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The features that it may use."""
+
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartnerQuota]: ...
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevenueShare]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        permissions: _abc.Iterable[_builtins.str] | None = ...,
+        quotas: _abc.Iterable[Global___PartnerQuota] | None = ...,
+        shares: _abc.Iterable[Global___RevenueShare] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "permissions", b"permissions", "quotas", b"quotas", "shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartnerApp: _TypeAlias = PartnerApp  # noqa: Y015
+
+@_typing.final
 class PlanVersion(_message.Message):
     """A plan as one catalog version had it, inheritance resolved."""
 
@@ -650,6 +1011,8 @@ class PlanVersion(_message.Message):
     UPGRADES_TO_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
     TRIAL_FIELD_NUMBER: _builtins.int
+    CREDIT_GRANTS_FIELD_NUMBER: _builtins.int
+    TOP_UPS_FIELD_NUMBER: _builtins.int
     plan: _builtins.str
     version: _builtins.int
     name: _builtins.str
@@ -665,6 +1028,10 @@ class PlanVersion(_message.Message):
     def trial(self) -> Global___Trial:
         """Unset: none."""
 
+    @_builtins.property
+    def credit_grants(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.CreditGrant]: ...
+    @_builtins.property
+    def top_ups(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopUp]: ...
     def __init__(
         self,
         *,
@@ -675,10 +1042,12 @@ class PlanVersion(_message.Message):
         upgrades_to: _abc.Iterable[_builtins.str] | None = ...,
         offer: _types_pb2.UpgradeOffer | None = ...,
         trial: Global___Trial | None = ...,
+        credit_grants: _abc.Iterable[_types_pb2.CreditGrant] | None = ...,
+        top_ups: _abc.Iterable[Global___TopUp] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer", "trial", b"trial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlements", b"entitlements", "name", b"name", "offer", b"offer", "plan", b"plan", "trial", b"trial", "upgrades_to", b"upgrades_to", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_grants", b"credit_grants", "entitlements", b"entitlements", "name", b"name", "offer", b"offer", "plan", b"plan", "top_ups", b"top_ups", "trial", b"trial", "upgrades_to", b"upgrades_to", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -695,6 +1064,7 @@ class AddOn(_message.Message):
     ENTITLEMENTS_FIELD_NUMBER: _builtins.int
     PLANS_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
+    CREDIT_GRANTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     @_builtins.property
@@ -705,6 +1075,10 @@ class AddOn(_message.Message):
 
     @_builtins.property
     def offer(self) -> _types_pb2.UpgradeOffer: ...
+    @_builtins.property
+    def credit_grants(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.CreditGrant]:
+        """Of each piece bought."""
+
     def __init__(
         self,
         *,
@@ -713,10 +1087,11 @@ class AddOn(_message.Message):
         entitlements: _abc.Iterable[_types_pb2.Entitlement] | None = ...,
         plans: _abc.Iterable[_builtins.str] | None = ...,
         offer: _types_pb2.UpgradeOffer | None = ...,
+        credit_grants: _abc.Iterable[_types_pb2.CreditGrant] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlements", b"entitlements", "id", b"id", "name", b"name", "offer", b"offer", "plans", b"plans"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_grants", b"credit_grants", "entitlements", b"entitlements", "id", b"id", "name", b"name", "offer", b"offer", "plans", b"plans"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -765,6 +1140,8 @@ class CatalogSnapshot(_message.Message):
     ADD_ONS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     ADDITION_FIELD_NUMBER: _builtins.int
+    CREDIT_TYPES_FIELD_NUMBER: _builtins.int
+    PARTNER_APPS_FIELD_NUMBER: _builtins.int
     catalog: _builtins.str
     version: _builtins.int
     addition: _builtins.int
@@ -783,6 +1160,10 @@ class CatalogSnapshot(_message.Message):
         are on its newest.
         """
 
+    @_builtins.property
+    def credit_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditType]: ...
+    @_builtins.property
+    def partner_apps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartnerApp]: ...
     def __init__(
         self,
         *,
@@ -793,10 +1174,12 @@ class CatalogSnapshot(_message.Message):
         add_ons: _abc.Iterable[Global___AddOn] | None = ...,
         steps: _abc.Iterable[Global___VersionStep] | None = ...,
         addition: _builtins.int = ...,
+        credit_types: _abc.Iterable[Global___CreditType] | None = ...,
+        partner_apps: _abc.Iterable[Global___PartnerApp] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "addition", b"addition", "catalog", b"catalog", "features", b"features", "plans", b"plans", "steps", b"steps", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "addition", b"addition", "catalog", b"catalog", "credit_types", b"credit_types", "features", b"features", "partner_apps", b"partner_apps", "plans", b"plans", "steps", b"steps", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -953,7 +1336,11 @@ Global___Override: _TypeAlias = Override  # noqa: Y015
 
 @_typing.final
 class WindowTotal(_message.Message):
-    """Units settled in one window."""
+    """Units settled in one window. Of an allocation feature, acquired less released: below 0 where a
+    release was settled whose acquisition was not. Of a rolling window there is
+    one of each bucket that counts, of sessions one of each that began within two lengths; where there
+    is none, one of 0.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -965,6 +1352,7 @@ class WindowTotal(_message.Message):
     resource: _builtins.str
     feature: _builtins.str
     window_start_unix_ms: _builtins.int
+    """Of a rolling window, the bucket's."""
     total: _builtins.int
     @_builtins.property
     def window(self) -> _types_pb2.Window: ...
@@ -1206,6 +1594,7 @@ class UsageEntry(_message.Message):
     resource: _builtins.str
     feature: _builtins.str
     amount: _builtins.int
+    """Signed for allocation features."""
     occurred_at_unix_ms: _builtins.int
     kind: Global___UsageKind.ValueType
     calls: _builtins.int

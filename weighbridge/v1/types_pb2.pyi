@@ -5,7 +5,7 @@ Words that every service of Weighbridge shares.
 
 Conventions: an instant is `*_unix_ms`, milliseconds since 1970-01-01T00:00:00Z on the control
 plane's clock; a duration ends in its unit; an amount is an integer in the feature's own unit,
-0 to 10^15; an id is 1 to 128 characters of letters, digits and `. _ - : @ /`.
+0 to 10^15, or down to -10^15 where it says that it is signed; an id is 1 to 128 characters of letters, digits and `. _ - : @ /`.
 """
 
 from collections import abc as _abc
@@ -165,6 +165,10 @@ class _WindowKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WindowKind
     """At each return of the subscription's anchor."""
     WINDOW_KIND_LIFETIME: _WindowKind.ValueType  # 3
     """Never."""
+    WINDOW_KIND_ROLLING: _WindowKind.ValueType  # 4
+    """Unit by unit, one length after it was used (up to a sixtieth of the length later)."""
+    WINDOW_KIND_SESSION: _WindowKind.ValueType  # 5
+    """One length after the first use since the last session ended."""
 
 class WindowKind(_WindowKind, metaclass=_WindowKindEnumTypeWrapper):
     """When a limit's usage starts anew."""
@@ -176,6 +180,10 @@ WINDOW_KIND_ANNIVERSARY: WindowKind.ValueType  # 2
 """At each return of the subscription's anchor."""
 WINDOW_KIND_LIFETIME: WindowKind.ValueType  # 3
 """Never."""
+WINDOW_KIND_ROLLING: WindowKind.ValueType  # 4
+"""Unit by unit, one length after it was used (up to a sixtieth of the length later)."""
+WINDOW_KIND_SESSION: WindowKind.ValueType  # 5
+"""One length after the first use since the last session ended."""
 Global___WindowKind: _TypeAlias = WindowKind  # noqa: Y015
 
 class _WindowPeriod:
@@ -235,6 +243,30 @@ OUTAGE_POLICY_KIND_SAFE_CAPACITY: OutagePolicyKind.ValueType  # 4
 OUTAGE_POLICY_KIND_LEASED: OutagePolicyKind.ValueType  # 5
 """Spend what is leased of hard limits, and no more; decide the rest on the last snapshot and totals."""
 Global___OutagePolicyKind: _TypeAlias = OutagePolicyKind  # noqa: Y015
+
+class _Meter:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MeterEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Meter.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METER_UNSPECIFIED: _Meter.ValueType  # 0
+    """The sum."""
+    METER_SUM: _Meter.ValueType  # 1
+    """What was used, added up."""
+    METER_ALLOCATION: _Meter.ValueType  # 2
+    """What is held now: a positive amount acquires, a negative one releases."""
+
+class Meter(_Meter, metaclass=_MeterEnumTypeWrapper):
+    """What is counted of a metered feature."""
+
+METER_UNSPECIFIED: Meter.ValueType  # 0
+"""The sum."""
+METER_SUM: Meter.ValueType  # 1
+"""What was used, added up."""
+METER_ALLOCATION: Meter.ValueType  # 2
+"""What is held now: a positive amount acquires, a negative one releases."""
+Global___Meter: _TypeAlias = Meter  # noqa: Y015
 
 class _Enforcement:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -400,6 +432,58 @@ CUSTOMER_STATUS_ARCHIVED: CustomerStatus.ValueType  # 2
 CUSTOMER_STATUS_REVOKED: CustomerStatus.ValueType  # 3
 Global___CustomerStatus: _TypeAlias = CustomerStatus  # noqa: Y015
 
+class _CreditGrantKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CreditGrantKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CreditGrantKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDIT_GRANT_KIND_UNSPECIFIED: _CreditGrantKind.ValueType  # 0
+    CREDIT_GRANT_KIND_RECURRING: _CreditGrantKind.ValueType  # 1
+    CREDIT_GRANT_KIND_PREPAID: _CreditGrantKind.ValueType  # 2
+    CREDIT_GRANT_KIND_PROMOTIONAL: _CreditGrantKind.ValueType  # 3
+    CREDIT_GRANT_KIND_TRIAL: _CreditGrantKind.ValueType  # 4
+    CREDIT_GRANT_KIND_MANUAL: _CreditGrantKind.ValueType  # 5
+    """Granted to one customer, by no catalog."""
+
+class CreditGrantKind(_CreditGrantKind, metaclass=_CreditGrantKindEnumTypeWrapper):
+    """Why credits are there."""
+
+CREDIT_GRANT_KIND_UNSPECIFIED: CreditGrantKind.ValueType  # 0
+CREDIT_GRANT_KIND_RECURRING: CreditGrantKind.ValueType  # 1
+CREDIT_GRANT_KIND_PREPAID: CreditGrantKind.ValueType  # 2
+CREDIT_GRANT_KIND_PROMOTIONAL: CreditGrantKind.ValueType  # 3
+CREDIT_GRANT_KIND_TRIAL: CreditGrantKind.ValueType  # 4
+CREDIT_GRANT_KIND_MANUAL: CreditGrantKind.ValueType  # 5
+"""Granted to one customer, by no catalog."""
+Global___CreditGrantKind: _TypeAlias = CreditGrantKind  # noqa: Y015
+
+class _CreditGrantEnd:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CreditGrantEndEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CreditGrantEnd.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDIT_GRANT_END_UNSPECIFIED: _CreditGrantEnd.ValueType  # 0
+    CREDIT_GRANT_END_NEVER: _CreditGrantEnd.ValueType  # 1
+    CREDIT_GRANT_END_PERIOD_END: _CreditGrantEnd.ValueType  # 2
+    """When the window that it was granted in ends."""
+    CREDIT_GRANT_END_TRIAL_END: _CreditGrantEnd.ValueType  # 3
+    CREDIT_GRANT_END_AFTER_DAYS: _CreditGrantEnd.ValueType  # 4
+    """Some days of 24 hours after it took effect."""
+
+class CreditGrantEnd(_CreditGrantEnd, metaclass=_CreditGrantEndEnumTypeWrapper):
+    """When what is left of a grant expires."""
+
+CREDIT_GRANT_END_UNSPECIFIED: CreditGrantEnd.ValueType  # 0
+CREDIT_GRANT_END_NEVER: CreditGrantEnd.ValueType  # 1
+CREDIT_GRANT_END_PERIOD_END: CreditGrantEnd.ValueType  # 2
+"""When the window that it was granted in ends."""
+CREDIT_GRANT_END_TRIAL_END: CreditGrantEnd.ValueType  # 3
+CREDIT_GRANT_END_AFTER_DAYS: CreditGrantEnd.ValueType  # 4
+"""Some days of 24 hours after it took effect."""
+Global___CreditGrantEnd: _TypeAlias = CreditGrantEnd  # noqa: Y015
+
 @_typing.final
 class Window(_message.Message):
     """A time span after which usage starts from zero."""
@@ -409,21 +493,25 @@ class Window(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
+    LENGTH_MS_FIELD_NUMBER: _builtins.int
     kind: Global___WindowKind.ValueType
     period: Global___WindowPeriod.ValueType
-    """Unset for a lifetime window."""
+    """Of calendar and anniversary windows."""
     time_zone: _builtins.str
     """IANA name; calendar and anniversary windows turn in it. Empty means UTC."""
+    length_ms: _builtins.int
+    """Of rolling windows and sessions: whole minutes, up to 366 days."""
     def __init__(
         self,
         *,
         kind: Global___WindowKind.ValueType = ...,
         period: Global___WindowPeriod.ValueType = ...,
         time_zone: _builtins.str = ...,
+        length_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "period", b"period", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "length_ms", b"length_ms", "period", b"period", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -503,6 +591,31 @@ class Rate(_message.Message):
 Global___Rate: _TypeAlias = Rate  # noqa: Y015
 
 @_typing.final
+class CreditDraw(_message.Message):
+    """What pays for usage of a feature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    kind: Global___LimitKind.ValueType
+    """Hard refuses without credits, soft goes on past the balance."""
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        kind: Global___LimitKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_type", b"credit_type", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditDraw: _TypeAlias = CreditDraw  # noqa: Y015
+
+@_typing.final
 class Entitlement(_message.Message):
     """What a plan, an add-on or an override grants on one feature."""
 
@@ -514,6 +627,7 @@ class Entitlement(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     RATES_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
     feature: _builtins.str
     enabled: _builtins.bool
     """False takes the feature away (an override can)."""
@@ -531,6 +645,10 @@ class Entitlement(_message.Message):
     def rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rate]:
         """Metered features only; none means no limit on how fast."""
 
+    @_builtins.property
+    def credits(self) -> Global___CreditDraw:
+        """Metered features only; unset: usage is not paid with credits."""
+
     def __init__(
         self,
         *,
@@ -540,10 +658,11 @@ class Entitlement(_message.Message):
         values: _abc.Iterable[_builtins.str] | None = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
         rates: _abc.Iterable[Global___Rate] | None = ...,
+        credits: Global___CreditDraw | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "number", b"number"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "credits", b"credits", "number", b"number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "credits", b"credits", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
     _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
@@ -648,20 +767,25 @@ class Decision(_message.Message):
     limit: _builtins.int
     """That limit, or the number of a number feature. Unset: unlimited or not applicable."""
     used: _builtins.int
-    """Units used in the window; the amount of this call is included where it was recorded."""
+    """Units used in the window, or held; the amount of this call is included where it was recorded."""
     remaining: _builtins.int
     """max(limit - used, 0); of a rate, how many units would pass now."""
     reserved: _builtins.int
     """Units held by open reservations."""
     included_amount: _builtins.int
-    """The part of the amount within every limit."""
+    """The part of the amount within every limit; of a release, all of it."""
     overage_amount: _builtins.int
     """The part of the amount past a soft limit, or a hard one of a feature that is only observed."""
     window_start_unix_ms: _builtins.int
+    """Of a rolling window, from when usage counts. Unset where nothing is used of one, and where no
+    session is open.
+    """
     window_end_unix_ms: _builtins.int
-    """Unset for a lifetime window."""
+    """When usage starts from zero; of a rolling window, when the first usage that counts stops to.
+    Unset for a lifetime window, and where there is no start.
+    """
     resets_in_ms: _builtins.int
-    """Time until usage starts from zero. Unset for a lifetime window."""
+    """Time until the window's end. Unset where that is."""
     retry_after_ms: _builtins.int
     """When the same call could pass, if waiting helps at all."""
     snapshot_age_ms: _builtins.int
@@ -759,6 +883,100 @@ class Decision(_message.Message):
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
+class CreditUnit(_message.Message):
+    """A kind of credit, as people are shown it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    DECIMALS_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    name: _builtins.str
+    unit: _builtins.str
+    """What one is called."""
+    decimals: _builtins.int
+    """Decimal places to show."""
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        name: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        decimals: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_type", b"credit_type", "decimals", b"decimals", "name", b"name", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditUnit: _TypeAlias = CreditUnit  # noqa: Y015
+
+@_typing.final
+class CreditGrant(_message.Message):
+    """Credits that a plan or an add-on comes with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICRO_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    EVERY_FIELD_NUMBER: _builtins.int
+    PER_SEAT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    STARTS_AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    EXPIRES_AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    ROLLOVER_MICRO_MAX_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Unique in the plan and the add-ons that suit it."""
+    credit_type: _builtins.str
+    amount_micro: _builtins.int
+    """Micro-credits, 10^-6 of a credit."""
+    kind: Global___CreditGrantKind.ValueType
+    per_seat: _builtins.bool
+    """Of a plan: for each seat. Everywhere else the seats are counted in."""
+    priority: _builtins.int
+    """Lower is spent first."""
+    starts_after_days: _builtins.int
+    end: Global___CreditGrantEnd.ValueType
+    expires_after_days: _builtins.int
+    """For AFTER_DAYS."""
+    rollover_micro_max: _builtins.int
+    """What stays at most when a window ends. Unset: as `end` says."""
+    @_builtins.property
+    def every(self) -> Global___Window:
+        """Granted at the start of each such window. Unset: once."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        credit_type: _builtins.str = ...,
+        amount_micro: _builtins.int = ...,
+        kind: Global___CreditGrantKind.ValueType = ...,
+        every: Global___Window | None = ...,
+        per_seat: _builtins.bool = ...,
+        priority: _builtins.int = ...,
+        starts_after_days: _builtins.int = ...,
+        end: Global___CreditGrantEnd.ValueType = ...,
+        expires_after_days: _builtins.int = ...,
+        rollover_micro_max: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rollover_micro_max", b"_rollover_micro_max", "every", b"every", "rollover_micro_max", b"rollover_micro_max"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rollover_micro_max", b"_rollover_micro_max", "amount_micro", b"amount_micro", "credit_type", b"credit_type", "end", b"end", "every", b"every", "expires_after_days", b"expires_after_days", "id", b"id", "kind", b"kind", "per_seat", b"per_seat", "priority", b"priority", "rollover_micro_max", b"rollover_micro_max", "starts_after_days", b"starts_after_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rollover_micro_max: _TypeAlias = _typing.Literal["rollover_micro_max"]  # noqa: Y015
+    _WhichOneofArgType__rollover_micro_max: _TypeAlias = _typing.Literal["_rollover_micro_max", b"_rollover_micro_max"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rollover_micro_max) -> _WhichOneofReturnType__rollover_micro_max | None: ...
+
+Global___CreditGrant: _TypeAlias = CreditGrant  # noqa: Y015
+
+@_typing.final
 class LimitUsage(_message.Message):
     """The state of one limit of a metered feature."""
 
@@ -774,8 +992,8 @@ class LimitUsage(_message.Message):
     remaining: _builtins.int
     """Unset: unlimited."""
     window_start_unix_ms: _builtins.int
+    """As in a decision."""
     window_end_unix_ms: _builtins.int
-    """Unset for a lifetime window."""
     limited_by: _builtins.str
     """The ancestor whose limit it is: all below it use it up. Empty: the customer's own."""
     @_builtins.property
@@ -786,22 +1004,26 @@ class LimitUsage(_message.Message):
         limit: Global___Limit | None = ...,
         used: _builtins.int = ...,
         remaining: _builtins.int | None = ...,
-        window_start_unix_ms: _builtins.int = ...,
+        window_start_unix_ms: _builtins.int | None = ...,
         window_end_unix_ms: _builtins.int | None = ...,
         limited_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "limit", b"limit", "remaining", b"remaining", "window_end_unix_ms", b"window_end_unix_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "limit", b"limit", "remaining", b"remaining", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "limit", b"limit", "limited_by", b"limited_by", "remaining", b"remaining", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "limit", b"limit", "limited_by", b"limited_by", "remaining", b"remaining", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__remaining: _TypeAlias = _typing.Literal["remaining"]  # noqa: Y015
     _WhichOneofArgType__remaining: _TypeAlias = _typing.Literal["_remaining", b"_remaining"]  # noqa: Y015
     _WhichOneofReturnType__window_end_unix_ms: _TypeAlias = _typing.Literal["window_end_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__window_end_unix_ms: _TypeAlias = _typing.Literal["_window_end_unix_ms", b"_window_end_unix_ms"]  # noqa: Y015
+    _WhichOneofReturnType__window_start_unix_ms: _TypeAlias = _typing.Literal["window_start_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__window_start_unix_ms: _TypeAlias = _typing.Literal["_window_start_unix_ms", b"_window_start_unix_ms"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__remaining) -> _WhichOneofReturnType__remaining | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__window_end_unix_ms) -> _WhichOneofReturnType__window_end_unix_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__window_start_unix_ms) -> _WhichOneofReturnType__window_start_unix_ms | None: ...
 
 Global___LimitUsage: _TypeAlias = LimitUsage  # noqa: Y015
 
@@ -849,6 +1071,7 @@ class FeatureEntitlement(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     RATES_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
     feature: _builtins.str
     type: Global___FeatureType.ValueType
     unit: _builtins.str
@@ -860,6 +1083,10 @@ class FeatureEntitlement(_message.Message):
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUsage]: ...
     @_builtins.property
     def rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateUsage]: ...
+    @_builtins.property
+    def credits(self) -> Global___CreditDraw:
+        """Unset: usage is not paid with credits."""
+
     def __init__(
         self,
         *,
@@ -871,10 +1098,11 @@ class FeatureEntitlement(_message.Message):
         values: _abc.Iterable[_builtins.str] | None = ...,
         limits: _abc.Iterable[Global___LimitUsage] | None = ...,
         rates: _abc.Iterable[Global___RateUsage] | None = ...,
+        credits: Global___CreditDraw | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "number", b"number"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "credits", b"credits", "number", b"number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "credits", b"credits", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
     _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
@@ -900,6 +1128,8 @@ class CustomerEntitlements(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     INHERITED_FROM_FIELD_NUMBER: _builtins.int
     LIMITED_BY_FIELD_NUMBER: _builtins.int
+    CREDIT_GRANTS_FIELD_NUMBER: _builtins.int
+    CREDIT_UNITS_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     resource: _builtins.str
     reason: Global___Reason.ValueType
@@ -916,6 +1146,14 @@ class CustomerEntitlements(_message.Message):
     """The ancestor that is the reason. Empty: the customer itself."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureEntitlement]: ...
+    @_builtins.property
+    def credit_grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditGrant]:
+        """Credits that plan and add-ons come with, as often as bought. What is left of them is not told."""
+
+    @_builtins.property
+    def credit_units(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditUnit]:
+        """The credit types that these grants and features name."""
+
     def __init__(
         self,
         *,
@@ -931,10 +1169,12 @@ class CustomerEntitlements(_message.Message):
         features: _abc.Iterable[Global___FeatureEntitlement] | None = ...,
         inherited_from: _builtins.str = ...,
         limited_by: _builtins.str = ...,
+        credit_grants: _abc.Iterable[Global___CreditGrant] | None = ...,
+        credit_units: _abc.Iterable[Global___CreditUnit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms", "snapshot_age_ms", b"snapshot_age_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms", "catalog", b"catalog", "catalog_version", b"catalog_version", "customer", b"customer", "features", b"features", "inherited_from", b"inherited_from", "limited_by", b"limited_by", "plan", b"plan", "plan_version", b"plan_version", "reason", b"reason", "resource", b"resource", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms", "catalog", b"catalog", "catalog_version", b"catalog_version", "credit_grants", b"credit_grants", "credit_units", b"credit_units", "customer", b"customer", "features", b"features", "inherited_from", b"inherited_from", "limited_by", b"limited_by", "plan", b"plan", "plan_version", b"plan_version", "reason", b"reason", "resource", b"resource", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__snapshot_age_ms: _TypeAlias = _typing.Literal["snapshot_age_ms"]  # noqa: Y015
     _WhichOneofArgType__snapshot_age_ms: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms"]  # noqa: Y015

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from control_plane.storage.migrations import ledger
 from control_plane.storage.migrations.lease_tables import create_lease_tables
 from control_plane.storage.types import SERIAL, key_text
 
@@ -15,6 +16,7 @@ depends_on = None
 
 TABLES = [
     "environment",
+    "incarnation",
     "access_token",
     "catalog",
     "catalog_version",
@@ -34,6 +36,7 @@ TABLES = [
     "lease_holder",
     "lease",
     "lease_hold",
+    *ledger.TABLES,
 ]
 
 
@@ -48,11 +51,13 @@ def upgrade() -> None:
     _create_usage_keys()
     _create_usage_totals()
     create_lease_tables()
+    ledger.upgrade()
 
 
 def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table)
+    ledger.forget_function()
 
 
 def _id(name: str, *, nullable: bool = False) -> sa.Column[str]:
@@ -75,6 +80,16 @@ def _create_environment() -> None:
         sa.Column("usage_revision", sa.BigInteger(), server_default="0", nullable=False),
         _integer("created_at_ms"),
         sa.PrimaryKeyConstraint("id", name="pk_environment"),
+    )
+    op.create_table(
+        "incarnation",
+        _serial("number"),
+        _id("id"),
+        _integer("revision"),
+        _integer("usage_revision"),
+        _integer("began_at_ms"),
+        sa.PrimaryKeyConstraint("number", name="pk_incarnation"),
+        sa.UniqueConstraint("id", name="uq_incarnation_id"),
     )
     op.create_table(
         "access_token",
@@ -341,3 +356,10 @@ def _create_usage_totals() -> None:
         ),
     )
     op.create_index("ix_usage_total_usage_revision", "usage_total", ["usage_revision"])
+    op.create_index(
+        "ix_usage_total_overdrawn",
+        "usage_total",
+        ["customer_id"],
+        sqlite_where=sa.text("total < 0"),
+        postgresql_where=sa.text("total < 0"),
+    )
