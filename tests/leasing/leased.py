@@ -70,6 +70,8 @@ class Leased:
         self.cache = CounterCache(self.library)
         self.granter = Granter(Random(7), TERMS)
         self.now_ms = NOW_MS
+        # By the last one who asked.
+        self.units_granted = 0
         source = CatalogSource(CATALOG, "catalog.yaml")
         with database.writing() as connection:
             provisioning.apply_catalog(connection, self.library, source, None, self.now_ms)
@@ -99,7 +101,9 @@ class Leased:
             return self.granter.post(connection, LeaseWork(**work), self.cache, self.now_ms)
 
     def ask(self, sidecar: Sidecar, *wants: Want) -> Granted | Short:
-        return self.post(askings=[Asking(sidecar.id, wants)]).answers[0]
+        posted = self.post(askings=[Asking(sidecar.id, wants)])
+        self.units_granted = posted.units_granted
+        return posted.answers[0]
 
     def tick(self) -> LeasesPosted:
         return self.post(is_tick=True)

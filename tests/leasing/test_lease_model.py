@@ -44,7 +44,6 @@ class PoolMachine(RuleBasedStateMachine):
         # What sidecars admitted, whatever became of the records.
         self.spent = 0
         self.reported = 0
-        self.highest_limit = 100
 
     @rule(which=SIDECARS, least=st.integers(0, 30), more=UNITS, is_lost=st.booleans())
     def ask(self, which: int, least: int, more: int, *, is_lost: bool) -> None:
@@ -56,12 +55,11 @@ class PoolMachine(RuleBasedStateMachine):
             return
         if not is_lost:
             sidecar.learn(answer.leases)
-        if answer.leases:
-            assert taken <= self.limit or not least
+        if self.leased.units_granted:
+            assert taken <= self.limit
             assert all(each.limit == self.limit for each in answer.leases)
-            if taken <= self.limit:
-                # Whatever the control plane knows: what was and can be spent keeps the limit.
-                assert self.spent + self.reported + self.spendable() <= self.limit
+            # Whatever the control plane knows: what was and can be spent keeps the limit.
+            assert self.spent + self.reported + self.spendable() <= self.limit
 
     @rule(which=SIDECARS, units=UNITS)
     def spend(self, which: int, units: int) -> None:
