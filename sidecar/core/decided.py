@@ -65,6 +65,12 @@ class Subject(NamedTuple):
     feature: Feature
     moment: Moment
 
+    @property
+    def basis(self) -> tuple[object, ...]:
+        """What the customer's limits follow from."""
+        edition = self.compiler.catalog.edition
+        return (self.state.customer.version, edition, self.grant.changes_at_ms)
+
 
 class Judged(NamedTuple):
     """A verdict, and the limits and rates it was found with."""

@@ -8,7 +8,15 @@ from collections.abc import Callable, Sequence
 from sidecar.core.book import UsageBook
 from sidecar.core.counting import Counted, buckets_of, counted_above, limiting, with_rates_above
 from sidecar.core.decided import Decided, Judged, NotLeased, NotLoaded, Subject, hints_of
-from sidecar.core.holding import Cover, Owned, cover_of, exhausted, owner_of, with_holds
+from sidecar.core.holding import (
+    Cover,
+    Owned,
+    cover_of,
+    exhausted,
+    owned_above,
+    owner_of,
+    with_holds,
+)
 from sidecar.core.keys import KeyTable
 from sidecar.core.leases import Leases
 from sidecar.core.link import Link
@@ -282,10 +290,9 @@ class Gate:
             raise not_releasable(subject.feature, amount)
         states = self._own_states(subject, entitlement)
         key = (request.resource, request.feature)
-        owned = [Owned(request.customer, key, states)]
+        owned = [Owned(request.customer, key, states, subject.basis)]
         if counted:
-            above = ("", request.feature)
-            owned += [Owned(each.level.customer, above, each.states) for each in counted]
+            owned += owned_above(self.cache, subject.compiler, subject.feature.id, counted)
             states = [state for each in owned for state in each.states]
         if len(self.reservations):
             owned = with_holds(self.reservations, owned)
