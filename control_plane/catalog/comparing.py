@@ -100,8 +100,8 @@ def next_plan_versions(
 def _change(difference: _Difference, catalogs: tuple[Catalog, ...]) -> CatalogChange:
     plans: set[str] = set()
     add_ons: set[str] = set()
-    section, id_, *rest = difference.path
-    if rest and rest[0] in _DISPLAY_ONLY:
+    section, id_, *rest = (*difference.path, "")
+    if section == "default_plan" or (rest and rest[0] in _DISPLAY_ONLY):
         pass
     elif section == "plans":
         plans.add(id_)
@@ -174,6 +174,7 @@ def _plan_trees(catalog: Catalog) -> dict[str, Tree]:
 
 def _catalog_tree(catalog: Catalog) -> Tree:
     return {
+        **({"default_plan": catalog.default_plan} if catalog.default_plan else {}),
         "features": {id_: _feature_tree(each) for id_, each in catalog.features.items()},
         "plans": _plan_trees(catalog),
         "add_ons": {id_: _add_on_tree(each, catalog) for id_, each in catalog.add_ons.items()},

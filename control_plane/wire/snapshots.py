@@ -98,6 +98,7 @@ def catalog_to_proto(catalog: Catalog) -> sync_service_pb2.CatalogSnapshot:
             for step in steps
         ],
         addition=catalog.addition,
+        default_plan=catalog.default_plan,
     )
 
 

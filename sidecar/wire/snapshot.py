@@ -133,6 +133,7 @@ class SnapshotReader:
             add_ons={add_on.id: self._add_on_from_proto(add_on) for add_on in message.add_ons},
             steps=steps,
             addition=message.addition,
+            default_plan=message.default_plan,
         )
 
     def customer_from_proto(self, message: sync_pb.CustomerSnapshot) -> Customer:
