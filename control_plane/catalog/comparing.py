@@ -100,6 +100,7 @@ def next_plan_versions(
 def _change(difference: _Difference, catalogs: tuple[Catalog, ...]) -> CatalogChange:
     plans: set[str] = set()
     add_ons: set[str] = set()
+    # Of the default plan the path is that word alone.
     section, id_, *rest = (*difference.path, "")
     if section == "default_plan" or (rest and rest[0] in _DISPLAY_ONLY):
         pass
