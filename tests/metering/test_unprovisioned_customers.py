@@ -9,8 +9,9 @@ from control_plane import provisioning
 from control_plane.metering.ingest import AHEAD_MS_MAX
 from control_plane.provisioning.loading import CustomerRecord
 from weighbridge.rules.catalog import CustomerStatus, Migration
-from weighbridge.rules.entitlement import Grant, PlanCompiler, grant_of
+from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
+from weighbridge.rules.granting import Grant, grant_of
 from weighbridge.rules.unprovisioned import unprovisioned_customer
 
 MONTH = "calendar:month:UTC"
