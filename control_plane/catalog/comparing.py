@@ -111,8 +111,9 @@ def next_plan_versions(
 def _change(difference: _Difference, catalogs: tuple[Catalog, ...]) -> CatalogChange:
     plans: set[str] = set()
     add_ons: set[str] = set()
+    section, *keys = difference.path
     # Of the default plan the path is that word alone.
-    section, id_, *rest = (*difference.path, "")
+    id_, *rest = keys or ("",)
     if section in _TOUCHING_NOBODY or (rest and rest[0] in _DISPLAY_ONLY):
         pass
     elif section == "plans":
