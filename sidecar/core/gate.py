@@ -293,6 +293,19 @@ class Gate:
             owned += owned_above(self.cache, subject.compiler, subject.feature.id, counted)
         return self._metered.judge(subject, owned, entitlement.rates, counted)
 
+    def _without_grant(
+        self,
+        request: Request,
+        moment: Moment,
+        reason: Reason,
+        state: CustomerState,
+        feature: Feature | None,
+    ) -> Decided:
+        decided = self._plain_refusal(request, moment, reason, state, feature)
+        if feature is None or reason is Reason.RESOURCE_UNKNOWN:
+            return decided
+        return decided._replace(verdict=ALLOWED) if is_release(request, feature) else decided
+
     def _unloaded(
         self, request: Request, moment: Moment, missing: NotLoaded
     ) -> Decided | NotLoaded:
