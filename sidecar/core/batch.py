@@ -136,6 +136,8 @@ class Batch:
         if self._is_outage:
             self._gate.spending.add((request.customer, *key), units.amount)
         self._staged.append((request, units, self._take_rates(decided, units)))
+        if self._gate.shadow is not None:
+            self._gate.shadow.record(request, units)
         entry = UsageEntry(
             request.customer,
             request.resource,

@@ -12,6 +12,7 @@ from sidecar.core.link import Link
 from sidecar.core.outage import OutageSpending, apply_outage_policy
 from sidecar.core.rates import RateBuckets
 from sidecar.core.request import Kind, Request
+from sidecar.core.shadow import LiveDecision, Shadow
 from sidecar.core.snapshots import CustomerState, SnapshotCache
 from weighbridge.rules.catalog import (
     Customer,
@@ -67,7 +68,7 @@ class Moment(NamedTuple):
 class Decided(NamedTuple):
     """An answer. `is_recorded`: its usage is staged in the batch's record.
 
-    `rates` are those that its usage is taken from.
+    `rates` are those that its usage is taken from, `states` those of the limits it rests on.
     """
 
     request: Request
@@ -81,6 +82,7 @@ class Decided(NamedTuple):
     now_ms: int
     is_recorded: bool = False
     rates: tuple[Rate, ...] = ()
+    states: Sequence[LimitState] = ()
 
 
 class NotLoaded(NamedTuple):
@@ -125,6 +127,8 @@ class Gate:
         self.link = link
         self.spending = OutageSpending()
         self.rates = RateBuckets()
+        # Drafts of catalogs, which decide nothing; None where there are none.
+        self.shadow: Shadow | None = None
         # Decisions by feature ("" where unknown), reason and what decided: read by the metrics.
         self.decisions: Tally[tuple[str, Reason | None, DecidedBy]] = Tally()
         # Of those that were allowed, what would have been refused, had it not been only observed.
@@ -148,6 +152,12 @@ class Gate:
         self.decisions[feature, decided.verdict.reason, decided.decided_by] += 1
         if decided.verdict.observed is not None:
             self.observed_refusals[feature, decided.verdict.observed] += 1
+        if self.shadow is not None and decided.decided_by is not DecidedBy.OUTAGE_POLICY:
+            request, verdict, states = decided.request, decided.verdict, decided.states
+            state = self.cache.find(request.customer)
+            if state is not None:
+                live = LiveDecision(request, verdict, states, decided.now_ms)
+                self.shadow.compare(state.customer, live)
 
     def resolve(
         self, customer: str, resource: str, moment: Moment
@@ -210,6 +220,7 @@ class Gate:
             self.link.snapshot_age_ms(moment.boot_ms),
             moment.now_ms,
             rates=judged.rates,
+            states=judged.states,
         )
 
     def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:
