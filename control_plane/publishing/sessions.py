@@ -39,7 +39,7 @@ class Refused(NamedTuple):
 class Greeting:
     """What a sidecar says of itself when it connects. Versions held are by id; 0 is none.
 
-    `epochs` are all it keeps records of, its own last.
+    `epochs` are all it keeps records of, its own last; `drafts` are the catalogs it has drafts of.
     """
 
     sidecar_id: str
@@ -53,6 +53,7 @@ class Greeting:
     held_revision: int
     held_usage_revision: int
     epochs: tuple[EpochKey, ...]
+    drafts: tuple[str, ...] = ()
 
     @property
     def is_fresh(self) -> bool:
