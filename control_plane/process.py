@@ -19,6 +19,7 @@ from control_plane.api.sync_service import SyncService
 from control_plane.metering.ingest import Settlement
 from control_plane.metering.queue import IngestQueue
 from control_plane.metering.retention import prune
+from control_plane.metering.totals import count_overdrawn
 from control_plane.provisioning import CatalogLibrary, current_revision
 from control_plane.provisioning.access import Role, register_token
 from control_plane.publishing.notices import ChangeNotices
@@ -100,6 +101,7 @@ class ControlPlane:
         await asyncio.to_thread(self._database.migrate)
         await self._register_tokens()
         await self._publisher.start()
+        self._metrics.allocations_overdrawn.set(await self._database.read(count_overdrawn))
         self._tasks = [
             asyncio.create_task(work)
             for work in (self._publisher.run(), self._queue.run(), self._prune())

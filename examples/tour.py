@@ -1,8 +1,8 @@
 """The tour of `make run`: both processes on SQLite, the six example catalogs, and an application.
 
 Starts `weighbridge up` in a directory of its own, makes customers through the admin service, lets
-`tour_client.py` ask the sidecar, and looks into the control plane for what was used. `--once` ends
-after the tour; the exit code is 1 where something was not as expected.
+`tour_client.py` ask the sidecar, changes a plan while it asks, and looks into the control plane for
+what was used. `--once` ends after the tour; the exit code is 1 where something was not as expected.
 """
 
 from __future__ import annotations
@@ -18,13 +18,20 @@ from typing import Any, Final
 
 from rich.console import Console
 from tour_admin import ControlPlane, Usage
+from tour_change import change_plan
 from tour_processes import Running, TourError, program, run_application, weighbridge_up
-from tour_steps import FIRST_STEPS, STEPS_AFTER_UPGRADE, SUBSCRIBERS, UPGRADED
+from tour_steps import (
+    FIRST_STEPS,
+    STEPS_AFTER_UPGRADE,
+    STEPS_AROUND_CHANGE,
+    SUBSCRIBERS,
+    UPGRADED,
+)
 from tour_table import Row, print_tables, rows_of
 
 VISIBLE_WITHIN_MS: Final = 1000
 PIPE_WIDTH: Final = 160
-STEPS: Final = (*FIRST_STEPS, *STEPS_AFTER_UPGRADE)
+STEPS: Final = (*FIRST_STEPS, *STEPS_AFTER_UPGRADE, *STEPS_AROUND_CHANGE)
 
 
 def main() -> int:
@@ -62,10 +69,12 @@ def give_tour(console: Console, addresses: dict[str, Any]) -> int:
         first = run_application(sidecar, "first")
         control_plane.subscribe(UPGRADED)
         upgraded = run_application(sidecar, "upgraded")
+        changed = change_plan(control_plane, sidecar)
         rows = [
-            *rows_of(SUBSCRIBERS, FIRST_STEPS, first.outcomes),
-            *rows_of([UPGRADED], STEPS_AFTER_UPGRADE, upgraded.outcomes),
-            usage_row(control_plane, upgraded.ended_s),
+            *rows_of(SUBSCRIBERS, FIRST_STEPS, first),
+            *rows_of([UPGRADED], STEPS_AFTER_UPGRADE, upgraded),
+            *changed.rows,
+            usage_row(control_plane, changed.used_until_s),
         ]
     print_tables(console, rows)
     unexpected = sum(not row.is_ok for row in rows)

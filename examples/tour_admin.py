@@ -12,7 +12,11 @@ import grpc
 from tour_steps import Subscriber
 
 from weighbridge.v1.admin_service_pb2 import (
+    ApplyCatalogRequest,
+    ApplyCatalogResponse,
     CreateCustomerRequest,
+    DiffCatalogRequest,
+    DiffCatalogResponse,
     QueryUsageRequest,
     SetSubscriptionRequest,
 )
@@ -54,6 +58,20 @@ class ControlPlane:
             customer=subscriber.customer, plan=subscriber.plan, add_ons=add_ons
         )
         self._admin.SetSubscription(request, **self._options)
+
+    def diff(self, document: str) -> DiffCatalogResponse:
+        """Return what a catalog document would change, and for whom."""
+        request = DiffCatalogRequest(document=document, source_name="the tour's change")
+        return self._admin.DiffCatalog(request, **self._options)
+
+    def apply(self, document: str, reviewed: DiffCatalogResponse) -> ApplyCatalogResponse:
+        """Make a document current, unless the catalog is another than was reviewed."""
+        request = ApplyCatalogRequest(
+            document=document,
+            source_name="the tour's change",
+            expected_version=reviewed.current_version,
+        )
+        return self._admin.ApplyCatalog(request, **self._options)
 
     def wait_for_usage(self, expected: Usage) -> Usage:
         """Return the units settled by customer and feature: as expected, or what was there last."""

@@ -1,6 +1,6 @@
 """The application of the tour: a process of its own that knows only the sidecar's gRPC port.
 
-Usage: tour_client.py HOST:PORT first|upgraded. Prints one JSON line per step.
+Usage: tour_client.py HOST:PORT first|upgraded|changed. Prints one JSON line per step.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from tour_steps import FIRST_STEPS, STEPS_AFTER_UPGRADE, SUBSCRIBERS, UPGRADED, Step, Subscriber
+from tour_steps import (
+    FIRST_STEPS,
+    STEPS_AFTER_UPGRADE,
+    STEPS_AROUND_CHANGE,
+    SUBSCRIBERS,
+    UPGRADED,
+    Step,
+    Subscriber,
+)
 
 from weighbridge import Decision, SyncClient
 
@@ -43,6 +51,19 @@ def run(client: SyncClient, step: Step) -> dict[str, Any]:
     return outcome(decision)
 
 
+def go_through_change(client: SyncClient) -> None:
+    """Ask, go on asking until the answer is another one, and do what passes then."""
+    check, consume = STEPS_AROUND_CHANGE
+    print(json.dumps(run(client, check)), flush=True)
+    deadline_s = time.monotonic() + WAIT_S
+    while not run(client, check)["allowed"]:
+        if time.monotonic() > deadline_s:
+            sys.exit(f"the answer stayed the same for {WAIT_S:g} s")
+        time.sleep(PAUSE_S)
+    changed_s = time.monotonic()
+    print(json.dumps({**run(client, consume), "changed_s": changed_s}), flush=True)
+
+
 def outcome(decision: Decision) -> dict[str, Any]:
     """Return what the tour looks at."""
     return {
@@ -60,6 +81,9 @@ def main() -> None:
     address, part = sys.argv[1:]
     is_first = part == "first"
     with SyncClient(address, timeout_s=5.0) as client:
+        if part == "changed":
+            go_through_change(client)
+            return
         wait_until_pushed(client, SUBSCRIBERS if is_first else [UPGRADED])
         for step in FIRST_STEPS if is_first else STEPS_AFTER_UPGRADE:
             print(json.dumps(run(client, step)), flush=True)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -33,13 +33,6 @@ class Running(NamedTuple):
     addresses: dict[str, Any]
 
 
-class Part(NamedTuple):
-    """What the application was answered, and when the last answer came (monotonic seconds)."""
-
-    outcomes: list[dict[str, Any]]
-    ended_s: float
-
-
 @contextmanager
 def weighbridge_up(directory: Path) -> Iterator[Running]:
     """Run both processes on free ports, every example catalog applied, until the block ends."""
@@ -59,18 +52,25 @@ def weighbridge_up(directory: Path) -> Iterator[Running]:
             stop(process)
 
 
-def run_application(sidecar: str, part: str) -> Part:
+def run_application(sidecar: str, part: str) -> list[dict[str, Any]]:
     """Run one part of the steps in a process that knows only the sidecar's address."""
+    with running_application(sidecar, part) as outcomes:
+        return list(outcomes)
+
+
+@contextmanager
+def running_application(sidecar: str, part: str) -> Iterator[Iterator[dict[str, Any]]]:
+    """Run one part of the steps; each outcome as it comes."""
     command = [sys.executable, str(HERE / "tour_client.py"), sidecar, part]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
         try:
-            outcomes = [json.loads(line) for line in lines_of(process, CLIENT_S)]
-            ended_s = time.monotonic()
+            yield (json.loads(line) for line in lines_of(process, CLIENT_S))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
         finally:
             stop(process)
     if process.returncode:
         raise TourError(f"the application ended with exit code {process.returncode}")
-    return Part(outcomes, ended_s)
 
 
 def lines_of(process: subprocess.Popen[bytes], within_s: float) -> Iterator[bytes]:

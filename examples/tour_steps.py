@@ -27,6 +27,16 @@ class Expected:
 
 
 @dataclass(frozen=True)
+class PlanChange:
+    """A new version of a plan, applied while an application asks. The text is replaced once."""
+
+    catalog: str
+    plan: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
 class Step:
     """One call of the application."""
 
@@ -143,4 +153,17 @@ UPGRADED: Final = Subscriber("login-app", "freemium", "free")
 STEPS_AFTER_UPGRADE: Final = (
     Step("login-app", "consume", "users.monthly", allowed(), 1),
     Step("login-app", "check", "login.methods", allowed(), value="passkey"),
+)
+
+# Then a plan changes for everybody on it, while the application goes on asking.
+CHANGED: Final = SUBSCRIBERS[0]
+CHANGE: Final = PlanChange(
+    "pay_per_use",
+    "evaluation",
+    "geocoding.requests: {limits: [{limit: 5, window: day}]}",
+    "geocoding.requests: {limits: [{limit: 8, window: day}]}",
+)
+STEPS_AROUND_CHANGE: Final = (
+    Step("maps-trial", "check", "geocoding.requests", refused("LIMIT_REACHED", "pay_as_you_go"), 1),
+    Step("maps-trial", "consume", "geocoding.requests", allowed(), 1),
 )

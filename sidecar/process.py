@@ -102,6 +102,9 @@ class Sidecar:
         self._waiting.on_load_wanted = self._session.want
         self._session.waited_for = self._waiting.customers
         self._seam.on_recorded = self._session.usage_written
+        self._session.on_start_over = lambda: self._log.warning(
+            "the control plane was put back to an earlier state; all snapshots are taken anew"
+        )
         self._session.on_set_aside = lambda aside: self._log.error(
             "usage set aside by the control plane",
             epoch=aside.mark.epoch,

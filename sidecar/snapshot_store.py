@@ -86,11 +86,14 @@ class SnapshotStore:
         put: Iterable[tuple[str, str, int, bytes]] = (),
         remove: Iterable[tuple[str, str]] = (),
         meta: Mapping[str, str] | None = None,
+        *,
+        is_anew: bool = False,
     ) -> None:
         """Keep snapshots (kind, id, version, payload), drop others (kind, id), and set values.
 
-        All of it or nothing. A snapshot takes the place of the one with its kind and id, whatever
-        the versions. Raises UnavailableError.
+        Where it is anew, everything that was kept before goes. All of it or nothing. A snapshot
+        takes the place of the one with its kind and id, whatever the versions. Raises
+        UnavailableError.
         """
         rows = list(put)
         rows += [(_META, name, 0, value.encode()) for name, value in (meta or {}).items()]
@@ -99,6 +102,8 @@ class SnapshotStore:
                 raise UnavailableError(self._failure)
             try:
                 with transaction(self._connection):
+                    if is_anew:
+                        self._connection.execute("DELETE FROM snapshot")
                     self._connection.executemany(
                         "DELETE FROM snapshot WHERE kind = ? AND id = ?", list(remove)
                     )

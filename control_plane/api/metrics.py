@@ -48,6 +48,11 @@ class ControlPlaneMetrics:
             ["reason"],
             registry=registry,
         )
+        self.allocations_overdrawn = Gauge(
+            "weighbridge_control_plane_allocations_overdrawn",
+            "Allocations of which more was released than acquired.",
+            registry=registry,
+        )
         self.snapshots_pushed = Counter(
             "weighbridge_control_plane_snapshots_pushed",
             "Snapshots and parts of them sent to sidecars, by kind.",
@@ -89,6 +94,8 @@ class ControlPlaneMetrics:
         self.usage_events_settled.inc(settlement.events)
         for reason, count in settlement.set_aside.items():
             self.usage_set_aside.labels(reason.value).inc(count)
+        if settlement.overdrawn_total is not None:
+            self.allocations_overdrawn.set(settlement.overdrawn_total)
 
     def count_snapshot(self, kind: str) -> None:
         """Count something sent to a sidecar."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc
+from sqlalchemy import Connection
 
 from control_plane.metering.epochs import EpochClaim, EpochRefused, register_epoch
 from control_plane.metering.ingest import Settlement
@@ -19,6 +20,7 @@ from control_plane.metering.records import (
 )
 from control_plane.provisioning import CatalogLibrary
 from control_plane.publishing.delivery import Deliverer
+from control_plane.publishing.incarnations import is_undone
 from control_plane.publishing.loading import SnapshotLoader, SnapshotReader
 from control_plane.publishing.outbox import UsageSetAside, UsageSettled
 from control_plane.publishing.publisher import Publisher
@@ -48,6 +50,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Requests = AsyncIterator[pb.SyncRequest]
 
 _log = get_logger("sync")
+
+
+class _Registered(NamedTuple):
+    """A sidecar that may go on: what of its usage is settled, and whether it must start over."""
+
+    settled: tuple[RecordMark, ...]
+    must_start_over: bool
 
 
 class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
@@ -83,18 +92,21 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
     ) -> AsyncIterator[pb.SyncResponse]:
         """Serve one stream: a hello, a welcome, and then what each side has."""
         greeting = await self._greeting(request_iterator)
-        settled = await self._register(greeting)
-        if isinstance(settled, EpochRefused):
-            _log.warning("sidecar refused", sidecar_id=greeting.sidecar_id, detail=settled.detail)
-            refused = pb.IdentityRefused(detail=settled.detail)
-            yield pb.SyncResponse(identity_refused=refused)
+        registered = await self._register(greeting)
+        if isinstance(registered, EpochRefused):
+            detail = registered.detail
+            _log.warning("sidecar refused", sidecar_id=greeting.sidecar_id, detail=detail)
+            yield pb.SyncResponse(identity_refused=pb.IdentityRefused(detail=detail))
             return
+        if registered.must_start_over:
+            _log.warning("sidecar holds what was undone", sidecar_id=greeting.sidecar_id)
+            greeting = greeting.without_held()
         session = SidecarSession(greeting, self._now_ms())
         self._publisher.connect(session)
         _log.info("sidecar connected", sidecar_id=greeting.sidecar_id, epoch=greeting.epoch)
         receiving = asyncio.create_task(self._receive(request_iterator, session))
         try:
-            yield pb.SyncResponse(welcome=self._welcome(settled))
+            yield pb.SyncResponse(welcome=self._welcome(registered))
             async for message in self._deliver(session, receiving):
                 yield message
         finally:
@@ -113,7 +125,7 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             raise InvalidArgumentError("hello", "has to be the first message of a stream")
         return greeting_from_proto(first.hello)
 
-    async def _register(self, greeting: Greeting) -> tuple[Any, ...] | EpochRefused:
+    async def _register(self, greeting: Greeting) -> _Registered | EpochRefused:
         claim = EpochClaim(
             greeting.sidecar_id,
             greeting.epoch,
@@ -121,13 +133,22 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             greeting.boot_id,
             greeting.epochs,
         )
-        return await self._database.write(lambda c: register_epoch(c, claim, self._now_ms()))
 
-    def _welcome(self, settled: tuple[Any, ...]) -> pb.Welcome:
+        def register(connection: Connection) -> _Registered | EpochRefused:
+            settled = register_epoch(connection, claim, self._now_ms())
+            if isinstance(settled, EpochRefused):
+                return settled
+            return _Registered(settled, is_undone(connection, greeting.seen))
+
+        return await self._database.write(register)
+
+    def _welcome(self, registered: _Registered) -> pb.Welcome:
         return pb.Welcome(
             control_plane_now_unix_ms=self._now_ms(),
             heartbeat_interval_ms=self._heartbeat_interval_ms,
-            settled=[record_mark_to_proto(mark) for mark in settled],
+            settled=[record_mark_to_proto(mark) for mark in registered.settled],
+            incarnation=self._publisher.incarnation,
+            start_over=registered.must_start_over,
         )
 
     async def _deliver(
@@ -143,10 +164,10 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             for delivery in await deliverer.next():
                 sent += 1
                 self.on_delivered(type(delivery).__name__)
-                yield self._stamped(delivery_to_proto(delivery))
+                yield self._stamped(delivery_to_proto(delivery), session)
             if loop.time() >= beat_at_s:
                 beat_at_s = loop.time() + interval_s
-                yield self._stamped(delivery_to_proto(deliverer.beat()))
+                yield self._stamped(delivery_to_proto(deliverer.beat()), session)
             if not sent and session.is_initial_complete and not session.outbox:
                 await session.wait(max(beat_at_s - loop.time(), 0))
             elif not sent and session.totals_since is not None:
@@ -163,9 +184,11 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             return True
         return False
 
-    def _stamped(self, message: pb.SyncResponse) -> pb.SyncResponse:
+    def _stamped(self, message: pb.SyncResponse, session: SidecarSession) -> pb.SyncResponse:
         """Say when it was sent, so that what began before is in force when it arrives."""
         message.control_plane_now_unix_ms = self._now_ms()
+        seen = session.seen
+        message.revision, message.usage_revision = seen.revision, seen.usage_revision
         return message
 
     async def _receive(self, requests: Requests, session: SidecarSession) -> None:
@@ -226,6 +249,7 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             highest[record.epoch_key] = max(before, record.mark)
         # Records that were settled before, or count in no window, moved no total now.
         usage_revision = settlement.usage_revision or self._publisher.usage_revision
+        session.note_read(0, usage_revision)
         session.put_urgent(
             UsageSettled(
                 mark._replace(number=min(mark.number, settlement.marks[key])), usage_revision

@@ -15,7 +15,7 @@ from control_plane.catalog.compiling import (
     window_of,
 )
 from control_plane.catalog.document import CANCEL, CatalogDocument
-from control_plane.catalog.feature_document import EnumFeature, FeatureDocument
+from control_plane.catalog.feature_document import EnumFeature, FeatureDocument, MeteredFeature
 from control_plane.catalog.grant_document import (
     AddOnGrant,
     AddOnLimitDocument,
@@ -89,10 +89,15 @@ def add_on_limits(document: CatalogDocument) -> Iterator[Finding]:
             if isinstance(grant, AddOnLimitsDocument):
                 suited = {plan: resolved[plan] for plan in suited_plans(add_on, document)}
                 path: Path = ("add_ons", id_, "features", feature)
+                is_held = _is_held(document.features[feature])
                 for position, limit in enumerate(grant.limits or ()):
-                    yield from _added_part((*path, "limits", position), limit, suited)
+                    is_whole = is_held or limit.window is not None
+                    here = (*path, "limits", position)
+                    yield from _added_part(here, limit, suited, is_whole=is_whole)
                 for position, rate in enumerate(grant.rates or ()):
-                    yield from _added_part((*path, "rates", position), rate, suited)
+                    here = (*path, "rates", position)
+                    is_whole = rate.per is not None
+                    yield from _added_part(here, rate, suited, is_whole=is_whole)
 
 
 def _size(entitlements: Entitlements) -> int:
@@ -133,7 +138,7 @@ def _grant(
     elif isinstance(feature, EnumFeature) and isinstance(grant, list):
         yield from _values(path, id_, feature, grant)
     elif isinstance(grant, LimitsDocument | AddOnLimitsDocument):
-        yield from _bounds(path, grant)
+        yield from _bounds(path, feature, grant)
 
 
 def _fits(feature: FeatureDocument, grant: Grant | AddOnGrant) -> bool:
@@ -158,8 +163,10 @@ def _values(
             yield (*path, position), f"{text}; its values: {listed(feature.values)}"
 
 
-def _bounds(path: Path, grant: LimitsDocument | AddOnLimitsDocument) -> Iterator[Finding]:
-    """Find limits and rates of one feature that cannot be told apart, and unknown time zones."""
+def _bounds(
+    path: Path, feature: FeatureDocument, grant: LimitsDocument | AddOnLimitsDocument
+) -> Iterator[Finding]:
+    """Find limits and rates of one feature that cannot be told apart, and wrong windows."""
     parts: dict[str, Sequence[Bound]] = {"limits": grant.limits or (), "rates": grant.rates or ()}
     if not any(parts.values()):
         yield path, "is empty; write limits, rates or both"
@@ -173,7 +180,11 @@ def _bounds(path: Path, grant: LimitsDocument | AddOnLimitsDocument) -> Iterator
                 word = part.removesuffix("s")
                 text = f"{first} has the id {quoted(id_)} too; give each {word} an id of its own"
                 yield (*path, part, position, *(("id",) if bound.id else ())), text
-    yield from _time_zones((*path, "limits"), grant.limits or ())
+    yield from _windows((*path, "limits"), grant.limits or (), is_held=_is_held(feature))
+
+
+def _is_held(feature: FeatureDocument) -> bool:
+    return isinstance(feature, MeteredFeature) and feature.meter == "allocation"
 
 
 def _bound_id(written: Bound) -> str:
@@ -182,10 +193,16 @@ def _bound_id(written: Bound) -> str:
     return rate_id(written) if isinstance(written, RateDocument) else written.id
 
 
-def _time_zones(
-    path: Path, limits: Sequence[LimitDocument | AddOnLimitDocument]
+def _windows(
+    path: Path, limits: Sequence[LimitDocument | AddOnLimitDocument], *, is_held: bool
 ) -> Iterator[Finding]:
     for position, limit in enumerate(limits):
+        if is_held and limit.window is not None:
+            text = "is for usage; of an allocation feature, what is held now counts: leave it out"
+            yield (*path, position, "window"), text
+            continue
+        if not is_held and limit.window is None and isinstance(limit, LimitDocument):
+            yield (*path, position, "window"), "is missing"
         time_zone = getattr(limit.window, "time_zone", "UTC")
         if time_zone not in TIME_ZONES:
             text = f"{quoted(time_zone)} is not a time zone; write an IANA name such as"
@@ -224,14 +241,19 @@ def _cycles(document: CatalogDocument) -> Iterator[Finding]:
 
 
 def _added_part(
-    path: Path, part: AddOnLimitDocument | AddOnRateDocument, plans: Mapping[str, Entitlements]
+    path: Path,
+    part: AddOnLimitDocument | AddOnRateDocument,
+    plans: Mapping[str, Entitlements],
+    *,
+    is_whole: bool,
 ) -> Iterator[Finding]:
-    """Find what keeps an add-on's limit or rate from being added to what its plans have."""
+    """Find what keeps an add-on's limit or rate from being added to what its plans have.
+
+    One that `is_whole` says when it turns itself, where a plan lacks the feature.
+    """
     feature = str(path[3])
-    if isinstance(part, AddOnLimitDocument):
-        word, clock, is_whole = "limit", "window", part.window is not None
-    else:
-        word, clock, is_whole = "rate", "per", part.per is not None
+    is_limit = isinstance(part, AddOnLimitDocument)
+    word, clock = ("limit", "window") if is_limit else ("rate", "per")
     has_part_to_add_to = False
     for plan, entitlements in plans.items():
         entitlement = entitlements.get(feature)

@@ -18,6 +18,7 @@ from weighbridge.rules.catalog import (
     Feature,
     FeatureType,
     Limit,
+    Meter,
     OutageKind,
     PlanVersion,
     Trial,
@@ -188,6 +189,7 @@ def _feature_tree(feature: Feature) -> Tree:
             "type": feature.type.value,
             "name": feature.name,
             "unit": feature.unit,
+            "meter": "" if feature.meter is Meter.SUM else feature.meter.value,
             "values": _set_text(feature.values),
             "outage": outage if feature.type is FeatureType.METERED else "",
             "enforcement": (

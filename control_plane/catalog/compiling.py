@@ -46,6 +46,7 @@ from weighbridge.rules.catalog import (
     FeatureType,
     Limit,
     LimitKind,
+    Meter,
     OutageKind,
     OutagePolicy,
     PlanVersion,
@@ -56,6 +57,8 @@ from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.window import Period, Window, WindowKind
 
 Entitlements = Mapping[str, Entitlement]
+
+HELD: Final = "held"
 
 # From the package and not from the machine, so that a document is valid everywhere or nowhere.
 TIME_ZONES: Final = frozenset(files("tzdata").joinpath("zones").read_text("ascii").split())
@@ -172,23 +175,26 @@ def rate_id(written: RateDocument) -> str:
 
 
 def limit_id(written: LimitDocument) -> str:
-    """Return a limit's id: its own, else the name of its period."""
+    """Return a limit's id: its own, else the name of its period, or `held`."""
     if written.id is not None:
         return written.id
     if isinstance(written.window, CalendarWindow):
         return written.window.calendar
     if isinstance(written.window, AnniversaryWindow):
         return written.window.anniversary
-    return written.window
+    return written.window or HELD
 
 
-def window_of(written: WindowDocument) -> Window:
-    """Return a window with its time-zone object. The time zone is one of `TIME_ZONES`."""
+def window_of(written: WindowDocument | None) -> Window:
+    """Return a window with its time-zone object. The time zone is one of `TIME_ZONES`.
+
+    What is held now has none written: all that was ever acquired and released counts.
+    """
     if isinstance(written, CalendarWindow):
         return _window(WindowKind.CALENDAR, written.calendar, written.time_zone)
     if isinstance(written, AnniversaryWindow):
         return _window(WindowKind.ANNIVERSARY, written.anniversary, written.time_zone)
-    if written == "lifetime":
+    if written in (None, "lifetime"):
         return Window(WindowKind.LIFETIME)
     return _window(WindowKind.CALENDAR, written, "UTC")
 
@@ -263,7 +269,6 @@ def _added_limit(written: AddOnLimitDocument, of_plan: Limit | None) -> Limit:
     if of_plan is not None:
         kind, window = of_plan.kind, of_plan.window
     else:
-        assert written.window is not None
         kind, window = LimitKind(written.kind or "hard"), window_of(written.window)
     return Limit(written.id, kind, _number(written.limit), window)
 
@@ -292,6 +297,7 @@ def _feature(id_: str, written: FeatureDocument) -> Feature:
         values=tuple(written.values) if isinstance(written, EnumFeature) else (),
         outage=_outage(written.outage) if isinstance(written, MeteredFeature) else OutagePolicy(),
         enforcement=Enforcement(written.enforcement),
+        meter=Meter(written.meter) if isinstance(written, MeteredFeature) else Meter.SUM,
     )
 
 

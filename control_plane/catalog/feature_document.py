@@ -11,6 +11,7 @@ from control_plane.catalog.document_parts import Absent, Amount, DocumentModel, 
 VALUES_MAX: Final = 256
 
 EnforcementName = Literal["enforce", "observe"]
+MeterName = Literal["sum", "allocation"]
 
 # Tags name the alternatives of a value. They have a blank, so that no key equals one.
 OUTAGE_WORD: Final = "outage word"
@@ -78,6 +79,9 @@ class MeteredFeature(DocumentModel):
     type: Literal["metered"] = Field(description="Usage is counted against limits.")
     name: Name | Absent = Field(None, description="What people read; else the id.")
     unit: Name | Absent = Field(None, description="What one unit of usage is.")
+    meter: MeterName = Field(
+        "sum", description="sum counts what was used; allocation what is held now."
+    )
     outage: OutageDocument = Field(
         "last_known", description="What is answered while the control plane is away."
     )

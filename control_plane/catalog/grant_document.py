@@ -67,13 +67,17 @@ WindowDocument = Annotated[
 class LimitDocument(DocumentModel):
     """A limit of a plan."""
 
-    id: Id | Absent = Field(None, description="Unique within the feature; else the period's name.")
+    id: Id | Absent = Field(
+        None, description="Unique within the feature; else the period's name, or `held`."
+    )
     limit: Annotated[
         Annotated[Amount, Tag("limit amount")] | Annotated[Unlimited, Tag(LIMIT_WORD)],
         Discriminator(_limit_tag),
     ] = Field(description="Units in each window, or `unlimited`.")
     kind: KindName = Field("hard", description="hard refuses past it; soft counts overage.")
-    window: WindowDocument = Field(description="When usage starts from zero.")
+    window: WindowDocument | Absent = Field(
+        None, description="When usage starts from zero; none of what is held now."
+    )
     per_seat: bool = Field(
         default=False, description="Units for each seat of the subscription, not for all of them."
     )
@@ -89,7 +93,8 @@ class AddOnLimitDocument(DocumentModel):
     ] = Field(description="Units added to each window, or `unlimited`.")
     kind: KindName | Absent = Field(None, description="Else the plan's.")
     window: WindowDocument | Absent = Field(
-        None, description="Else the plan's; needed where a plan lacks the feature."
+        None,
+        description="Else the plan's; needed where a plan lacks the feature, and usage is summed.",
     )
 
 

@@ -142,8 +142,8 @@ class CustomerCounters:
         """Every resource; "" is the customer itself."""
         return ("", *self.customer.resources)
 
-    def refusal(self, resource: str, feature: str) -> SetAsideReason | None:
-        """Return why usage of the feature cannot be applied, or None."""
+    def refusal(self, resource: str, feature: str, amount: int = 0) -> SetAsideReason | None:
+        """Return why an amount of the feature cannot be applied, or None."""
         if resource and resource not in self.customer.resources:
             return SetAsideReason.RESOURCE_UNKNOWN
         found = self.catalog.catalog.features.get(feature)
@@ -151,6 +151,8 @@ class CustomerCounters:
             return SetAsideReason.FEATURE_UNKNOWN
         if found.type is not FeatureType.METERED:
             return SetAsideReason.FEATURE_NOT_METERED
+        if amount < 0 and not found.is_allocation:
+            return SetAsideReason.NOT_RELEASABLE
         return None
 
     def span(self, counter: Counter, at_ms: int, now_ms: int) -> CountedSpan:

@@ -28,6 +28,7 @@ from control_plane.metering.records import (
 )
 from control_plane.metering.rows import insert_rows, rows_by_key
 from control_plane.metering.tally import Group, Tally
+from control_plane.metering.totals import TotalKey, count_overdrawn
 from control_plane.storage.tables import usage_event, usage_record, usage_set_aside
 
 AHEAD_MS_MAX: Final = 24 * 3_600_000
@@ -55,6 +56,10 @@ class Settlement:
     set_aside: Tallied[SetAsideReason] = field(default_factory=Tallied)
     reports: list[SetAside] = field(default_factory=list)
     usage_revision: int | None = None
+    # Allocations of which more was released than acquired: those this transaction did that to, and
+    # how many there are; None where it changed none of them.
+    overdrawn: list[TotalKey] = field(default_factory=list)
+    overdrawn_total: int | None = None
 
 
 class _Placed(NamedTuple):
@@ -105,6 +110,9 @@ class _Settling:
         self._tally.open(self._connection, self._now_ms)
         self._store_events(placed)
         settlement.usage_revision = self._tally.write(self._connection, self._now_ms)
+        if self._tally.has_overdraft:
+            settlement.overdrawn = self._tally.overdrawn()
+            settlement.overdrawn_total = count_overdrawn(self._connection)
         self._store_records(fresh)
         insert_rows(self._connection, usage_set_aside, _SET_ASIDE_COLUMNS, self._set_aside_rows)
         moved = (
@@ -156,18 +164,18 @@ class _Settling:
         return placed
 
     def _group(self, entry: UsageEntry) -> Group | SetAsideReason:
-        name, resource, feature, _, at_ms, *_ = entry
+        name, resource, feature, amount, at_ms, *_ = entry
         customer = self._cache.find(name)
         if customer is None:
             return SetAsideReason.CUSTOMER_UNKNOWN
-        refusal = customer.refusal(resource, feature)
+        refusal = customer.refusal(resource, feature, amount)
         if refusal is not None and not self._was_metered(customer.customer.catalog, entry, refusal):
             return refusal
         counter = Counter(name, resource, feature)
         return self._tally.group(counter, customer.span(counter, at_ms, self._now_ms))
 
     def _was_metered(self, catalog: str, entry: UsageEntry, refusal: SetAsideReason) -> bool:
-        if refusal is SetAsideReason.RESOURCE_UNKNOWN:
+        if refusal in (SetAsideReason.RESOURCE_UNKNOWN, SetAsideReason.NOT_RELEASABLE):
             return False
         return self._cache.was_metered(
             self._connection, catalog, entry.catalog_version, entry.feature

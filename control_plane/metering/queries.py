@@ -76,7 +76,8 @@ def query_usage(connection: Connection, query: UsageQuery) -> list[UsageRow]:
     selected = (
         select(
             *(key.label(name) for name, key in keys.items()),
-            # In two halves: the sum itself could overflow the database's integers.
+            # In two halves: the sum itself could overflow the database's integers. Division
+            # rounds to 0 and the remainder has the amount's sign, on both engines.
             func.sum(event.amount // HALF).label("amount_high"),
             func.sum(event.amount % HALF).label("amount_low"),
             func.sum(event.calls).label("calls"),
@@ -95,7 +96,7 @@ def query_usage(connection: Connection, query: UsageQuery) -> list[UsageRow]:
 
 def _row(row: RowMapping) -> UsageRow:
     amount = int(row["amount_high"]) * HALF + int(row["amount_low"])
-    if amount > COUNTER_MAX:
+    if abs(amount) > COUNTER_MAX:
         problem = f"a sum of {amount} is past what an answer can hold; ask for less time"
         raise InvalidArgumentError("group_by", problem)
     return UsageRow(

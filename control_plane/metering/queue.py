@@ -93,6 +93,8 @@ class IngestQueue:
 
     def _tell(self, group: Sequence[_Waiting], settlement: Settlement) -> None:
         self.on_settled(settlement)
+        for key in settlement.overdrawn:
+            _log.warning("more was released than acquired", **key._asdict())
         for waiting in group:
             if not waiting.settled.done():
                 waiting.settled.set_result(settlement)

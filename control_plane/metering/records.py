@@ -39,6 +39,7 @@ class SetAsideReason(Enum):
     RESOURCE_UNKNOWN = "resource_unknown"
     FEATURE_UNKNOWN = "feature_unknown"
     FEATURE_NOT_METERED = "feature_not_metered"
+    NOT_RELEASABLE = "not_releasable"
     IN_THE_FUTURE = "in_the_future"
     KEY_CONFLICT = "key_conflict"
     OVERFLOW = "overflow"
@@ -134,7 +135,7 @@ def _require_valid(index: int, entry: UsageEntry) -> None:
         and is_id(entry.feature)
         and (not entry.resource or is_id(entry.resource))
         and 1 <= entry.calls <= CALLS_MAX
-        and 0 <= entry.amount <= entry.calls * units.AMOUNT_MAX
+        and abs(entry.amount) <= entry.calls * units.AMOUNT_MAX
         and 0 <= entry.occurred_at_ms <= OCCURRED_AT_MS_MAX
         and entry.kind is not None
         and entry.catalog_version >= 0
@@ -152,7 +153,11 @@ def _first_problem(field: str, entry: UsageEntry) -> InvalidArgumentError:
         ("customer", units.is_id(entry.customer), f"is not an id; an id is {units.ID_RULE}"),
         ("feature", units.is_id(entry.feature), f"is not an id; an id is {units.ID_RULE}"),
         ("calls", 1 <= entry.calls <= CALLS_MAX, f"{entry.calls}; 1 to {CALLS_MAX}"),
-        ("amount", 0 <= entry.amount <= amount_max, f"{entry.amount}; 0 to {amount_max} here"),
+        (
+            "amount",
+            abs(entry.amount) <= amount_max,
+            f"{entry.amount}; {-amount_max} to {amount_max} here",
+        ),
         (
             "occurred_at_unix_ms",
             0 <= entry.occurred_at_ms <= OCCURRED_AT_MS_MAX,

@@ -36,12 +36,12 @@ _LONGEST_MS: Final = {
 
 
 class _Row:
-    """A total as it will be when the transaction ends."""
+    """A total as it will be when the transaction ends, and as it was before."""
 
-    __slots__ = ("has_row", "total")
+    __slots__ = ("before", "has_row", "total")
 
     def __init__(self, total: int, *, has_row: bool) -> None:
-        self.total = total
+        self.total = self.before = total
         self.has_row = has_row
 
 
@@ -63,7 +63,7 @@ class Group:
         """Count an amount in every window, or in none where a total would not hold it."""
         rows = self.rows
         for row in rows:
-            if row.total + amount > COUNTER_MAX:
+            if not -COUNTER_MAX <= row.total + amount <= COUNTER_MAX:
                 return False
         for row in rows:
             row.total += amount
@@ -145,6 +145,15 @@ class Tally:
             connection, ((key, row.total) for key, row in rows if row.has_row), usage_revision
         )
         return usage_revision
+
+    def overdrawn(self) -> list[TotalKey]:
+        """Return the allocations of which this transaction brought more back than was taken."""
+        return [key for key, row in self._rows.items() if row.total < 0 and row.total < row.before]
+
+    @property
+    def has_overdraft(self) -> bool:
+        """Whether a total is below 0, or was."""
+        return any(row.total < 0 or row.before < 0 for row in self._rows.values())
 
 
 def _may_miss(span: CountedSpan, key: TotalKey) -> bool:

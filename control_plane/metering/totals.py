@@ -20,6 +20,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    text,
     update,
 )
 
@@ -37,7 +38,7 @@ from control_plane.metering.rows import (
     update_rows,
     wanted_rows,
 )
-from control_plane.storage.tables import environment, usage_event, usage_total
+from control_plane.storage.tables import OVERDRAWN, environment, usage_event, usage_total
 from weighbridge.rules.units import COUNTER_MAX
 from weighbridge.rules.window import Window
 
@@ -108,6 +109,12 @@ def counters_changed_since(connection: Connection, usage_revision: int) -> dict[
     return {Counter(*key): changed for *key, changed in connection.execute(query).all()}
 
 
+def count_overdrawn(connection: Connection) -> int:
+    """Return how many totals are below 0: of allocations that more was released of than taken."""
+    query = select(func.count()).select_from(usage_total).where(text(OVERDRAWN))
+    return connection.execute(query).scalar_one()
+
+
 def read_rows(connection: Connection, counters: Iterable[Counter]) -> dict[TotalKey, int]:
     """Return every row there is of these counters."""
     return _read(connection, _COUNTER, counters)
@@ -143,7 +150,8 @@ def sum_events(
             statement.text, statement.of_rows(numbered)
         ):
             # A total that is full stays so, and shows: further usage is set aside as overflow.
-            sums[chunk[position][-1]] = min(int(high) * HALF + int(low), COUNTER_MAX)
+            total = int(high) * HALF + int(low)
+            sums[chunk[position][-1]] = max(min(total, COUNTER_MAX), -COUNTER_MAX)
     return sums
 
 
@@ -154,7 +162,8 @@ def _prepared_sum(dialect: Dialect, size: int) -> Prepared:
     wanted = wanted_rows(dialect, columns, size)
     event = usage_event.c
     # In two halves: the sum itself could overflow the database's integers. Halves by bits and
-    # literals, for the parameters are the cells alone.
+    # literals, for the parameters are the cells alone. Of a negative amount the high half is
+    # rounded down and the low one is positive: both engines shift in the sign.
     high = func.sum(event.amount.bitwise_rshift(literal_column("32", BigInteger)))
     low = func.sum(event.amount.bitwise_and(literal_column(str(HALF - 1), BigInteger)))
     is_in_window = and_(

@@ -112,12 +112,24 @@ def require_unused(
                 f"add-on {add_on!r}",
                 "take it off their subscriptions first",
             )
+    _require_same_meters(before, after)
     for feature_id, feature in before.features.items():
         now = after.features.get(feature_id)
         if now is None:
             _require_feature_unused(connection, before, feature_id, kept, is_removed=True)
         elif now.type is not feature.type:
             _require_feature_unused(connection, before, feature_id, kept | staying)
+
+
+def _require_same_meters(before: Catalog, after: Catalog) -> None:
+    """Refuse another meter: what was used so far would be held for good."""
+    for id_, feature in before.features.items():
+        now = after.features.get(id_)
+        if now is not None and now.meter is not feature.meter:
+            raise FailedPreconditionError(
+                f"the meter of feature {id_!r} is {feature.meter.value} and stays that, for what "
+                "was counted so far means nothing else; give the new feature another id"
+            )
 
 
 def _require_feature_unused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from control_plane.provisioning.checks import (
@@ -26,11 +27,13 @@ from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentErr
 from weighbridge.rules.lifecycle import plan_at
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.units import require_amount, require_id
+from weighbridge.rules.window import Window, WindowKind
 
 NUMBER: Final = "entitlement.number"
 VALUES: Final = "entitlement.values"
 LIMITS: Final = "entitlement.limits"
 RATES: Final = "entitlement.rates"
+HELD: Final = Window(WindowKind.LIFETIME)
 
 FIELDS_OF_TYPE: Final[Mapping[FeatureType, tuple[str, ...]]] = {
     FeatureType.BOOLEAN: (),
@@ -60,6 +63,8 @@ def require_fitting(feature: Feature, wanted: WantedEntitlement) -> None:
     if feature.type is FeatureType.ENUM:
         _require_values(feature, wanted.values)
     _require_limits(wanted.limits)
+    if feature.is_allocation:
+        _require_held(wanted.limits)
     _require_rates(wanted.rates)
 
 
@@ -85,6 +90,15 @@ def _require_limits(limits: tuple[WantedLimit, ...]) -> None:
     require_distinct(LIMITS, (limit.id for limit in limits))
 
 
+def _require_held(limits: tuple[WantedLimit, ...]) -> None:
+    for index, limit in enumerate(limits):
+        if limit.window is not None and limit.window != HELD:
+            raise InvalidArgumentError(
+                f"{LIMITS}[{index}].window",
+                "is for usage; of an allocation feature, what is held now counts: leave it out",
+            )
+
+
 def _require_rates(rates: tuple[Rate, ...]) -> None:
     require_few(RATES, rates, LIMITS_MAX)
     for index, rate in enumerate(rates):
@@ -99,7 +113,13 @@ def _require_rates(rates: tuple[Rate, ...]) -> None:
 def complete_entitlement(
     catalog: Catalog, subscription: Subscription | None, wanted: WantedEntitlement, now_ms: int
 ) -> Entitlement:
-    """Take kind and window that limits leave out from the subscription's plan and add-ons."""
+    """Take kind and window that limits leave out from the subscription's plan and add-ons.
+
+    What is held now has but one window, so no limit of it has to name that.
+    """
+    if catalog.features[wanted.feature].is_allocation:
+        held = tuple(replace(limit, window=HELD) for limit in wanted.limits)
+        wanted = replace(wanted, limits=held)
     is_complete = all(limit.kind and limit.window for limit in wanted.limits)
     granted = () if is_complete else _granted_limits(catalog, subscription, wanted.feature, now_ms)
     by_id = {limit.id: limit for limit in granted}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import Connection
 
 from control_plane.provisioning.catalogs import CatalogLibrary
@@ -11,6 +13,7 @@ from control_plane.provisioning.changing import (
     require_resource,
     take_version,
 )
+from control_plane.provisioning.holding import PlanChange, require_kept
 from control_plane.provisioning.loading import CustomerRecord
 from control_plane.provisioning.timeline import require_current, set_row
 from control_plane.provisioning.versions import carry_version
@@ -29,7 +32,7 @@ def pin_subscription(
     """Have the subscription of a (customer, resource) keep a version; None: the one it is on.
 
     Raises NotFoundError where the plan never had that version, and FailedPreconditionError where
-    that version grants what the catalog has no more.
+    that version grants what the catalog has no more, or allows less than is held.
     """
     if plan_version is not None and plan_version < 1:
         raise InvalidArgumentError("plan_version", f"{plan_version} is not a version; from 1")
@@ -39,6 +42,9 @@ def pin_subscription(
     number = plan_version if plan_version is not None or on is None else on.version
     if number is not None and number != active.plan_version:
         carry_version(connection, library, catalog, active.plan, number)
+        after = replace(active, plan_version=number)
+        change = PlanChange(owner[0], active, after, now_ms)
+        require_kept(connection, library, catalog, change)
         _set(connection, owner[0], active, {"plan_version": number}, now_ms)
     return load_record(connection, owner[0])
 
@@ -48,12 +54,16 @@ def follow_plan(
 ) -> CustomerRecord:
     """Move the subscription of a (customer, resource) to its plan's current version, to follow it.
 
-    One that follows already and is held back by a migration moves, too.
+    One that follows already and is held back by a migration moves, too. Raises
+    FailedPreconditionError where that version allows less than is held.
     """
     active, catalog_id = _require_current(connection, owner, now_ms)
     catalog = library.load(connection, catalog_id)
     is_newest = plan_at(catalog, active, now_ms).plan is catalog.plan(active.plan)
     if active.plan_version is not None or not is_newest:
+        after = replace(active, plan_version=None, on_plan_since_ms=now_ms)
+        change = PlanChange(owner[0], active, after, now_ms)
+        require_kept(connection, library, catalog, change)
         values: dict[str, int | str | None] = {"plan_version": None, "on_plan_since_ms": now_ms}
         _set(connection, owner[0], active, values, now_ms)
     return load_record(connection, owner[0])

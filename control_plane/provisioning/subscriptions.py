@@ -21,6 +21,7 @@ from control_plane.provisioning.checks import (
     require_few,
     require_instant,
 )
+from control_plane.provisioning.holding import PlanChange, require_kept
 from control_plane.provisioning.loading import CustomerRecord
 from control_plane.provisioning.planning import (
     ChangeTime,
@@ -61,7 +62,8 @@ def set_subscription(
     """Put a customer or resource on a plan, now or when the current period ends.
 
     What was to happen at the end of the period is taken back. The subscription that stands goes
-    on where it is what is wanted; otherwise it ends when the new one begins.
+    on where it is what is wanted; otherwise it ends when the new one begins. Raises
+    FailedPreconditionError where the new one allows less than is held of an allocation.
     """
     row = require_customer(connection, "customer", wanted.customer)
     require_resource(connection, wanted.customer, wanted.resource)
@@ -82,6 +84,8 @@ def set_subscription(
     new = planned[0]
     if new.plan_version is not None:
         carry_version(connection, library, catalog, new.plan, new.plan_version)
+    change = PlanChange(wanted.customer, current, new, starts_at_ms)
+    require_kept(connection, library, catalog, change)
     version = take_version(connection, wanted.customer, now_ms)
     close_ended(connection, wanted.customer, wanted.resource, now_ms)
     drop_coming(connection, timeline.coming)

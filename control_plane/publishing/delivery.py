@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from control_plane.metering.records import RecordMark
 from control_plane.metering.totals import WindowTotal
-from control_plane.provisioning import CatalogLibrary, load_draft
+from control_plane.provisioning import CatalogLibrary, current_revision, load_draft
 from control_plane.provisioning.drafts import CompiledDraft
 from control_plane.publishing.loading import Loaded, SnapshotLoader
 from control_plane.publishing.outbox import Revoked, Totals, Urgent
@@ -164,10 +164,12 @@ class Deliverer:
         session.outbox.put_customers(n for n in asked if versions.get(n) != held[n])
 
     async def _load_catalogs(self, catalogs: Iterable[str]) -> list[Delivery]:
-        def load(connection: Connection) -> list[Catalog]:
-            return [self._library.load(connection, catalog) for catalog in catalogs]
+        def load(connection: Connection) -> tuple[list[Catalog], int]:
+            found = [self._library.load(connection, catalog) for catalog in catalogs]
+            return found, current_revision(connection)
 
-        loaded = await self._database.read(load)
+        loaded, revision = await self._database.read(load)
+        self._session.note_read(revision, 0)
         self._session.catalogs.update((catalog.id, catalog.edition) for catalog in loaded)
         return [*loaded]
 
@@ -185,6 +187,7 @@ class Deliverer:
     async def _load_customers(self, customers: Sequence[str]) -> list[Delivery]:
         session = self._session
         loaded = await self._loader.load(customers, session.greeting.epochs)
+        session.note_read(loaded.revision, loaded.usage_revision)
         deliveries: list[Delivery] = []
         for customer in customers:
             session.outbox.drop_older_totals(customer, loaded.usage_revision)

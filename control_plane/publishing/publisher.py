@@ -20,6 +20,7 @@ from control_plane.provisioning import (
     current_revision,
     draft_numbers,
 )
+from control_plane.publishing.incarnations import begin_incarnation
 from control_plane.publishing.loading import (
     ChangedTotals,
     FeatureKey,
@@ -81,6 +82,8 @@ class Publisher:
         self._database = database
         self._registry = registry
         self._reader = SnapshotReader(library, now_ms)
+        self._now_ms = now_ms
+        self.incarnation = ""
         self._changed = asyncio.Event()
         self._totals_changed = asyncio.Event()
         self._catalogs: dict[str, Edition] = {}
@@ -91,6 +94,9 @@ class Publisher:
 
     async def start(self) -> None:
         """Take the present as published: sessions begin with what there is."""
+        self.incarnation = await self._database.write(
+            lambda c: begin_incarnation(c, self._now_ms())
+        )
         changes = await self._database.read(_present)
         self._revision, self._catalogs = changes.revision, changes.catalogs
         self._drafts = changes.drafts

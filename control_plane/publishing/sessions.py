@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, NamedTuple
 
 from control_plane.metering.records import EpochKey
+from control_plane.publishing.incarnations import Seen
 from control_plane.publishing.outbox import Outbox, Urgent
 from weighbridge.rules.catalog import Edition
 from weighbridge.rules.errors import ResourceExhaustedError
@@ -53,7 +54,18 @@ class Greeting:
     held_revision: int
     held_usage_revision: int
     epochs: tuple[EpochKey, ...]
+    seen: Seen
     drafts: tuple[str, ...] = ()
+
+    def without_held(self) -> Greeting:
+        """Return it as if nothing were held."""
+        return replace(
+            self,
+            customers=dict.fromkeys(self.customers, 0),
+            catalogs={},
+            held_revision=0,
+            held_usage_revision=0,
+        )
 
     @property
     def is_fresh(self) -> bool:
@@ -75,6 +87,8 @@ class SidecarSession:
         # How far changes were put into the outbox: sent, once it is empty.
         self.revision = 0
         self.usage_revision = 0
+        # The newest state of the database that anything sent was read from.
+        self._read = Seen()
         # Interest ALL: customers with a version above are still to be put into the outbox.
         self.backlog_revision: int | None = None
         self.backlog_until = 0
@@ -89,6 +103,21 @@ class SidecarSession:
     def wants(self, customer: str) -> bool:
         """Whether it is to hear of the customer."""
         return self.greeting.interest is Interest.ALL or customer in self.customers
+
+    def note_read(self, revision: int, usage_revision: int) -> None:
+        """Note at which revisions something was read that is to be sent."""
+        self._read = Seen(
+            revision=max(self._read.revision, revision),
+            usage_revision=max(self._read.usage_revision, usage_revision),
+        )
+
+    @property
+    def seen(self) -> Seen:
+        """The newest that the sidecar can have seen, with all that was sent so far."""
+        return Seen(
+            revision=max(self._read.revision, self.revision),
+            usage_revision=max(self._read.usage_revision, self.usage_revision),
+        )
 
     def put_urgent(self, messages: Iterable[Urgent]) -> None:
         """Send before everything else."""

@@ -46,6 +46,17 @@ environment = Table(
     Column("created_at_ms", BigInteger, nullable=False),
 )
 
+# One row per start of the control plane, with the revisions it found.
+incarnation = Table(
+    "incarnation",
+    metadata,
+    Column("number", SERIAL, primary_key=True),
+    Column("id", _Id, nullable=False, unique=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("usage_revision", BigInteger, nullable=False),
+    Column("began_at_ms", BigInteger, nullable=False),
+)
+
 # Bearer tokens, by SHA-256 digest only.
 access_token = Table(
     "access_token",
@@ -255,6 +266,9 @@ usage_key = Table(
     Column("expires_at_ms", BigInteger, nullable=False, index=True),
 )
 
+# Which totals say that more was released than acquired; there should be none for long.
+OVERDRAWN = "total < 0"
+
 # Units settled per window, with the usage revision that last changed them: what a sidecar that
 # comes back has missed. A row is made, with all earlier events of its window, when usage first
 # reaches the window; from then on each settled event adds to it in the same transaction.
@@ -268,4 +282,10 @@ usage_total = Table(
     Column("window_start_ms", BigInteger, primary_key=True, autoincrement=False),
     Column("total", BigInteger, nullable=False),
     Column("usage_revision", BigInteger, nullable=False, server_default="0", index=True),
+    Index(
+        "ix_usage_total_overdrawn",
+        "customer_id",
+        sqlite_where=text(OVERDRAWN),
+        postgresql_where=text(OVERDRAWN),
+    ),
 )

@@ -10,6 +10,7 @@ from weighbridge.rules.catalog import (
     Enforcement,
     FeatureType,
     LimitKind,
+    Meter,
     Migration,
     OutageKind,
     SubscriptionStatus,
@@ -59,6 +60,11 @@ MIGRATIONS: Final[Mapping[Migration, types_pb2.Migration.ValueType]] = {
     Migration.NOW: types_pb2.MIGRATION_NOW,
     Migration.AT_PERIOD_END: types_pb2.MIGRATION_AT_PERIOD_END,
     Migration.NEW_CUSTOMERS: types_pb2.MIGRATION_NEW_CUSTOMERS,
+}
+
+METERS: Final[Mapping[Meter, types_pb2.Meter.ValueType]] = {
+    Meter.SUM: types_pb2.METER_SUM,
+    Meter.ALLOCATION: types_pb2.METER_ALLOCATION,
 }
 
 ENFORCEMENTS: Final[Mapping[Enforcement, types_pb2.Enforcement.ValueType]] = {

@@ -15,6 +15,7 @@ from control_plane.publishing.delivery import (
     Unknown,
     WholeCustomer,
 )
+from control_plane.publishing.incarnations import Seen
 from control_plane.publishing.outbox import Revoked, Totals, UsageSetAside, UsageSettled
 from control_plane.publishing.sessions import Greeting, Interest, Refused, SidecarSession
 from control_plane.wire.drafts import compiled_draft_to_proto
@@ -75,6 +76,11 @@ def greeting_from_proto(hello: pb.Hello) -> Greeting:
         held_usage_revision=_version("hello.held_usage_revision", hello.held_usage_revision),
         epochs=(*(key for key in epochs if key != own), own),
         drafts=tuple(held_from_proto("hello.drafts", hello.drafts)),
+        seen=Seen(
+            require_optional_id("hello.incarnation", hello.incarnation),
+            _version("hello.seen_revision", hello.seen_revision),
+            _version("hello.seen_usage_revision", hello.seen_usage_revision),
+        ),
     )
 
 

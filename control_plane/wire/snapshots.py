@@ -7,6 +7,7 @@ from control_plane.wire.enums import (
     CUSTOMER_STATUSES,
     ENFORCEMENTS,
     FEATURE_TYPES,
+    METERS,
     MIGRATIONS,
     OUTAGE_KINDS,
     SUBSCRIPTION_STATUSES,
@@ -37,6 +38,7 @@ def feature_to_proto(feature: Feature) -> sync_service_pb2.Feature:
         outage_policy=OUTAGE_KINDS[feature.outage.kind],
         safe_capacity=feature.outage.capacity,
         enforcement=ENFORCEMENTS[feature.enforcement],
+        meter=METERS[feature.meter],
     )
 
 

@@ -155,7 +155,7 @@ class Batch:
         )
         if request.key:
             self._keys[request.customer, request.key] = (digest, len(self._keys))
-        elif not request.dimensions and at_ms is None:
+        elif not request.dimensions and at_ms is None and _is_sound(units, decided):
             self._add_summed(entry)
             return
         self.entries.append(entry)
@@ -181,3 +181,11 @@ class Batch:
         self.entries[index] = before._replace(
             amount=before.amount + entry.amount, calls=before.calls + 1
         )
+
+
+def _is_sound(units: Units, decided: Decided) -> bool:
+    """Whether the feature is known to take the amount.
+
+    Else a negative one stays by itself, so that the control plane can set it aside.
+    """
+    return units.amount >= 0 or decided.feature is not None

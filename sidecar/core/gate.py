@@ -20,6 +20,7 @@ from weighbridge.rules.catalog import (
     Entitlement,
     Feature,
     FeatureType,
+    Meter,
 )
 from weighbridge.rules.decision import (
     ALLOWED,
@@ -31,6 +32,7 @@ from weighbridge.rules.decision import (
     apply_rates,
     decide_metered,
     decide_plain,
+    held,
     observed,
     refused,
 )
@@ -192,7 +194,7 @@ class Gate:
         if isinstance(grant, NoGrant) or feature is None:
             self.book.close(request.customer, (request.resource, request.feature))
         if isinstance(grant, NoGrant):
-            return self._plain_refusal(request, moment, grant.reason, state, feature)
+            return self._without_grant(request, moment, grant.reason, state, feature)
         if feature is None:
             return self._plain_refusal(request, moment, Reason.FEATURE_UNKNOWN, state)
         subject = _Subject(request, state, compiler, grant, feature, moment)
@@ -254,7 +256,10 @@ class Gate:
         entitlement = subject.grant.entitlements.get(feature.id)
         if entitlement is None or not entitlement.enabled:
             self.book.close(request.customer, (request.resource, request.feature))
-            return _Judged(refused(Reason.FEATURE_NOT_IN_PLAN), DecidedBy.CACHE)
+            # What is held can be given back whatever the plan has by now.
+            is_release = _is_release(request, feature)
+            verdict = ALLOWED if is_release else refused(Reason.FEATURE_NOT_IN_PLAN)
+            return _Judged(verdict, DecidedBy.CACHE)
         if feature.type is not FeatureType.METERED:
             verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
             return _Judged(verdict, DecidedBy.CACHE)
@@ -263,6 +268,9 @@ class Gate:
     def _judge_metered(self, subject: _Subject, entitlement: Entitlement) -> _Judged:
         request, moment = subject.request, subject.moment
         amount = request.units
+        is_allocation = subject.feature.meter is Meter.ALLOCATION
+        if amount < 0 and not is_allocation:
+            raise _not_releasable(subject.feature, amount)
         states: Sequence[LimitState] = ()
         key = (request.resource, request.feature)
         if entitlement.limits:
@@ -272,6 +280,8 @@ class Gate:
             )
             if has_new:
                 self.window_is_new(subject.state.customer, subject.compiler)
+            if is_allocation:
+                states = held(states)
         elif self.book.find(request.customer, key) is not None:
             self.book.close(request.customer, key)
         verdict = decide_metered(states, amount, moment.now_ms)
@@ -286,12 +296,27 @@ class Gate:
             verdict = apply_rates(verdict, rates, amount)
         return _Judged(verdict, decided_by, states, entitlement.rates)
 
+    def _without_grant(
+        self,
+        request: Request,
+        moment: Moment,
+        reason: Reason,
+        state: CustomerState,
+        feature: Feature | None,
+    ) -> Decided:
+        decided = self._plain_refusal(request, moment, reason, state, feature)
+        if feature is None or reason is Reason.RESOURCE_UNKNOWN:
+            return decided
+        return decided._replace(verdict=ALLOWED) if _is_release(request, feature) else decided
+
     def _unloaded(
         self, request: Request, moment: Moment, missing: NotLoaded
     ) -> Decided | NotLoaded:
         if not self.is_outage(moment):
             return missing
-        verdict = ALLOWED if self._admit_unloaded else refused(Reason.OUTAGE_POLICY)
+        # A release is taken in any case; the control plane sets aside what was none.
+        is_admitted = self._admit_unloaded or request.units < 0
+        verdict = ALLOWED if is_admitted else refused(Reason.OUTAGE_POLICY)
         return self._without_snapshot(request, moment, verdict, DecidedBy.OUTAGE_POLICY)
 
     def _without_snapshot(
@@ -317,6 +342,23 @@ class Gate:
             catalog_version=compiler.catalog.version if compiler else 0,
             snapshot_version=state.customer.version,
         )
+
+
+def _is_release(request: Request, feature: Feature) -> bool:
+    """Whether units are given back. Raises InvalidArgumentError where the feature has none."""
+    if request.units >= 0:
+        return False
+    if not feature.is_allocation:
+        raise _not_releasable(feature, request.units)
+    return True
+
+
+def _not_releasable(feature: Feature, amount: int) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        "amount",
+        f"{amount} is negative, and {feature.id!r} is no allocation feature, of which units are "
+        "released",
+    )
 
 
 def _ignore(_customer: str) -> None:

@@ -2,7 +2,8 @@
 
 Why a policy and not always the last totals: they grow old, since other sidecars' usage is not seen.
 In every policy, a customer whose limit was already reached when the outage began stays refused, and
-what the snapshot alone decides (booleans, numbers, enums) is answered as before.
+what the snapshot alone decides (booleans, numbers, enums) is answered as before. What is held can
+be released under every policy.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ UsageKey = tuple[str, str, str]
 
 
 class OutageSpending:
-    """What was admitted since the outage began."""
+    """What was admitted since the outage began; of an allocation, less what was released.
+
+    It is below 0 where more was released: what is held may then grow back to where it was.
+    """
 
     def __init__(self) -> None:
         self._spent: dict[UsageKey, int] = {}
@@ -48,13 +52,13 @@ def apply_outage_policy(
         case OutageKind.LAST_KNOWN:
             return verdict
         case OutageKind.DENY:
-            return refused(Reason.OUTAGE_POLICY) if verdict.allowed and amount else verdict
+            return refused(Reason.OUTAGE_POLICY) if verdict.allowed and amount > 0 else verdict
         case OutageKind.ALLOW:
             if verdict.allowed or _was_reached_before(states, spent):
                 return verdict
             return ALLOWED
         case OutageKind.SAFE_CAPACITY:
-            if verdict.allowed and amount and spent + amount > policy.capacity:
+            if verdict.allowed and amount > 0 and spent + amount > policy.capacity:
                 left = policy.capacity - spent
                 return refused(Reason.OUTAGE_POLICY)._replace(allowed_amount=left or None)
             return verdict

@@ -59,6 +59,10 @@ class SnapshotCache:
         self._absent: OrderedDict[str, int] = OrderedDict()
         # Pushed out of `_absent` by newer ones, to be let go of.
         self._surplus: list[str] = []
+        # Held of a history that the control plane has left; good until it says what is now.
+        self.is_outdated = False
+        self._outdated_catalogs: set[str] = set()
+        self._outdated_customers: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._customers)
@@ -72,8 +76,9 @@ class SnapshotCache:
         return self._compilers.get(catalog)
 
     def catalogs(self) -> Iterator[Catalog]:
-        """Iterate over the catalog versions held."""
-        return (compiler.catalog for compiler in self._compilers.values())
+        """Iterate over the catalog versions held, without outdated ones."""
+        outdated = self._outdated_catalogs
+        return (c.catalog for id_, c in self._compilers.items() if id_ not in outdated)
 
     def customers(self) -> Iterator[Customer]:
         """Iterate over the customers held, tombstones included."""
@@ -100,10 +105,11 @@ class SnapshotCache:
         What customers have is worked out anew when it is next asked for, so this costs the same
         for any number of them.
         """
-        held = self._compilers.get(catalog.id)
+        held = self._held_compiler(catalog.id)
         if held is not None and catalog.edition <= held.catalog.edition:
             return False
         self._compilers[catalog.id] = PlanCompiler(catalog)
+        self._outdated_catalogs.discard(catalog.id)
         return True
 
     def apply_customer(self, customer: Customer) -> bool:
@@ -117,6 +123,7 @@ class SnapshotCache:
             return False
         self._absent.pop(customer.id, None)
         self._customers[customer.id] = CustomerState(customer)
+        self._outdated_customers.discard(customer.id)
         return True
 
     def apply_absent(self, customer: str, version: int) -> bool:
@@ -124,17 +131,39 @@ class SnapshotCache:
         if version < self.held_version(customer):
             return False
         self._customers.pop(customer, None)
+        self._outdated_customers.discard(customer)
         self._absent[customer] = version
         if len(self._absent) > ABSENT_MAX:
             self._surplus.append(self._absent.popitem(last=False)[0])
         return True
 
     def held_version(self, customer: str) -> int:
-        """Return the version held of a customer; 0 for none."""
+        """Return the version held of a customer; 0 for none, or an outdated one."""
+        if customer in self._outdated_customers:
+            return 0
         state = self._customers.get(customer)
         if state is not None:
             return state.customer.version
         return self._absent.get(customer, 0)
+
+    def outdate(self) -> None:
+        """Let whatever comes replace what is held: its versions are of another history.
+
+        Answers go on from it until then.
+        """
+        self.is_outdated = True
+        self._outdated_catalogs = set(self._compilers)
+        self._outdated_customers = set(self._customers)
+        self._absent = OrderedDict.fromkeys(self._absent, 0)
+
+    def drop_outdated(self) -> list[str]:
+        """Forget outdated catalogs: all there is has come. Return the customers still outdated."""
+        self.is_outdated = False
+        for catalog in self._outdated_catalogs:
+            self._compilers.pop(catalog, None)
+        self._outdated_catalogs.clear()
+        self._outdated_customers &= self._customers.keys()
+        return list(self._outdated_customers)
 
     def evict(self, is_pinned: Callable[[str], bool]) -> list[str]:
         """Drop the customers longest unasked for, down to the bound; return their ids."""
@@ -154,6 +183,8 @@ class SnapshotCache:
 
     def _is_held(self, customer: Customer) -> bool:
         """Whether what is held is as new; the same version may have been read anew later."""
+        if customer.id in self._outdated_customers:
+            return False
         state = self._customers.get(customer.id)
         if state is None:
             return customer.version <= self._absent.get(customer.id, 0)
@@ -163,8 +194,11 @@ class SnapshotCache:
             held.catalog_version_min,
         )
 
+    def _held_compiler(self, catalog: str) -> PlanCompiler | None:
+        return None if catalog in self._outdated_catalogs else self._compilers.get(catalog)
+
     def _require_catalog(self, customer: Customer) -> None:
-        compiler = self._compilers.get(customer.catalog)
+        compiler = self._held_compiler(customer.catalog)
         if compiler is None:
             raise FailedPreconditionError(f"catalog {customer.catalog!r} is not held")
         held, needed = compiler.catalog.edition, customer.edition_min

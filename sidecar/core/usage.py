@@ -36,14 +36,18 @@ class PushedTotal(NamedTuple):
 
 
 class OwnUsage:
-    """Units of one record, or of several calls of one instant in it."""
+    """Units of one record, or of several calls of one instant in it.
 
-    __slots__ = ("amount", "at_ms", "position")
+    Calls are counted since acquired and released units may come to 0 between them.
+    """
+
+    __slots__ = ("amount", "at_ms", "calls", "position")
 
     def __init__(self, position: Position, at_ms: int, amount: int) -> None:
         self.position = position
         self.at_ms = at_ms
         self.amount = amount
+        self.calls = 1
 
 
 class Counter:
@@ -124,6 +128,7 @@ class FeatureUsage:
         last = own[-1] if own else None
         if last is not None and last.at_ms == at_ms and last.position == position:
             last.amount += amount
+            last.calls += 1
         else:
             own.append(OwnUsage(position, at_ms, amount))
         for counter in self._counters.values():
@@ -134,7 +139,8 @@ class FeatureUsage:
         """Undo the newest `record` of that instant: its record could not be written."""
         last = self._own[-1]
         last.amount -= amount
-        if last.amount == 0:
+        last.calls -= 1
+        if last.calls == 0:
             self._own.pop()
         for counter in self._counters.values():
             if counter.bounds.start_ms <= at_ms < counter.end_ms:

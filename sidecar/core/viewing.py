@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sidecar.core.gate import Gate, Moment, NotLoaded
 from weighbridge.rules.catalog import Catalog, Customer, Entitlement, Feature, FeatureType
-from weighbridge.rules.decision import LimitState, Reason
+from weighbridge.rules.decision import LimitState, Reason, held
 from weighbridge.rules.entitlement import Grant, NoGrant
 from weighbridge.rules.rate import RateState
 
@@ -71,4 +71,6 @@ def _view_feature(
     compiler = gate.cache.compiler(customer.catalog)
     if has_new and compiler is not None:
         gate.window_is_new(customer, compiler)
+    if feature.is_allocation:
+        states = held(states)
     return FeatureView(feature, entitlement, tuple(states), rates)

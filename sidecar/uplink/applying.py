@@ -42,13 +42,22 @@ class Progress:
     """How far the control plane has been followed: what the next hello says is held."""
 
     def __init__(self) -> None:
+        self.incarnation = ""
         self.revision = 0
         self.usage_revision = 0
+        # The newest state of the control plane that anything held was read from.
+        self.seen_revision = 0
+        self.seen_usage_revision = 0
 
     def reached(self, revision: int, usage_revision: int) -> None:
         """Note that everything up to these revisions is held."""
         self.revision = max(self.revision, revision)
         self.usage_revision = max(self.usage_revision, usage_revision)
+
+    def saw(self, revision: int, usage_revision: int) -> None:
+        """Note that something read at these revisions came."""
+        self.seen_revision = max(self.seen_revision, revision)
+        self.seen_usage_revision = max(self.seen_usage_revision, usage_revision)
 
 
 class Applier:
@@ -61,6 +70,8 @@ class Applier:
         self.drafts = DraftApplier(gate, self._reader)
         self.progress = Progress()
         self.unsaved: dict[tuple[str, str], Saved] = {}
+        # Whether what is on disk has to go before anything is saved.
+        self.is_disk_outdated = False
         # Told of each customer that is here now, or known not to exist.
         self.on_loaded: Callable[[str], None] = _ignore
         # By kind of message: read by the metrics.
@@ -83,12 +94,20 @@ class Applier:
             case "totals":
                 return self._apply_totals(message.totals)
             case "initial_snapshot_complete":
-                complete = message.initial_snapshot_complete
-                self._gate.cache.is_complete = True
-                self.progress.reached(complete.revision, complete.usage_revision)
+                self._complete(message.initial_snapshot_complete)
             case _:
                 pass
         return None
+
+    def start_over(self) -> None:
+        """Take what is held for outdated: the control plane was put back to an earlier state.
+
+        Answers go on from it until what is now has come.
+        """
+        self._gate.cache.outdate()
+        self.progress = Progress()
+        self.unsaved.clear()
+        self.is_disk_outdated = True
 
     def restore(self, saved: Iterable[Saved]) -> list[tuple[Saved, str]]:
         """Apply what was kept on disk; return what could not be, and why."""
@@ -117,6 +136,15 @@ class Applier:
             self.unsaved.pop((CUSTOMER, message.customer), None)
             self._keep(ABSENT, message.customer, message.version, message.SerializeToString())
         self._changed(message.customer)
+
+    def _complete(self, message: pb.InitialSnapshotComplete) -> None:
+        cache = self._gate.cache
+        if cache.is_outdated:
+            for customer in cache.drop_outdated():
+                unknown = pb.CustomerUnknown(customer=customer, version=message.revision)
+                self.apply_unknown(unknown)
+        cache.is_complete = True
+        self.progress.reached(message.revision, message.usage_revision)
 
     def _apply_catalog(self, message: pb.CatalogSnapshot) -> pb.SyncRequest:
         try:

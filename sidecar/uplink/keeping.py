@@ -26,6 +26,11 @@ _COMPLETE: Final = "complete"
 _CONFIRMED_AT_MS: Final = "confirmed_at_ms"
 _SKEW_MS: Final = "skew_ms"
 _SUBSCRIBED: Final = "subscribed"
+_INCARNATION: Final = "incarnation"
+_SEEN_REVISION: Final = "seen_revision"
+_SEEN_USAGE_REVISION: Final = "seen_usage_revision"
+# True of every row, for whichever customers they were kept.
+_OF_ALL: Final = (_SKEW_MS, _INCARNATION, _SEEN_REVISION, _SEEN_USAGE_REVISION)
 
 
 class Restored(NamedTuple):
@@ -54,7 +59,7 @@ class SnapshotKeeper:
         meta = self._store.meta()
         if meta.get(_SUBSCRIBED) not in (None, self._subscribed()):
             # Held for another set of customers: what it says is complete is not complete for this.
-            meta = {name: text for name, text in meta.items() if name == _SKEW_MS}
+            meta = {name: text for name, text in meta.items() if name in _OF_ALL}
         items = list(self._load())
         failed = self._applier.restore(items)
         for item, problem in failed:
@@ -68,6 +73,12 @@ class SnapshotKeeper:
             # Something is missing: have everything sent again.
             self._applier.progress.revision = 0
             self._applier.progress.usage_revision = 0
+        progress = self._applier.progress
+        progress.incarnation = meta.get(_INCARNATION, "")
+        progress.saw(int(meta.get(_SEEN_REVISION, 0)), int(meta.get(_SEEN_USAGE_REVISION, 0)))
+        if items and not progress.incarnation:
+            # Nothing tells of which history the versions are.
+            self._gate.cache.outdate()
         self._gate.cache.is_complete = _COMPLETE in meta and not failed
         confirmed = meta.get(_CONFIRMED_AT_MS)
         return Restored(len(items), len(failed), None if confirmed is None else int(confirmed))
@@ -91,20 +102,28 @@ class SnapshotKeeper:
         """Write everything gathered so far."""
         applier = self._applier
         unsaved, applier.unsaved = applier.unsaved, {}
+        is_anew, applier.is_disk_outdated = applier.is_disk_outdated, False
         meta = self._meta()
         try:
             put = list(unsaved.values())
             # A customer is there or known not to be: the other row goes.
             remove = [(_OTHER[item.kind], item.id) for item in put if item.kind in _OTHER]
-            await self._in_thread(lambda: self._store.save(put, remove, meta))
+            await self._in_thread(lambda: self._store.save(put, remove, meta, is_anew=is_anew))
         except asyncio.CancelledError:
-            applier.unsaved = {**unsaved, **applier.unsaved}
+            self._take_back(unsaved, is_disk_outdated=is_anew)
             raise
         except UnavailableError as error:
             # The disk is full or gone. Nothing is lost but a fresh start's head start: what is
             # newer stays, and it is tried again.
             self._log.warning("snapshots not saved", error=str(error))
+            self._take_back(unsaved, is_disk_outdated=is_anew)
+
+    def _take_back(self, unsaved: dict[tuple[str, str], Saved], *, is_disk_outdated: bool) -> None:
+        """Have what could not be saved saved later, unless all of it is outdated by now."""
+        applier = self._applier
+        if not applier.is_disk_outdated:
             applier.unsaved = {**unsaved, **applier.unsaved}
+            applier.is_disk_outdated = is_disk_outdated
 
     async def forget(self, customers: list[str]) -> None:
         """Drop customers that are no longer held."""
@@ -138,10 +157,13 @@ class SnapshotKeeper:
         meta = {
             _REVISION: str(progress.revision),
             _USAGE_REVISION: str(progress.usage_revision),
+            _INCARNATION: progress.incarnation,
+            _SEEN_REVISION: str(progress.seen_revision),
+            _SEEN_USAGE_REVISION: str(progress.seen_usage_revision),
             _SUBSCRIBED: self._subscribed(),
             _SKEW_MS: str(self._clock.skew_ms(boot, wall_ms())),
         }
-        if self._gate.cache.is_complete:
+        if self._gate.cache.is_complete and not self._gate.cache.is_outdated:
             meta[_COMPLETE] = "yes"
         age_ms = self._gate.link.snapshot_age_ms(boot)
         if age_ms is not None:

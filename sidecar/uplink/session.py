@@ -55,6 +55,8 @@ class Session:
         # Usage the control plane refused for good: reported, and read by the metrics.
         self.on_set_aside: Callable[[pb.UsageSetAside], None] = _ignore
         self.set_aside_records = 0
+        # The control plane was put back to an earlier state: reported.
+        self.on_start_over: Callable[[], None] = _nothing
 
     def hello(self, boot_id: str, software_version: str) -> pb.SyncRequest:
         """Begin a stream: say who this is and what it holds."""
@@ -76,6 +78,9 @@ class Session:
             mode=_MODES[cache.mode],
             held_revision=progress.revision,
             held_usage_revision=progress.usage_revision,
+            incarnation=progress.incarnation,
+            seen_revision=progress.seen_revision,
+            seen_usage_revision=progress.seen_usage_revision,
             catalogs=held,
             customers=self._held_customers(),
             drafts=self._held_drafts(),
@@ -91,6 +96,7 @@ class Session:
         self._gate.link.heard(moment.boot_ms)
         if message.control_plane_now_unix_ms:
             self._clock.heard(message.control_plane_now_unix_ms, moment.boot_ms)
+        self._applier.progress.saw(message.revision, message.usage_revision)
         match message.WhichOneof("message"):
             case "welcome":
                 self._welcome(message.welcome, moment)
@@ -171,10 +177,22 @@ class Session:
         self._clock.begin_stream()
         self._clock.heard(welcome.control_plane_now_unix_ms, moment.boot_ms)
         self.heartbeat_interval_ms = welcome.heartbeat_interval_ms
+        self._take_incarnation(welcome)
         self._sending.begin([_mark(mark) for mark in welcome.settled], moment.now_ms)
         self.is_welcome = True
         self._wanted.update(dict.fromkeys(self.waited_for()))
         self.on_outgoing()
+
+    def _take_incarnation(self, welcome: pb.Welcome) -> None:
+        applier = self._applier
+        if welcome.start_over:
+            self.on_start_over()
+        # What was restored without saying of which history it is counts as outdated already.
+        if welcome.start_over or (
+            self._gate.cache.is_outdated and not applier.progress.incarnation
+        ):
+            applier.start_over()
+        applier.progress.incarnation = welcome.incarnation
 
     def _apply(self, message: pb.SyncResponse) -> None:
         answer = self._applier.apply(message)
@@ -190,7 +208,7 @@ class Session:
         cache = self._gate.cache
         if cache.mode is Mode.ALL:
             return []
-        held = {customer.id: customer.version for customer in cache.customers()}
+        held = {customer.id: cache.held_version(customer.id) for customer in cache.customers()}
         # Those that did not exist are asked about again: they may have been made since.
         wanted = cache.listed if cache.mode is Mode.LISTED else held.keys() | cache.absent()
         return [pb.HeldVersion(id=c, version=held.get(c, 0)) for c in sorted(wanted)]

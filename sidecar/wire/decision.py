@@ -170,7 +170,7 @@ def _fill_refusal(message: pb.Decision, decided: Decided) -> None:
 
 def _fill_limit(message: pb.Decision, state: LimitState, recorded: int, now_ms: int) -> None:
     limit, bounds, used = state
-    used += recorded
+    used = max(used + recorded, 0)
     message.limit_id = limit.id
     message.used = used
     if limit.limit is not None:

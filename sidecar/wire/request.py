@@ -16,6 +16,7 @@ from weighbridge.rules.units import (
     require_amount,
     require_id,
     require_optional_id,
+    require_signed_amount,
     require_text,
 )
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
@@ -101,7 +102,7 @@ def _usage_from_proto(
         require_id("customer", message.customer),
         require_optional_id("resource", message.resource),
         require_id("feature", message.feature),
-        require_amount("amount", message.amount) if message.HasField("amount") else None,
+        require_signed_amount("amount", message.amount) if message.HasField("amount") else None,
         "",
         key,
         scope,

@@ -19,6 +19,7 @@ from weighbridge.rules.catalog import (
     FeatureType,
     Limit,
     LimitKind,
+    Meter,
     Migration,
     OutageKind,
     OutagePolicy,
@@ -72,6 +73,12 @@ _ENFORCEMENTS: Final[Mapping[int, Enforcement]] = {
     pb.ENFORCEMENT_UNSPECIFIED: Enforcement.ENFORCE,
     pb.ENFORCEMENT_ENFORCE: Enforcement.ENFORCE,
     pb.ENFORCEMENT_OBSERVE: Enforcement.OBSERVE,
+}
+_METERS: Final[Mapping[int, Meter]] = {
+    # A control plane that does not say sums.
+    pb.METER_UNSPECIFIED: Meter.SUM,
+    pb.METER_SUM: Meter.SUM,
+    pb.METER_ALLOCATION: Meter.ALLOCATION,
 }
 _RATE_PERIODS: Final[Mapping[int, RatePeriod]] = {
     pb.RATE_PERIOD_SECOND: RatePeriod.SECOND,
@@ -256,6 +263,7 @@ def feature_from_proto(message: sync_pb.Feature) -> Feature:
             message.safe_capacity,
         ),
         enforcement=_known(_ENFORCEMENTS, message.enforcement, "features.enforcement"),
+        meter=_known(_METERS, message.meter, "features.meter"),
     )
 
 

@@ -106,5 +106,7 @@ def test_tour() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "NOT OK" not in done.stdout
+    assert "NO " not in done.stdout
+    assert "the plan changed while the application asks" in done.stdout
+    assert "limits.day.limit 5 -> 8" in done.stdout
     assert done.stderr == ""

@@ -147,3 +147,16 @@ def test_bad_addresses_are_refused_at_once(address: str, monkeypatch: pytest.Mon
     with pytest.raises(wb.InvalidArgumentError) as caught:
         SyncClient()
     assert caught.value.field == "WEIGHBRIDGE_SIDECAR"
+
+
+async def test_a_release_is_never_invented(nowhere: str) -> None:
+    async with Client(nowhere, timeout_s=10, retry=RETRY, when_unreachable="allow") as client:
+        assert (await client.acquire("acme", "seats")).decision.is_fallback
+        with pytest.raises(wb.SidecarUnreachableError):
+            await client.release("acme", "seats")
+        # What is not known to be held is not given back.
+        async with client.allocation("acme", "seats") as held:
+            assert held.decision.is_fallback
+    sync_client = SyncClient(nowhere, timeout_s=10, retry=RETRY, when_unreachable="allow")
+    with sync_client, pytest.raises(wb.SidecarUnreachableError):
+        sync_client.release("acme", "seats")

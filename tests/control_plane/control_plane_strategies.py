@@ -11,9 +11,13 @@ from weighbridge.rules.catalog import (
     Catalog,
     Customer,
     CustomerStatus,
+    Enforcement,
     Entitlement,
+    Feature,
+    FeatureType,
     Limit,
     LimitKind,
+    Meter,
     Migration,
     Override,
     PlanVersion,
@@ -69,11 +73,19 @@ plan_versions = st.builds(
     trial=st.none() | st.builds(Trial, st.integers(1, 366), st.just("") | ids),
 )
 version_steps = st.builds(VersionStep, st.integers(1, 9), instants, st.sampled_from(Migration))
+features = st.builds(
+    Feature,
+    id=ids,
+    type=st.sampled_from(FeatureType),
+    unit=ids,
+    enforcement=st.sampled_from(Enforcement),
+    meter=st.sampled_from(Meter),
+)
 catalogs = st.builds(
     Catalog,
     id=ids,
     version=st.integers(1, 99),
-    features=st.just({}),
+    features=st.lists(features, max_size=3).map(lambda found: {each.id: each for each in found}),
     plans=st.lists(plan_versions, max_size=3).map(lambda ps: {p.plan: {p.version: p} for p in ps}),
     steps=st.dictionaries(
         ids, st.lists(version_steps, min_size=1, max_size=3).map(tuple), max_size=2

@@ -15,6 +15,7 @@ def test_catalogs(catalog: Catalog) -> None:
     message = catalog_to_proto(catalog)
     read = SnapshotReader().catalog_from_proto(message)
     assert read.edition == catalog.edition
+    assert read.features == catalog.features
     assert catalog_to_proto(read) == message
 
 

@@ -153,6 +153,7 @@ class World:
         self.grpc_port, probe_port, self.sidecar_port, sidecar_probe_port = free_ports(4)
         self.data_dir = folder / "control-plane"
         self.sidecar_dir = folder / "sidecar"
+        self._others: list[Process] = []
         self.control_plane = Process(
             "control_plane",
             {
@@ -165,22 +166,33 @@ class World:
             probe_port,
             folder / "control-plane.log",
         )
-        self.sidecar = Process(
+        self.sidecar = self._sidecar(self.sidecar_dir, self.sidecar_port, sidecar_probe_port)
+        self._channels: list[grpc.Channel] = []
+
+    def _sidecar(self, data_dir: Path, port: int, probe_port: int) -> Process:
+        return Process(
             "sidecar",
             {
-                "WEIGHBRIDGE_SIDECAR_DATA_DIR": str(self.sidecar_dir),
-                "WEIGHBRIDGE_SIDECAR_LISTEN": f"127.0.0.1:{self.sidecar_port}",
-                "WEIGHBRIDGE_SIDECAR_PROBE_LISTEN": f"127.0.0.1:{sidecar_probe_port}",
+                "WEIGHBRIDGE_SIDECAR_DATA_DIR": str(data_dir),
+                "WEIGHBRIDGE_SIDECAR_LISTEN": f"127.0.0.1:{port}",
+                "WEIGHBRIDGE_SIDECAR_PROBE_LISTEN": f"127.0.0.1:{probe_port}",
                 "WEIGHBRIDGE_SIDECAR_CONTROL_PLANE": f"127.0.0.1:{self.grpc_port}",
                 "WEIGHBRIDGE_SIDECAR_TOKEN_FILE": str(self.data_dir / "sync.token"),
                 "WEIGHBRIDGE_SIDECAR_OUTAGE_AFTER_S": "2",
                 "WEIGHBRIDGE_SIDECAR_BACKOFF_MS_MAX": "500",
                 "WEIGHBRIDGE_SIDECAR_STOP_GRACE_S": "5",
             },
-            sidecar_probe_port,
-            folder / "sidecar.log",
+            probe_port,
+            data_dir.with_suffix(".log"),
         )
-        self._channels: list[grpc.Channel] = []
+
+    def another_sidecar(self, name: str, **changes: str) -> SidecarServiceStub:
+        """Start one more sidecar, and return what asks it."""
+        port, probe_port = free_ports(2)
+        process = self._sidecar(self.folder / name, port, probe_port)
+        self._others.append(process)
+        process.start(**changes)
+        return self.api(f"127.0.0.1:{port}")
 
     def start(self) -> None:
         self.control_plane.start()
@@ -189,8 +201,8 @@ class World:
     def end(self) -> None:
         for channel in self._channels:
             channel.close()
-        self.sidecar.end()
-        self.control_plane.end()
+        for process in (self.sidecar, *self._others, self.control_plane):
+            process.end()
 
     def admin(self) -> Admin:
         return Admin(self._channel(f"127.0.0.1:{self.grpc_port}"), self.data_dir / "admin.token")

@@ -96,8 +96,8 @@ def test_what_belongs_nowhere_is_set_aside_and_the_mark_moves(metered: Metered) 
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"amount": -1}, "entries[1].amount"),
         ({"amount": AMOUNT_MAX + 1}, "entries[1].amount"),
+        ({"amount": -AMOUNT_MAX - 1}, "entries[1].amount"),
         ({"customer": ""}, "entries[1].customer"),
         ({"customer": "a b"}, "entries[1].customer"),
         ({"feature": "x" * 129}, "entries[1].feature"),

@@ -9,6 +9,7 @@ from control_plane.metering.records import EpochKey, RecordMark, SetAside, SetAs
 from control_plane.metering.totals import WindowTotal
 from control_plane.publishing import outbox as outboxes
 from control_plane.publishing.delivery import Deliverer, Delivery, WholeCustomer
+from control_plane.publishing.incarnations import Seen
 from control_plane.publishing.loading import FeatureTotals, SnapshotLoader, SnapshotReader
 from control_plane.publishing.outbox import Outbox, Revoked, UsageSetAside, UsageSettled
 from control_plane.publishing.sessions import Greeting, Interest, SidecarSession
@@ -29,7 +30,8 @@ def mark(number: int) -> RecordMark:
 
 
 def greeting(interest: Interest = Interest.ALL) -> Greeting:
-    return Greeting("sc-1", "e1", "", "", "", interest, {}, {}, 0, 0, (EpochKey("sc-1", "e1"),))
+    epochs = (EpochKey("sc-1", "e1"),)
+    return Greeting("sc-1", "e1", "", "", "", interest, {}, {}, 0, 0, epochs, Seen())
 
 
 def test_of_what_waits_only_the_newest_is_kept() -> None:

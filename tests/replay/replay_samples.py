@@ -25,6 +25,8 @@ features:
   file_mb: {type: number}
   support: {type: enum, values: [email, phone]}
   sso: {type: boolean}
+  jobs: {type: metered, meter: allocation}
+  rooms: {type: metered, meter: allocation}
 plans:
   free:
     features:
@@ -36,11 +38,13 @@ plans:
         rates: [{limit: 2, per: second, burst: 4}, {limit: 6, per: minute}]
       file_mb: 25
       support: [email]
+      jobs: {limits: [{limit: 4}]}
   pro:
     features:
       calls: {limits: [{limit: unlimited, window: month}]}
       tokens: unlimited
       sales: unlimited
+      rooms: unlimited
     prices:
       USD:
         - {flat: 20.00}
@@ -48,6 +52,7 @@ plans:
         - {feature: calls, match: {model: large}, per_unit: 0.50}
         - {feature: tokens, flat: 1.00, every: week}
         - {feature: tokens, per_unit: 0.01, every: day, included: 5}
+        - {feature: rooms, per_unit: 3.00}
         - {feature: sales, percent: 10, of: usage, cap: 5.00}
 """
 

@@ -132,6 +132,8 @@ def catalog_view(response: GetCatalogResponse) -> Group:
 
 def _feature_row(feature: Feature) -> Sequence[str | Text]:
     kind = (enum_label(types_pb2.FeatureType.DESCRIPTOR, feature.type) or "").lower()
+    if feature.meter == types_pb2.METER_ALLOCATION:
+        kind += ", allocation"
     outage = (
         enum_label(types_pb2.OutagePolicyKind.DESCRIPTOR, feature.outage_policy) or ""
     ).lower()

@@ -24,7 +24,12 @@ SCOPE_TO_PROTO: Final = {
 }
 
 AmountOption = Annotated[
-    int | None, typer.Option("--amount", metavar="N", help="Units used; 1 where not given")
+    int | None,
+    typer.Option(
+        "--amount",
+        metavar="N",
+        help="Units used; 1 where not given. Of an allocation, -N releases what is held",
+    ),
 ]
 KeyOption = Annotated[
     str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar, Unpack
 
@@ -11,7 +12,7 @@ import grpc.aio
 
 from weighbridge.client import calls
 from weighbridge.client.address import sidecar_address
-from weighbridge.client.calls import Call, ReportOptions, UsageOptions
+from weighbridge.client.calls import AllocationOptions, Call, ReportOptions, UsageOptions
 from weighbridge.client.channel import CHANNEL_OPTIONS
 from weighbridge.client.retry import (
     RETRY_DEFAULT,
@@ -82,10 +83,43 @@ class Client:
     async def consume(
         self, customer: str, feature: str, amount: int = 1, **options: Unpack[UsageOptions]
     ) -> Consumption:
-        """Check and record usage in one atomic step. A refused call records nothing."""
+        """Check and record usage in one atomic step. A refused call records nothing.
+
+        Of an allocation feature, a negative amount releases: it is never refused for a limit.
+        """
         keys = self._policy.generates_keys
         call = calls.consume((customer, feature), amount, options, generates_keys=keys)
         return await self._run(call)
+
+    async def acquire(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[UsageOptions]
+    ) -> Consumption:
+        """Hold units of an allocation feature, if all of them are free, until they are released."""
+        return await self.consume(customer, feature, calls.acquired(amount), **options)
+
+    async def release(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[UsageOptions]
+    ) -> Consumption:
+        """Give units back that were acquired here or anywhere else.
+
+        Raises whenever the sidecar did not confirm it, whatever `when_unreachable` says.
+        """
+        return await self.consume(customer, feature, calls.released(amount), **options)
+
+    @asynccontextmanager
+    async def allocation(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[AllocationOptions]
+    ) -> AsyncIterator[Consumption]:
+        """Acquire for the time of an `async with`, and release at its end what was acquired.
+
+        A refusal is a value here too: look at what `as` gives.
+        """
+        held = await self.acquire(customer, feature, amount, **options)
+        try:
+            yield held
+        finally:
+            if held.receipt is not None:
+                await self.release(customer, feature, amount, **options)
 
     async def report(
         self, customer: str, feature: str, amount: int = 1, **options: Unpack[ReportOptions]

@@ -22,7 +22,12 @@ from weighbridge.client.values import (
 )
 from weighbridge.rules.decision import Reason
 from weighbridge.rules.errors import InvalidArgumentError
-from weighbridge.rules.units import require_amount, require_id, require_optional_id
+from weighbridge.rules.units import (
+    require_amount,
+    require_id,
+    require_optional_id,
+    require_signed_amount,
+)
 from weighbridge.v1 import sidecar_service_pb2 as pb
 from weighbridge.v1 import types_pb2
 
@@ -34,18 +39,23 @@ _SCOPES: Final = {
 }
 
 
-class UsageOptions(TypedDict, total=False):
+class AllocationOptions(TypedDict, total=False):
+    """What `allocation` takes by name beside customer, feature and amount."""
+
+    resource: str
+    dimensions: Mapping[str, str]
+    timeout_s: float | None
+
+
+class UsageOptions(AllocationOptions, total=False):
     """What `consume` and `report` take by name beside customer, feature and amount.
 
     `dimensions` say what the usage is about (model, region, endpoint), at most 16. A call that
     repeats an `idempotency_key` with the same payload gets the first answer and records nothing.
     """
 
-    resource: str
     idempotency_key: str
     idempotency_scope: IdempotencyScope
-    dimensions: Mapping[str, str]
-    timeout_s: float | None
 
 
 class ReportOptions(UsageOptions, total=False):
@@ -97,7 +107,10 @@ def batch_check(questions: Sequence[Check], timeout_s: float | None) -> Call[lis
 def consume(
     subject: tuple[str, str], amount: int, options: UsageOptions, *, generates_keys: bool
 ) -> Call[Consumption]:
-    """Build a Consume for (customer, feature)."""
+    """Build a Consume for (customer, feature).
+
+    A release has no fallback: one that is not known to be recorded is not done.
+    """
     _refuse_unknown(options, UsageOptions)
     fields = _usage_fields(subject, amount, options, generates_keys=generates_keys)
     feature = subject[1]
@@ -106,10 +119,22 @@ def consume(
         request=pb.ConsumeRequest(**fields),
         answer=wire.consumption_from_proto,
         is_repeatable=bool(fields["idempotency_key"]),
-        fallback=lambda allowed: Consumption(fallback_decision(feature, allowed=allowed), None),
+        fallback=None
+        if amount < 0
+        else lambda allowed: Consumption(fallback_decision(feature, allowed=allowed), None),
         timeout_s=options.get("timeout_s"),
         idempotency_key=fields["idempotency_key"] or None,
     )
+
+
+def acquired(amount: int) -> int:
+    """Return what acquiring an amount consumes. Raises InvalidArgumentError."""
+    return require_amount("amount", amount)
+
+
+def released(amount: int) -> int:
+    """Return what releasing an amount consumes. Raises InvalidArgumentError."""
+    return -require_amount("amount", amount)
 
 
 def report(
@@ -194,7 +219,7 @@ def _usage_fields(
     return {
         **_whose(customer, options.get("resource", "")),
         "feature": require_id("feature", feature),
-        "amount": require_amount("amount", amount),
+        "amount": require_signed_amount("amount", amount),
         "idempotency_key": _require_unicode("idempotency_key", key),
         "idempotency_scope": _SCOPES[scope] if scope else None,
         "dimensions": dimensions,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -11,7 +12,7 @@ import grpc
 
 from weighbridge.client import calls
 from weighbridge.client.address import sidecar_address
-from weighbridge.client.calls import Call, ReportOptions, UsageOptions
+from weighbridge.client.calls import AllocationOptions, Call, ReportOptions, UsageOptions
 from weighbridge.client.channel import CHANNEL_OPTIONS
 from weighbridge.client.retry import (
     RETRY_DEFAULT,
@@ -72,6 +73,30 @@ class SyncClient:
         """See `Client.consume`."""
         keys = self._policy.generates_keys
         return self._run(calls.consume((customer, feature), amount, options, generates_keys=keys))
+
+    def acquire(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[UsageOptions]
+    ) -> Consumption:
+        """See `Client.acquire`."""
+        return self.consume(customer, feature, calls.acquired(amount), **options)
+
+    def release(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[UsageOptions]
+    ) -> Consumption:
+        """See `Client.release`."""
+        return self.consume(customer, feature, calls.released(amount), **options)
+
+    @contextmanager
+    def allocation(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[AllocationOptions]
+    ) -> Iterator[Consumption]:
+        """See `Client.allocation`."""
+        held = self.acquire(customer, feature, amount, **options)
+        try:
+            yield held
+        finally:
+            if held.receipt is not None:
+                self.release(customer, feature, amount, **options)
 
     def report(
         self, customer: str, feature: str, amount: int = 1, **options: Unpack[ReportOptions]

@@ -13,7 +13,7 @@ from sidecar.core.rates import RateBuckets, Used
 from sidecar.core.usage import FeatureUsage, Position
 from weighbridge.replay.bill import Bill
 from weighbridge.replay.event import Dimensions, Event
-from weighbridge.replay.pricing import PlanPricing, plan_pricing
+from weighbridge.replay.pricing import Compiled, PlanPricing, plan_pricing
 from weighbridge.rules.catalog import (
     Catalog,
     Customer,
@@ -98,8 +98,8 @@ class Simulation:
 
     def _priced(self, plan: PlanVersion) -> PlanPricing | None:
         seats = self._terms.seats
-        entitlements = self._compiler.entitlements(plan, (), seats)
-        return plan_pricing(plan, entitlements, seats, self._terms.currency)
+        compiled = Compiled(self._compiler.entitlements(plan, (), seats), seats)
+        return plan_pricing(self.catalog, plan, compiled, self._terms.currency)
 
     def _is_metered(self, asked: Asked) -> bool:
         feature = self.catalog.features.get(asked.feature)

@@ -31,6 +31,13 @@ class LimitKind(Enum):
     SOFT = "soft"
 
 
+class Meter(Enum):
+    """What is counted of a metered feature: what was used, or what is held now."""
+
+    SUM = "sum"
+    ALLOCATION = "allocation"
+
+
 class OutageKind(Enum):
     """What is answered for metered usage while the control plane is away."""
 
@@ -91,6 +98,12 @@ class Feature:
     values: tuple[str, ...] = ()
     outage: OutagePolicy = OutagePolicy()
     enforcement: Enforcement = Enforcement.ENFORCE
+    meter: Meter = Meter.SUM
+
+    @property
+    def is_allocation(self) -> bool:
+        """Whether its units are acquired and released."""
+        return self.meter is Meter.ALLOCATION
 
     def takes(self, entitlement: Entitlement) -> bool:
         """Whether an entitlement is of this feature's type, and of values it has."""

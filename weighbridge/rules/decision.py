@@ -115,8 +115,9 @@ def decide_plain(
 def decide_metered(states: Sequence[LimitState], amount: int, now_ms: int) -> Verdict:
     """Decide an amount against every limit at once: all admit it, or none is charged.
 
-    Amount 0 always passes. Of several limits that refuse, the answer names the one that will
-    refuse longest, since waiting for the others would not help.
+    Amount 0 always passes, and so does a negative one, which gives back. Of several limits that
+    refuse, the answer names the one that will refuse longest, since waiting for the others would
+    not help.
     """
     refusing: LimitState | None = None
     tightest: LimitState | None = None
@@ -130,7 +131,7 @@ def decide_metered(states: Sequence[LimitState], amount: int, now_ms: int) -> Ve
         if amount > left:
             if limit.kind is LimitKind.HARD:
                 # Amount 0 takes nothing, so a limit that was lowered below its usage admits it.
-                if amount and (refusing is None or _refuses_longer(state, refusing, amount)):
+                if amount > 0 and (refusing is None or _refuses_longer(state, refusing, amount)):
                     refusing = state
             else:
                 overage = max(overage, min(amount, amount - left))
@@ -139,6 +140,14 @@ def decide_metered(states: Sequence[LimitState], amount: int, now_ms: int) -> Ve
     if refusing is not None:
         return _limit_reached(states, refusing, amount, now_ms)
     return Verdict(True, None, tightest, None, (), overage)  # noqa: FBT003 (hot path)
+
+
+def held(states: Sequence[LimitState]) -> list[LimitState]:
+    """Return the states of an allocation: what is held is never less than nothing.
+
+    A sum is below 0 where a release is known here before the acquisition, made elsewhere, is.
+    """
+    return [state if state.used >= 0 else state._replace(used=0) for state in states]
 
 
 def apply_rates(verdict: Verdict, rates: Sequence[RateState], amount: int) -> Verdict:

@@ -10,12 +10,14 @@ from typing import NamedTuple, Protocol
 
 from weighbridge.rules.catalog import Catalog, Enforcement, Entitlement, Feature, FeatureType
 from weighbridge.rules.decision import (
+    ALLOWED,
     LimitState,
     Reason,
     Verdict,
     apply_rates,
     decide_metered,
     decide_plain,
+    held,
     observed,
     refused,
 )
@@ -64,21 +66,31 @@ class Judged(NamedTuple):
 def judge(
     catalog: Catalog, grant: Grant | NoGrant, asked: Asked, measured: Measured, now_ms: int
 ) -> Judged:
-    """Judge one call. Changes nothing."""
-    if isinstance(grant, NoGrant):
-        return Judged(refused(grant.reason))
+    """Judge one call. Changes nothing.
+
+    Giving back units of a feature that holds none, an error at a gate, is VALUE_NOT_ALLOWED here.
+    """
     feature = catalog.features.get(asked.feature)
+    if feature is not None and asked.units < 0 and not feature.is_allocation:
+        return Judged(refused(Reason.VALUE_NOT_ALLOWED))
+    is_release = feature is not None and feature.is_allocation and asked.units < 0
+    if isinstance(grant, NoGrant):
+        is_taken = is_release and grant.reason is not Reason.RESOURCE_UNKNOWN
+        return Judged(ALLOWED if is_taken else refused(grant.reason))
     if feature is None:
         return Judged(refused(Reason.FEATURE_UNKNOWN))
     entitlement = grant.entitlements.get(feature.id)
     states: Sequence[LimitState] = ()
     if entitlement is None or not entitlement.enabled:
-        judged = Judged(refused(Reason.FEATURE_NOT_IN_PLAN))
+        # What is held can be given back whatever the plan has.
+        judged = Judged(ALLOWED if is_release else refused(Reason.FEATURE_NOT_IN_PLAN))
     elif feature.type is not FeatureType.METERED:
         verdict = decide_plain(feature.type, entitlement, asked.amount, asked.value)
         judged = Judged(verdict, entitlement)
     else:
         states = measured.states(entitlement, grant) if entitlement.limits else ()
+        if feature.is_allocation:
+            states = held(states)
         verdict = decide_metered(states, asked.units, now_ms)
         if entitlement.rates:
             verdict = apply_rates(verdict, measured.rates(entitlement.rates), asked.units)

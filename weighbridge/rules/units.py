@@ -50,6 +50,18 @@ def require_amount(field: str, amount: int) -> int:
     raise InvalidArgumentError(field, f"{amount} {problem}; an amount is 0 to {AMOUNT_MAX}")
 
 
+def require_signed_amount(field: str, amount: int) -> int:
+    """Return the amount, or raise InvalidArgumentError unless its size is at most AMOUNT_MAX.
+
+    Only what is acquired and released may be negative, which its feature says.
+    """
+    if -AMOUNT_MAX <= amount <= AMOUNT_MAX:
+        return amount
+    raise InvalidArgumentError(
+        field, f"{amount} is too large; an amount is {-AMOUNT_MAX} to {AMOUNT_MAX}"
+    )
+
+
 def require_text(field: str, text: str, length_max: int) -> str:
     """Return the text, or raise InvalidArgumentError where it is too long or cannot be stored."""
     if len(text) > length_max:

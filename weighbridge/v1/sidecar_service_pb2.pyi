@@ -169,7 +169,7 @@ class ConsumeRequest(_message.Message):
     resource: _builtins.str
     feature: _builtins.str
     amount: _builtins.int
-    """Unset means 1; 0 is valid."""
+    """Unset means 1; 0 is valid. Signed for allocation features: a negative amount releases."""
     idempotency_key: _builtins.str
     """A retry with the same key and payload gets the first answer and records nothing."""
     idempotency_scope: _types_pb2.IdempotencyScope.ValueType
@@ -300,7 +300,7 @@ class ReportRequest(_message.Message):
     resource: _builtins.str
     feature: _builtins.str
     amount: _builtins.int
-    """Unset means 1; 0 is valid."""
+    """Unset means 1; 0 is valid. Signed for allocation features, to correct what is held."""
     idempotency_key: _builtins.str
     idempotency_scope: _types_pb2.IdempotencyScope.ValueType
     occurred_at_unix_ms: _builtins.int

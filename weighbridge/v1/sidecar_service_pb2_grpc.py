@@ -91,7 +91,8 @@ class SidecarServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Consume(self, request, context):
-        """Checks and records usage in one atomic step. A refused call records nothing.
+        """Checks and records usage in one atomic step. A refused call records nothing. A release, which
+        is a negative amount, is never refused for a limit, a rate, an outage or what the plan lacks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

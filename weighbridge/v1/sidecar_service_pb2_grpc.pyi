@@ -45,7 +45,9 @@ class SidecarServiceStub:
     BatchCheck: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.BatchCheckRequest, _sidecar_service_pb2.BatchCheckResponse]
     """Answers many checks in one call, in the order they were asked."""
     Consume: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.ConsumeRequest, _sidecar_service_pb2.ConsumeResponse]
-    """Checks and records usage in one atomic step. A refused call records nothing."""
+    """Checks and records usage in one atomic step. A refused call records nothing. A release, which
+    is a negative amount, is never refused for a limit, a rate, an outage or what the plan lacks.
+    """
     Report: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.ReportRequest, _sidecar_service_pb2.ReportResponse]
     """Records usage that already happened; never refused for a limit. Answers once journaled."""
     GetEntitlements: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.GetEntitlementsRequest, _sidecar_service_pb2.GetEntitlementsResponse]
@@ -65,7 +67,9 @@ class SidecarServiceAsyncStub(SidecarServiceStub):
     BatchCheck: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.BatchCheckRequest, _sidecar_service_pb2.BatchCheckResponse]  # type: ignore[assignment]
     """Answers many checks in one call, in the order they were asked."""
     Consume: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.ConsumeRequest, _sidecar_service_pb2.ConsumeResponse]  # type: ignore[assignment]
-    """Checks and records usage in one atomic step. A refused call records nothing."""
+    """Checks and records usage in one atomic step. A refused call records nothing. A release, which
+    is a negative amount, is never refused for a limit, a rate, an outage or what the plan lacks.
+    """
     Report: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.ReportRequest, _sidecar_service_pb2.ReportResponse]  # type: ignore[assignment]
     """Records usage that already happened; never refused for a limit. Answers once journaled."""
     GetEntitlements: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.GetEntitlementsRequest, _sidecar_service_pb2.GetEntitlementsResponse]  # type: ignore[assignment]
@@ -100,7 +104,9 @@ class SidecarServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sidecar_service_pb2.ConsumeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sidecar_service_pb2.ConsumeResponse, _abc.Awaitable[_sidecar_service_pb2.ConsumeResponse]]:
-        """Checks and records usage in one atomic step. A refused call records nothing."""
+        """Checks and records usage in one atomic step. A refused call records nothing. A release, which
+        is a negative amount, is never refused for a limit, a rate, an outage or what the plan lacks.
+        """
 
     @_abc_1.abstractmethod
     def Report(

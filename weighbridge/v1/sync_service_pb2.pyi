@@ -137,8 +137,13 @@ class SyncResponse(_message.Message):
     DRAFT_FIELD_NUMBER: _builtins.int
     DRAFT_REMOVED_FIELD_NUMBER: _builtins.int
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    USAGE_REVISION_FIELD_NUMBER: _builtins.int
     control_plane_now_unix_ms: _builtins.int
     """When the message was sent: what began before that is in force when it arrives."""
+    revision: _builtins.int
+    """What this and every message before it was read at, at the latest: the next hello says so."""
+    usage_revision: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -182,10 +187,12 @@ class SyncResponse(_message.Message):
         draft: Global___DraftCatalog | None = ...,
         draft_removed: Global___DraftRemoved | None = ...,
         control_plane_now_unix_ms: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        usage_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "message", b"message", "revision", b"revision", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_revision", b"usage_revision", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "identity_refused", "catalog", "customer", "revoked", "unknown", "totals", "initial_snapshot_complete", "usage_ack", "usage_set_aside", "heartbeat", "draft", "draft_removed"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
@@ -266,6 +273,9 @@ class Hello(_message.Message):
     CATALOGS_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     HELD_USAGE_REVISION_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    SEEN_REVISION_FIELD_NUMBER: _builtins.int
+    SEEN_USAGE_REVISION_FIELD_NUMBER: _builtins.int
     DRAFTS_FIELD_NUMBER: _builtins.int
     sidecar_id: _builtins.str
     """Random, made with the sidecar's data directory."""
@@ -281,6 +291,11 @@ class Hello(_message.Message):
     """Mode ALL: every customer change up to this revision is held."""
     held_usage_revision: _builtins.int
     """Every change of totals up to this usage revision is held."""
+    incarnation: _builtins.str
+    """Of the last welcome; empty where nothing is held."""
+    seen_revision: _builtins.int
+    """The highest revisions in the messages since what is held began."""
+    seen_usage_revision: _builtins.int
     @_builtins.property
     def customers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldVersion]:
         """Customers subscribed to, where the mode is not ALL, with the versions held (0: none)."""
@@ -309,11 +324,14 @@ class Hello(_message.Message):
         catalogs: _abc.Iterable[Global___HeldVersion] | None = ...,
         acknowledged: _abc.Iterable[Global___RecordMark] | None = ...,
         held_usage_revision: _builtins.int = ...,
+        incarnation: _builtins.str = ...,
+        seen_revision: _builtins.int = ...,
+        seen_usage_revision: _builtins.int = ...,
         drafts: _abc.Iterable[Global___HeldVersion] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "drafts", b"drafts", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "sidecar_id", b"sidecar_id", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "drafts", b"drafts", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "incarnation", b"incarnation", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "seen_revision", b"seen_revision", "seen_usage_revision", b"seen_usage_revision", "sidecar_id", b"sidecar_id", "software_version", b"software_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -328,8 +346,17 @@ class Welcome(_message.Message):
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
     SETTLED_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    START_OVER_FIELD_NUMBER: _builtins.int
     control_plane_now_unix_ms: _builtins.int
     heartbeat_interval_ms: _builtins.int
+    incarnation: _builtins.str
+    """Of this start of the control plane."""
+    start_over: _builtins.bool
+    """The database was put back to an earlier state than the sidecar has seen. What the hello said is
+    held counts as not held: every version that comes replaces it, and what has not come by
+    InitialSnapshotComplete does not exist. Usage records stay, and are resent above `settled`.
+    """
     @_builtins.property
     def settled(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordMark]:
         """What is settled of each epoch the hello named. Records above are to be sent (again)."""
@@ -340,10 +367,12 @@ class Welcome(_message.Message):
         control_plane_now_unix_ms: _builtins.int = ...,
         heartbeat_interval_ms: _builtins.int = ...,
         settled: _abc.Iterable[Global___RecordMark] | None = ...,
+        incarnation: _builtins.str = ...,
+        start_over: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "heartbeat_interval_ms", b"heartbeat_interval_ms", "settled", b"settled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "heartbeat_interval_ms", b"heartbeat_interval_ms", "incarnation", b"incarnation", "settled", b"settled", "start_over", b"start_over"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -523,6 +552,7 @@ class Feature(_message.Message):
     OUTAGE_POLICY_FIELD_NUMBER: _builtins.int
     SAFE_CAPACITY_FIELD_NUMBER: _builtins.int
     ENFORCEMENT_FIELD_NUMBER: _builtins.int
+    METER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     type: _types_pb2.FeatureType.ValueType
@@ -530,6 +560,8 @@ class Feature(_message.Message):
     outage_policy: _types_pb2.OutagePolicyKind.ValueType
     safe_capacity: _builtins.int
     enforcement: _types_pb2.Enforcement.ValueType
+    meter: _types_pb2.Meter.ValueType
+    """Metered features."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Enum features: all values there are."""
@@ -545,10 +577,11 @@ class Feature(_message.Message):
         outage_policy: _types_pb2.OutagePolicyKind.ValueType = ...,
         safe_capacity: _builtins.int = ...,
         enforcement: _types_pb2.Enforcement.ValueType = ...,
+        meter: _types_pb2.Meter.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["enforcement", b"enforcement", "id", b"id", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enforcement", b"enforcement", "id", b"id", "meter", b"meter", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -944,7 +977,9 @@ Global___Override: _TypeAlias = Override  # noqa: Y015
 
 @_typing.final
 class WindowTotal(_message.Message):
-    """Units settled in one window."""
+    """Units settled in one window. Of an allocation feature, acquired less released: below 0 where a
+    release was settled whose acquisition was not.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1189,6 +1224,7 @@ class UsageEntry(_message.Message):
     resource: _builtins.str
     feature: _builtins.str
     amount: _builtins.int
+    """Signed for allocation features."""
     occurred_at_unix_ms: _builtins.int
     kind: Global___UsageKind.ValueType
     calls: _builtins.int

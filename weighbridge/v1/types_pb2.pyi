@@ -5,7 +5,7 @@ Words that every service of Weighbridge shares.
 
 Conventions: an instant is `*_unix_ms`, milliseconds since 1970-01-01T00:00:00Z on the control
 plane's clock; a duration ends in its unit; an amount is an integer in the feature's own unit,
-0 to 10^15; an id is 1 to 128 characters of letters, digits and `. _ - : @ /`.
+0 to 10^15, or down to -10^15 where it says that it is signed; an id is 1 to 128 characters of letters, digits and `. _ - : @ /`.
 """
 
 from collections import abc as _abc
@@ -231,6 +231,30 @@ OUTAGE_POLICY_KIND_LAST_KNOWN: OutagePolicyKind.ValueType  # 3
 OUTAGE_POLICY_KIND_SAFE_CAPACITY: OutagePolicyKind.ValueType  # 4
 """Decide on the last snapshot, and admit at most this many units per customer during the outage."""
 Global___OutagePolicyKind: _TypeAlias = OutagePolicyKind  # noqa: Y015
+
+class _Meter:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MeterEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Meter.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METER_UNSPECIFIED: _Meter.ValueType  # 0
+    """The sum."""
+    METER_SUM: _Meter.ValueType  # 1
+    """What was used, added up."""
+    METER_ALLOCATION: _Meter.ValueType  # 2
+    """What is held now: a positive amount acquires, a negative one releases."""
+
+class Meter(_Meter, metaclass=_MeterEnumTypeWrapper):
+    """What is counted of a metered feature."""
+
+METER_UNSPECIFIED: Meter.ValueType  # 0
+"""The sum."""
+METER_SUM: Meter.ValueType  # 1
+"""What was used, added up."""
+METER_ALLOCATION: Meter.ValueType  # 2
+"""What is held now: a positive amount acquires, a negative one releases."""
+Global___Meter: _TypeAlias = Meter  # noqa: Y015
 
 class _Enforcement:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -619,13 +643,13 @@ class Decision(_message.Message):
     limit: _builtins.int
     """That limit, or the number of a number feature. Unset: unlimited or not applicable."""
     used: _builtins.int
-    """Units used in the window; the amount of this call is included where it was recorded."""
+    """Units used in the window, or held; the amount of this call is included where it was recorded."""
     remaining: _builtins.int
     """max(limit - used, 0); of a rate, how many units would pass now."""
     reserved: _builtins.int
     """Units held by open reservations."""
     included_amount: _builtins.int
-    """The part of the amount within every limit."""
+    """The part of the amount within every limit; of a release, all of it."""
     overage_amount: _builtins.int
     """The part of the amount past a soft limit, or a hard one of a feature that is only observed."""
     window_start_unix_ms: _builtins.int

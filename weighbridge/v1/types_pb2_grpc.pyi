@@ -5,7 +5,7 @@ Words that every service of Weighbridge shares.
 
 Conventions: an instant is `*_unix_ms`, milliseconds since 1970-01-01T00:00:00Z on the control
 plane's clock; a duration ends in its unit; an amount is an integer in the feature's own unit,
-0 to 10^15; an id is 1 to 128 characters of letters, digits and `. _ - : @ /`.
+0 to 10^15, or down to -10^15 where it says that it is signed; an id is 1 to 128 characters of letters, digits and `. _ - : @ /`.
 """
 
 from collections import abc as _abc

@@ -14,6 +14,7 @@ depends_on = None
 
 TABLES = [
     "environment",
+    "incarnation",
     "access_token",
     "catalog",
     "catalog_draft",
@@ -70,6 +71,16 @@ def _create_environment() -> None:
         sa.Column("usage_revision", sa.BigInteger(), server_default="0", nullable=False),
         _integer("created_at_ms"),
         sa.PrimaryKeyConstraint("id", name="pk_environment"),
+    )
+    op.create_table(
+        "incarnation",
+        _serial("number"),
+        _id("id"),
+        _integer("revision"),
+        _integer("usage_revision"),
+        _integer("began_at_ms"),
+        sa.PrimaryKeyConstraint("number", name="pk_incarnation"),
+        sa.UniqueConstraint("id", name="uq_incarnation_id"),
     )
     op.create_table(
         "access_token",
@@ -327,3 +338,10 @@ def _create_usage_totals() -> None:
         ),
     )
     op.create_index("ix_usage_total_usage_revision", "usage_total", ["usage_revision"])
+    op.create_index(
+        "ix_usage_total_overdrawn",
+        "usage_total",
+        ["customer_id"],
+        sqlite_where=sa.text("total < 0"),
+        postgresql_where=sa.text("total < 0"),
+    )
