@@ -8,6 +8,7 @@ from typing import Final
 from control_plane.catalog.compiling import (
     TIME_ZONES,
     Entitlements,
+    length_ms,
     limit_id,
     rate_id,
     resolve_plans,
@@ -25,10 +26,13 @@ from control_plane.catalog.grant_document import (
     LimitDocument,
     LimitsDocument,
     RateDocument,
+    RollingWindow,
+    SessionWindow,
 )
 from control_plane.catalog.problem import Finding, Path, listed, quoted, unknown
 from weighbridge.rules.catalog import Entitlement, Limit
 from weighbridge.rules.rate import Rate
+from weighbridge.rules.window import length_problem, length_text
 
 ENTITLEMENTS_MAX: Final = 20_000
 """Limits and other grants of all plans, inheritance resolved: it bounds a snapshot's size."""
@@ -203,10 +207,25 @@ def _windows(
             continue
         if not is_held and limit.window is None and isinstance(limit, LimitDocument):
             yield (*path, position, "window"), "is missing"
+        if isinstance(limit.window, RollingWindow | SessionWindow):
+            yield from _length((*path, position, "window"), limit.window)
         time_zone = getattr(limit.window, "time_zone", "UTC")
         if time_zone not in TIME_ZONES:
             text = f"{quoted(time_zone)} is not a time zone; write an IANA name such as"
             yield (*path, position, "window", "time_zone"), f"{text} Europe/Berlin"
+
+
+def _length(path: Path, window: RollingWindow | SessionWindow) -> Iterator[Finding]:
+    kind, written = (
+        ("rolling", window.rolling)
+        if isinstance(window, RollingWindow)
+        else ("session", window.session)
+    )
+    length = length_ms(written)
+    if not length:
+        yield (*path, kind), "says no length; write minutes, hours, days or several of them"
+    elif length_problem(length) is not None:
+        yield (*path, kind), f"is {length_text(length)} long; a window has at most 366 days"
 
 
 def _plan_list(path: Path, plans: Sequence[str], document: CatalogDocument) -> Iterator[Finding]:
@@ -290,7 +309,7 @@ def _agreement(
         if part.kind not in (None, of_plan.kind.value):
             yield (*path, "kind"), f"is not {of_plan.kind.value}, the kind {own}"
         if part.window is not None and window_of(part.window).key != of_plan.window.key:
-            yield (*path, "window"), f"is not {of_plan.window.key}, the window {own}"
+            yield (*path, "window"), f"is not {of_plan.window.text}, the window {own}"
     if (
         isinstance(part, AddOnRateDocument)
         and isinstance(of_plan, Rate)

@@ -288,7 +288,7 @@ def _limit_tree(limit: Limit) -> Tree:
     return {
         "limit": _number_text(limit.limit),
         "kind": limit.kind.value,
-        "window": limit.window.key,
+        "window": limit.window.text,
         **({"per_seat": "true"} if limit.per_seat else {}),
     }
 

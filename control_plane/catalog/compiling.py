@@ -31,9 +31,13 @@ from control_plane.catalog.grant_document import (
     AnniversaryWindow,
     CalendarWindow,
     Grant,
+    Length,
+    LengthDocument,
     LimitDocument,
     LimitsDocument,
     RateDocument,
+    RollingWindow,
+    SessionWindow,
     WindowDocument,
 )
 from control_plane.catalog.price_compiling import compile_prices, proration_of, resolve_prices
@@ -54,7 +58,7 @@ from weighbridge.rules.catalog import (
     UpgradeOffer,
 )
 from weighbridge.rules.rate import Rate, RatePeriod
-from weighbridge.rules.window import Period, Window, WindowKind
+from weighbridge.rules.window import DAY_MS, HOUR_MS, MINUTE_MS, Period, Window, WindowKind
 
 Entitlements = Mapping[str, Entitlement]
 
@@ -182,6 +186,8 @@ def limit_id(written: LimitDocument) -> str:
         return written.window.calendar
     if isinstance(written.window, AnniversaryWindow):
         return written.window.anniversary
+    if isinstance(written.window, RollingWindow | SessionWindow):
+        return window_of(written.window).kind.value
     return written.window or HELD
 
 
@@ -194,9 +200,21 @@ def window_of(written: WindowDocument | None) -> Window:
         return _window(WindowKind.CALENDAR, written.calendar, written.time_zone)
     if isinstance(written, AnniversaryWindow):
         return _window(WindowKind.ANNIVERSARY, written.anniversary, written.time_zone)
+    if isinstance(written, RollingWindow):
+        return Window(WindowKind.ROLLING, length_ms=length_ms(written.rolling))
+    if isinstance(written, SessionWindow):
+        return Window(WindowKind.SESSION, length_ms=length_ms(written.session))
     if written in (None, "lifetime"):
         return Window(WindowKind.LIFETIME)
     return _window(WindowKind.CALENDAR, written, "UTC")
+
+
+def length_ms(written: Length) -> int:
+    """Return a length, which may be one that no window can have."""
+    if not isinstance(written, LengthDocument):
+        return {"hour": HOUR_MS, "day": DAY_MS, "week": 7 * DAY_MS}[written]
+    minutes, hours, days = written.minutes or 0, written.hours or 0, written.days or 0
+    return minutes * MINUTE_MS + hours * HOUR_MS + days * DAY_MS
 
 
 def _window(kind: WindowKind, period: str, time_zone: str) -> Window:

@@ -30,6 +30,7 @@ from control_plane.catalog.problem import Finding, Path, listed, quoted, unknown
 from weighbridge.rules.catalog import Limit, LimitKind
 from weighbridge.rules.rating.prices import clashes
 from weighbridge.rules.rating.tiers import tier_problems
+from weighbridge.rules.window import WindowKind
 
 PRICES_IN_ALL_MAX: Final = 20_000
 """Prices and tiers of all plans, inherited ones included: it bounds what comparing costs."""
@@ -221,6 +222,7 @@ def _unpassable(limit: Limit, every: str) -> str:
     if limit.limit is None:
         return "is unlimited, so there is nothing past it"
     if limit.window.period is None or limit.window.period.value != every:
-        window = "never turns" if limit.window.period is None else f"turns by {limit.window.key}"
+        is_lifetime = limit.window.kind is WindowKind.LIFETIME
+        window = "never turns" if is_lifetime else f"turns by {limit.window.text}"
         return f"{window}, but the price is charged every {every}; let them agree"
     return ""

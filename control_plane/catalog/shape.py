@@ -26,15 +26,19 @@ from control_plane.catalog.feature_document import (
 )
 from control_plane.catalog.grant_document import (
     GRANT_WORD,
+    LENGTH_WORD,
     LIMIT_WORD,
     WINDOW_WORD,
     AddOnLimitDocument,
     AddOnRateDocument,
     AnniversaryWindow,
     CalendarWindow,
+    LengthDocument,
     LimitDocument,
     LimitsDocument,
     RateDocument,
+    RollingWindow,
+    SessionWindow,
 )
 from control_plane.catalog.price_document import (
     MODEL_OF_PRICE_TAG,
@@ -52,8 +56,9 @@ _FORMS_OF_TAG: Final = {
     GRANT_WORD: _GRANT_FORMS,
     LIMIT_WORD: "an integer or unlimited",
     OUTAGE_WORD: "deny, allow, last_known or {safe_capacity: UNITS}",
-    WINDOW_WORD: "hour, day, week, month, year, lifetime, {calendar: PERIOD} or "
-    "{anniversary: PERIOD}",
+    WINDOW_WORD: "hour, day, week, month, year, lifetime, {calendar: PERIOD}, "
+    "{anniversary: PERIOD}, {rolling: LENGTH} or {session: LENGTH}",
+    LENGTH_WORD: "hour, day, week or such as {hours: 5}",
 }
 
 
@@ -194,6 +199,9 @@ _MODEL_OF_TAG: Final[dict[str, type[DocumentModel]]] = {
     "outage mapping": SafeCapacityDocument,
     "window calendar": CalendarWindow,
     "window anniversary": AnniversaryWindow,
+    "window rolling": RollingWindow,
+    "window session": SessionWindow,
+    "length mapping": LengthDocument,
     "offer": OfferDocument,
     **MODEL_OF_PRICE_TAG,
 }

@@ -56,17 +56,19 @@ class CountedWindow(NamedTuple):
 class CountedSpan:
     """The windows that usage of any instant in [from, until) counts in; no `until_ms`: for good.
 
-    Those of the grant in force come first. `is_swept` says that no rows are left which usage of the
+    Those of the grant in force come first. `moving` are rolling windows and sessions, which usage
+    of any instant counts in. `is_swept` says that no rows are left which usage of the
     span should count in but does not.
     """
 
-    __slots__ = ("from_ms", "is_swept", "until_ms", "windows")
+    __slots__ = ("from_ms", "is_swept", "moving", "until_ms", "windows")
 
-    def __init__(self, windows: tuple[CountedWindow, ...]) -> None:
+    def __init__(self, windows: tuple[CountedWindow, ...], moving: tuple[Window, ...] = ()) -> None:
         self.from_ms = max((window.start_ms for window in windows), default=0)
         ends = (window.end_ms for window in windows if window.end_ms is not None)
         self.until_ms = min(ends, default=None)
         self.windows = windows
+        self.moving = moving
         self.is_swept = False
 
     def contains(self, at_ms: int) -> bool:
@@ -76,13 +78,19 @@ class CountedSpan:
 class FeatureWindows:
     """The windows of one feature with their anchors, as they are until `until_ms`."""
 
-    __slots__ = ("_spans", "_windows", "until_ms")
+    __slots__ = ("_moving", "_spans", "_windows", "until_ms")
 
     def __init__(self, windows: Iterable[tuple[Window, int]], until_ms: int | None) -> None:
-        # The same key and anchor turn together.
-        self._windows = tuple(
-            {(w.key, anchor_ms): (w, anchor_ms) for w, anchor_ms in windows}.values()
-        )
+        # The same key and anchor turn together; those that move have no anchor.
+        turning: dict[tuple[str, int], tuple[Window, int]] = {}
+        moving: dict[str, Window] = {}
+        for window, anchor_ms in windows:
+            if window.length_ms is None:
+                turning[window.key, anchor_ms] = (window, anchor_ms)
+            else:
+                moving[window.key] = window
+        self._windows = tuple(turning.values())
+        self._moving = tuple(moving.values())
         self._spans: list[CountedSpan] = []
         self.until_ms = until_ms
 
@@ -91,7 +99,7 @@ class FeatureWindows:
         for span in self._spans:
             if span.contains(at_ms):
                 return span
-        found = CountedSpan(self._turns(at_ms))
+        found = CountedSpan(self._turns(at_ms), self._moving)
         self._spans.insert(0, found)
         del self._spans[SPANS_PER_COUNTER_MAX:]
         return found

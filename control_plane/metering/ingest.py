@@ -208,8 +208,10 @@ class _Settling:
 
     def _store_events(self, placed: Sequence[_Placed]) -> None:
         rows = []
+        if self._tally.needs_order:
+            placed = sorted(placed, key=lambda item: item.entry.occurred_at_ms)
         for record, entry, group in placed:
-            if group.add(entry.amount):
+            if group.add(entry.occurred_at_ms, entry.amount):
                 rows.append(_event_row(record, entry))
             else:
                 self._put_aside(record, entry, SetAsideReason.OVERFLOW)

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from control_plane.metering.counters import CountedWindow, Counter, CustomerCounters
+from control_plane.metering.moving import MovingKey, open_parts
 from control_plane.metering.rows import (
     Prepared,
     chunks_filled,
@@ -202,7 +203,33 @@ def read_current(
         totals[key.customer].append(
             WindowTotal(key.resource, key.feature, counted.window, key.start_ms, found[key])
         )
+    for moving in _read_moving(connection, wanted, now_ms):
+        totals[moving.customer].append(moving.total)
     return {customer.customer.id: tuple(totals[customer.customer.id]) for customer, _ in wanted}
+
+
+class _MovingTotal(NamedTuple):
+    customer: str
+    total: WindowTotal
+
+
+def _read_moving(
+    connection: Connection,
+    wanted: Sequence[tuple[CustomerCounters, Sequence[Counter]]],
+    now_ms: int,
+) -> Iterator[_MovingTotal]:
+    """Yield the totals of all parts of rolling windows and sessions."""
+    windows = {
+        MovingKey(counter, window.key): window
+        for customer, counters in wanted
+        for counter in counters
+        for window in customer.span(counter, now_ms, now_ms).moving
+    }
+    for key, parts in open_parts(connection, windows, now_ms).items():
+        _, resource, feature = key.counter
+        for start_ms, units in parts.current.items():
+            total = WindowTotal(resource, feature, windows[key], start_ms, units)
+            yield _MovingTotal(key.counter.customer, total)
 
 
 def all_counters(customer: CustomerCounters) -> list[Counter]:

@@ -14,13 +14,13 @@ from control_plane.wire.enums import (
 from weighbridge.rules.catalog import Entitlement, Limit
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.rate import Rate
-from weighbridge.rules.window import Window, WindowKind
+from weighbridge.rules.window import MOVING_KINDS, Window, WindowKind, length_problem
 from weighbridge.v1 import types_pb2
 
 
 def window_to_proto(window: Window) -> types_pb2.Window:
     if window.period is None:
-        return types_pb2.Window(kind=WINDOW_KINDS[window.kind])
+        return types_pb2.Window(kind=WINDOW_KINDS[window.kind], length_ms=window.length_ms or 0)
     return types_pb2.Window(
         kind=WINDOW_KINDS[window.kind],
         period=PERIODS[window.period],
@@ -35,6 +35,11 @@ def window_from_proto(field: str, window: types_pb2.Window) -> Window:
         if window.period:
             raise InvalidArgumentError(f"{field}.period", "a lifetime window has none; leave it")
         return Window(kind)
+    if kind in MOVING_KINDS:
+        problem = length_problem(window.length_ms)
+        if problem is not None:
+            raise InvalidArgumentError(f"{field}.length_ms", f"{window.length_ms} {problem}")
+        return Window(kind, length_ms=window.length_ms)
     period = enum_from_proto(f"{field}.period", PERIODS, window.period)
     time_zone = window.time_zone or "UTC"
     zone = require_time_zone(f"{field}.time_zone", time_zone)

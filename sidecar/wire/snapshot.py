@@ -34,7 +34,7 @@ from weighbridge.rules.catalog import (
 )
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.rate import Rate, RatePeriod
-from weighbridge.rules.window import Period, Window, WindowKind
+from weighbridge.rules.window import MOVING_KINDS, Period, Window, WindowKind, length_problem
 from weighbridge.v1 import sync_service_pb2 as sync_pb
 from weighbridge.v1 import types_pb2 as pb
 
@@ -54,6 +54,8 @@ WINDOW_KINDS: Final[Mapping[int, WindowKind]] = {
     pb.WINDOW_KIND_CALENDAR: WindowKind.CALENDAR,
     pb.WINDOW_KIND_ANNIVERSARY: WindowKind.ANNIVERSARY,
     pb.WINDOW_KIND_LIFETIME: WindowKind.LIFETIME,
+    pb.WINDOW_KIND_ROLLING: WindowKind.ROLLING,
+    pb.WINDOW_KIND_SESSION: WindowKind.SESSION,
 }
 PERIODS: Final[Mapping[int, Period]] = {
     pb.WINDOW_PERIOD_HOUR: Period.HOUR,
@@ -113,7 +115,7 @@ class SnapshotReader:
     """
 
     def __init__(self) -> None:
-        self._windows: dict[tuple[int, int, str], Window] = {}
+        self._windows: dict[tuple[int, int, str, int], Window] = {}
         self._shared: dict[tuple[SubscribedAddOn, ...], tuple[SubscribedAddOn, ...]] = {}
         self._names: dict[str, str] = {}
 
@@ -207,7 +209,7 @@ class SnapshotReader:
         )
 
     def _window_from_proto(self, message: pb.Window) -> Window:
-        key = (message.kind, message.period, message.time_zone)
+        key = (message.kind, message.period, message.time_zone, message.length_ms)
         window = self._windows.get(key)
         if window is None:
             window = self._windows[key] = _make_window(message)
@@ -285,6 +287,11 @@ def _make_window(message: pb.Window) -> Window:
     kind = _known(WINDOW_KINDS, message.kind, "window.kind")
     if kind is WindowKind.LIFETIME:
         return Window(kind)
+    if kind in MOVING_KINDS:
+        problem = length_problem(message.length_ms)
+        if problem is not None:
+            raise InvalidArgumentError("window.length_ms", f"{message.length_ms} {problem}")
+        return Window(kind, length_ms=message.length_ms)
     name = message.time_zone or "UTC"
     try:
         zone = ZoneInfo(name)

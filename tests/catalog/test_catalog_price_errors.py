@@ -263,6 +263,10 @@ CASES = {
         ("kind: soft, window: month", "kind: soft, window: lifetime, id: month"),
         (f"{USD}[2].past_limit", "past_limit: month", "never turns, but the price is charged"),
     ),
+    "past a limit that rolls": (
+        ("kind: soft, window: month", "kind: soft, window: {rolling: {days: 30}}, id: month"),
+        (f"{USD}[2].past_limit", "past_limit: month", "turns by rolling:30d, but the price"),
+    ),
     "an add-on's price past a limit that its plan lacks": (
         ("{USD: [{flat: 3}]}", "{USD: [{feature: bytes, per_unit: 1, past_limit: month}]}"),
         (

@@ -39,6 +39,11 @@ zones = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"]).map(
 windows = st.one_of(
     st.just(Window(WindowKind.LIFETIME)),
     st.builds(
+        lambda kind, minutes: Window(kind, length_ms=minutes * 60_000),
+        st.sampled_from([WindowKind.ROLLING, WindowKind.SESSION]),
+        st.integers(1, 366 * 24 * 60),
+    ),
+    st.builds(
         lambda kind, period, zone: Window(kind, period, *zone),
         st.sampled_from([WindowKind.CALENDAR, WindowKind.ANNIVERSARY]),
         st.sampled_from(Period),

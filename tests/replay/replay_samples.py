@@ -22,6 +22,7 @@ features:
   trial_calls: {type: metered, enforcement: observe}
   paid_calls: {type: metered, enforcement: observe}
   bursts: {type: metered}
+  visits: {type: metered}
   file_mb: {type: number}
   support: {type: enum, values: [email, phone]}
   sso: {type: boolean}
@@ -36,6 +37,11 @@ plans:
       bursts:
         limits: [{limit: 40, window: lifetime}]
         rates: [{limit: 2, per: second, burst: 4}, {limit: 6, per: minute}]
+      visits:
+        limits:
+          - {limit: 9, window: {session: {minutes: 2}}}
+          - {limit: 12, window: {rolling: hour}}
+          - {limit: 20, window: day}
       file_mb: 25
       support: [email]
       jobs: {limits: [{limit: 4}]}

@@ -29,7 +29,7 @@ from weighbridge.rules.judging import Asked
 CATALOG = compiled()
 ANCHOR_MS = START_MS - 20 * DAY_MS
 CUSTOMERS = ("acme", "bolt")
-METERED = ("calls", "tokens", "trial_calls", "paid_calls", "bursts", "sales", "nothing")
+METERED = ("calls", "tokens", "trial_calls", "paid_calls", "bursts", "sales", "visits", "nothing")
 
 
 class Call(NamedTuple):
@@ -100,3 +100,16 @@ def test_memory_does_not_grow_with_calls_and_decisions_stay_right() -> None:
     usage = simulation._customers["acme"]._meters["tokens"]._usage
     assert usage is not None
     assert len(usage.own_usage) < 256
+
+
+def test_memory_does_not_grow_with_sessions() -> None:
+    simulation = Simulation(CATALOG, Terms(ANCHOR_MS), lambda _customer, _charge: None)
+    for number in range(2_000):
+        at_ms = START_MS + number * DAY_MS
+        for amount, is_allowed in ((9, True), (1, False)):
+            event = Event("acme", "free", at_ms, (Asked("visits", amount),))
+            (verdict,) = simulation.take(event, at_ms)
+            assert verdict.allowed is is_allowed
+    usage = simulation._customers["acme"]._meters["visits"]._usage
+    assert usage is not None
+    assert len(usage.pushed) < 64

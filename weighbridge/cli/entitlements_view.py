@@ -12,6 +12,7 @@ from weighbridge.cli.instants import format_duration, format_instant
 from weighbridge.cli.json_shapes import enum_label
 from weighbridge.cli.output import facts, listing
 from weighbridge.cli.rate_text import rate_text
+from weighbridge.rules.window import length_text
 from weighbridge.v1 import types_pb2
 
 _NEAR_SHARE: Final = 0.8
@@ -78,10 +79,16 @@ def _limit_row(
         Text(f"{usage.used:,}", style=_style(usage), justify="right"),
         Text("unlimited" if unlimited else f"{limit.limit:,}", justify="right"),
         Text(f"{usage.remaining:,}" if usage.HasField("remaining") else "", justify="right"),
-        format_instant(usage.window_end_unix_ms)
-        if usage.HasField("window_end_unix_ms")
-        else "never",
+        _resets(usage),
     )
+
+
+def _resets(usage: types_pb2.LimitUsage) -> str:
+    if usage.HasField("window_end_unix_ms"):
+        return format_instant(usage.window_end_unix_ms)
+    if usage.limit.window.kind == types_pb2.WINDOW_KIND_SESSION:
+        return "none open"
+    return "" if usage.limit.window.length_ms else "never"
 
 
 def _rate_row(
@@ -98,8 +105,9 @@ def _style(usage: types_pb2.LimitUsage) -> str:
 
 
 def window_text(window: types_pb2.Window) -> str:
-    """Return a window as `calendar month`, with the zone where it is not UTC."""
+    """Return a window as `calendar month`, with the zone where it is not UTC, or `rolling 5h`."""
     kind = enum_label(types_pb2.WindowKind.DESCRIPTOR, window.kind) or ""
     period = enum_label(types_pb2.WindowPeriod.DESCRIPTOR, window.period) or ""
     zone = "" if window.time_zone in {"", "UTC"} else window.time_zone
-    return " ".join(part for part in (kind.lower(), period.lower(), zone) if part)
+    length = length_text(window.length_ms)
+    return " ".join(part for part in (kind.lower(), period.lower(), zone, length) if part)

@@ -130,7 +130,10 @@ class Consumption:
 
 @dataclass(frozen=True, slots=True)
 class LimitUsage:
-    """The state of one limit. None: unlimited; an enum this client does not know; never ends."""
+    """The state of one limit. None: unlimited; an enum this client does not know; never ends.
+
+    `length` is that of a rolling window or session; without instants, nothing is used of it.
+    """
 
     id: str
     kind: LimitKind | None
@@ -140,8 +143,9 @@ class LimitUsage:
     window: WindowKind | None
     period: Period | None
     time_zone: str
-    window_start: datetime
+    window_start: datetime | None
     window_end: datetime | None
+    length: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,7 @@ def _limit_usage_from_proto(message: types_pb2.LimitUsage) -> values.LimitUsage:
         window=_WINDOW_KINDS.get(limit.window.kind),
         period=_PERIODS.get(limit.window.period),
         time_zone=limit.window.time_zone or "UTC",
-        window_start=instant(message.window_start_unix_ms),
+        window_start=_optional_instant(message, "window_start_unix_ms"),
         window_end=_optional_instant(message, "window_end_unix_ms"),
+        length=limit.window.length_ms * _MS if limit.window.length_ms else None,
     )

@@ -43,7 +43,6 @@ from weighbridge.rules.decision import (
 from weighbridge.rules.lifecycle import plan_at
 from weighbridge.rules.rate import Rate, would_admit
 from weighbridge.rules.units import COUNTER_MAX
-from weighbridge.rules.window import window_bounds
 
 Entitlements = Mapping[str, Entitlement]
 
@@ -324,11 +323,11 @@ def upgrade_hints(
     for add_on in catalog.add_ons.values():
         if add_on.suits(grant.plan.plan) and question.feature in add_on.entitlements:
             upgraded = with_overrides(with_add_ons(own, [(add_on, 1)]), grant.overrides)
-            if _would_allow(upgraded, grant.subscription, question):
+            if _would_allow(upgraded, question):
                 hints.append(UpgradeHint("", add_on.id, add_on.name, add_on.offer))
     for plan in _plans_above(catalog, grant.plan):
         upgraded = with_overrides(compiler.entitlements(plan, (), seats), grant.overrides)
-        if _would_allow(upgraded, grant.subscription, question):
+        if _would_allow(upgraded, question):
             hints.append(UpgradeHint(plan.plan, "", plan.name, plan.offer))
     return tuple(hints)
 
@@ -346,7 +345,7 @@ def _plans_above(catalog: Catalog, plan: PlanVersion) -> list[PlanVersion]:
     return list(found.values())
 
 
-def _would_allow(entitlements: Entitlements, on: Subscription, question: Question) -> bool:
+def _would_allow(entitlements: Entitlements, question: Question) -> bool:
     entitlement = entitlements.get(question.feature)
     if entitlement is None or not entitlement.enabled:
         return False
@@ -355,11 +354,11 @@ def _would_allow(entitlements: Entitlements, on: Subscription, question: Questio
             question.feature_type, entitlement, question.amount, question.value
         ).allowed
     # Usage of a window that was not counted so far is taken as 0; the upgrade starts it.
-    used = {(s.limit.window.key, s.bounds.start_ms): s.used for s in question.states}
+    counted = {state.limit.window.key: state for state in question.states}
     states = []
     for limit in entitlement.limits:
-        bounds = window_bounds(limit.window, question.now_ms, on.anchor_ms)
-        states.append(LimitState(limit, bounds, used.get((limit.window.key, bounds.start_ms), 0)))
+        state = counted.get(limit.window.key)
+        states.append(LimitState(limit, None, 0) if state is None else state._replace(limit=limit))
     amount = 1 if question.amount is None else question.amount
     # How fast the customer would have been under another rate is not known: it starts full.
     return decide_metered(states, amount, question.now_ms).allowed and all(

@@ -978,7 +978,9 @@ Global___Override: _TypeAlias = Override  # noqa: Y015
 @_typing.final
 class WindowTotal(_message.Message):
     """Units settled in one window. Of an allocation feature, acquired less released: below 0 where a
-    release was settled whose acquisition was not.
+    release was settled whose acquisition was not. Of a rolling window there is
+    one of each bucket that counts, of sessions one of each that began within two lengths; where there
+    is none, one of 0.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -991,6 +993,7 @@ class WindowTotal(_message.Message):
     resource: _builtins.str
     feature: _builtins.str
     window_start_unix_ms: _builtins.int
+    """Of a rolling window, the bucket's."""
     total: _builtins.int
     @_builtins.property
     def window(self) -> _types_pb2.Window: ...

@@ -165,6 +165,10 @@ class _WindowKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WindowKind
     """At each return of the subscription's anchor."""
     WINDOW_KIND_LIFETIME: _WindowKind.ValueType  # 3
     """Never."""
+    WINDOW_KIND_ROLLING: _WindowKind.ValueType  # 4
+    """Unit by unit, one length after it was used (up to a sixtieth of the length later)."""
+    WINDOW_KIND_SESSION: _WindowKind.ValueType  # 5
+    """One length after the first use since the last session ended."""
 
 class WindowKind(_WindowKind, metaclass=_WindowKindEnumTypeWrapper):
     """When a limit's usage starts anew."""
@@ -176,6 +180,10 @@ WINDOW_KIND_ANNIVERSARY: WindowKind.ValueType  # 2
 """At each return of the subscription's anchor."""
 WINDOW_KIND_LIFETIME: WindowKind.ValueType  # 3
 """Never."""
+WINDOW_KIND_ROLLING: WindowKind.ValueType  # 4
+"""Unit by unit, one length after it was used (up to a sixtieth of the length later)."""
+WINDOW_KIND_SESSION: WindowKind.ValueType  # 5
+"""One length after the first use since the last session ended."""
 Global___WindowKind: _TypeAlias = WindowKind  # noqa: Y015
 
 class _WindowPeriod:
@@ -405,21 +413,25 @@ class Window(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
+    LENGTH_MS_FIELD_NUMBER: _builtins.int
     kind: Global___WindowKind.ValueType
     period: Global___WindowPeriod.ValueType
-    """Unset for a lifetime window."""
+    """Of calendar and anniversary windows."""
     time_zone: _builtins.str
     """IANA name; calendar and anniversary windows turn in it. Empty means UTC."""
+    length_ms: _builtins.int
+    """Of rolling windows and sessions: whole minutes, up to 366 days."""
     def __init__(
         self,
         *,
         kind: Global___WindowKind.ValueType = ...,
         period: Global___WindowPeriod.ValueType = ...,
         time_zone: _builtins.str = ...,
+        length_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "period", b"period", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "length_ms", b"length_ms", "period", b"period", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -653,10 +665,15 @@ class Decision(_message.Message):
     overage_amount: _builtins.int
     """The part of the amount past a soft limit, or a hard one of a feature that is only observed."""
     window_start_unix_ms: _builtins.int
+    """Of a rolling window, from when usage counts. Unset where nothing is used of one, and where no
+    session is open.
+    """
     window_end_unix_ms: _builtins.int
-    """Unset for a lifetime window."""
+    """When usage starts from zero; of a rolling window, when the first usage that counts stops to.
+    Unset for a lifetime window, and where there is no start.
+    """
     resets_in_ms: _builtins.int
-    """Time until usage starts from zero. Unset for a lifetime window."""
+    """Time until the window's end. Unset where that is."""
     retry_after_ms: _builtins.int
     """When the same call could pass, if waiting helps at all."""
     snapshot_age_ms: _builtins.int
@@ -765,8 +782,8 @@ class LimitUsage(_message.Message):
     remaining: _builtins.int
     """Unset: unlimited."""
     window_start_unix_ms: _builtins.int
+    """As in a decision."""
     window_end_unix_ms: _builtins.int
-    """Unset for a lifetime window."""
     @_builtins.property
     def limit(self) -> Global___Limit: ...
     def __init__(
@@ -775,21 +792,25 @@ class LimitUsage(_message.Message):
         limit: Global___Limit | None = ...,
         used: _builtins.int = ...,
         remaining: _builtins.int | None = ...,
-        window_start_unix_ms: _builtins.int = ...,
+        window_start_unix_ms: _builtins.int | None = ...,
         window_end_unix_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "limit", b"limit", "remaining", b"remaining", "window_end_unix_ms", b"window_end_unix_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "limit", b"limit", "remaining", b"remaining", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "limit", b"limit", "remaining", b"remaining", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "limit", b"limit", "remaining", b"remaining", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__remaining: _TypeAlias = _typing.Literal["remaining"]  # noqa: Y015
     _WhichOneofArgType__remaining: _TypeAlias = _typing.Literal["_remaining", b"_remaining"]  # noqa: Y015
     _WhichOneofReturnType__window_end_unix_ms: _TypeAlias = _typing.Literal["window_end_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__window_end_unix_ms: _TypeAlias = _typing.Literal["_window_end_unix_ms", b"_window_end_unix_ms"]  # noqa: Y015
+    _WhichOneofReturnType__window_start_unix_ms: _TypeAlias = _typing.Literal["window_start_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__window_start_unix_ms: _TypeAlias = _typing.Literal["_window_start_unix_ms", b"_window_start_unix_ms"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__remaining) -> _WhichOneofReturnType__remaining | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__window_end_unix_ms) -> _WhichOneofReturnType__window_end_unix_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__window_start_unix_ms) -> _WhichOneofReturnType__window_start_unix_ms | None: ...
 
 Global___LimitUsage: _TypeAlias = LimitUsage  # noqa: Y015
 
