@@ -225,7 +225,7 @@ class _Measured:
             for state in live.states:
                 window = state.limit.window
                 if window is limit.window or window == limit.window:
-                    states.append(LimitState(limit, state.bounds, state.used))
+                    states.append(state._replace(limit=limit))
                     break
             else:
                 break
@@ -250,5 +250,5 @@ class _Measured:
         states = []
         for mine in own:
             known = counted.get(mine.limit.window)
-            states.append(mine if known is None else LimitState(mine.limit, *known[1:]))
+            states.append(mine if known is None else known._replace(limit=mine.limit))
         return states

@@ -108,6 +108,17 @@ def test_a_window_of_the_draft_alone_counts_from_own_usage_from_then_on() -> Non
     assert counted(driver)[None, None] == 3
 
 
+def test_a_rolling_window_of_the_draft_alone_moves() -> None:
+    rolling = Window(WindowKind.ROLLING, length_ms=3_600_000)
+    driver = shadowed(granting(Entitlement("api.calls", limits=(hard(2, rolling), hard(10)))))
+    for _ in range(3):
+        driver.consume("api.calls")
+    assert counted(driver) == {(None, None): 2, (None, LIMIT): 1}
+    pass_time(driver, 2 * 3_600_000)
+    driver.consume("api.calls")
+    assert counted(driver)[None, None] == 3
+
+
 def test_a_plan_and_a_feature_that_the_draft_lacks() -> None:
     bare = catalog(2)
     driver = shadowed(replace(bare, plans={"pro": bare.plans["pro"]}))
