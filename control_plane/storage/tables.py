@@ -12,7 +12,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
@@ -20,20 +19,10 @@ from sqlalchemy import (
     text,
 )
 
+from control_plane.storage.metadata import ID, KEY, WORD, metadata
 from control_plane.storage.types import SERIAL, key_text
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-_Id = key_text(128)
-_Key = key_text(256)
-_Word = key_text(16)
+_Id, _Key, _Word = ID, KEY, WORD
 
 # One row: the revision that every change to a catalog or customer moves by one, and the one that
 # every transaction that settles usage moves by one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from control_plane.storage.migrations import ledger
 from control_plane.storage.types import SERIAL, key_text
 
 revision = "0001"
@@ -31,6 +32,7 @@ TABLES = [
     "usage_set_aside",
     "usage_key",
     "usage_total",
+    *ledger.TABLES,
 ]
 
 
@@ -44,11 +46,13 @@ def upgrade() -> None:
     _create_usage_events()
     _create_usage_keys()
     _create_usage_totals()
+    ledger.upgrade()
 
 
 def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table)
+    ledger.forget_function()
 
 
 def _id(name: str) -> sa.Column[str]:
