@@ -14,9 +14,10 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from sidecar.core.book import UsageBook
 from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import EpochId, EpochIndexes
-from sidecar.core.gate import Gate, Moment
+from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyTable
 from sidecar.core.link import Link
+from sidecar.core.moment import Moment
 from sidecar.core.snapshots import SnapshotCache
 from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.metrics.collector import SidecarCollector, Sources

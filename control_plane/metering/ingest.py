@@ -63,11 +63,12 @@ class Settlement:
 
 
 class _Placed(NamedTuple):
-    """An entry that can be applied, and the windows it counts in."""
+    """An entry that can be applied, and the windows it counts in: its customer's and above."""
 
     record: UsageRecord
     entry: UsageEntry
     group: Group
+    above: tuple[Group, ...]
 
 
 def settle_records(
@@ -156,14 +157,14 @@ class _Settling:
                 if entry.occurred_at_ms > latest_ms:
                     self._put_aside(record, entry, SetAsideReason.IN_THE_FUTURE)
                     continue
-                found = self._group(entry)
-                if isinstance(found, Group):
-                    placed.append(_Placed(record, entry, found))
+                found = self._placed(record, entry)
+                if isinstance(found, _Placed):
+                    placed.append(found)
                 else:
                     self._put_aside(record, entry, found)
         return placed
 
-    def _group(self, entry: UsageEntry) -> Group | SetAsideReason:
+    def _placed(self, record: UsageRecord, entry: UsageEntry) -> _Placed | SetAsideReason:
         name, resource, feature, amount, at_ms, *_ = entry
         customer = self._cache.find(name)
         if customer is None:
@@ -172,7 +173,15 @@ class _Settling:
         if refusal is not None and not self._was_metered(customer.customer.catalog, entry, refusal):
             return refusal
         counter = Counter(name, resource, feature)
-        return self._tally.group(counter, customer.span(counter, at_ms, self._now_ms))
+        group = self._tally.group(counter, customer.span(counter, at_ms, self._now_ms))
+        if customer.above is None:
+            return _Placed(record, entry, group, ())
+        above = []
+        for ancestor in customer.lineage():
+            counter = Counter(ancestor.customer.id, "", feature)
+            span = ancestor.span(counter, at_ms, self._now_ms)
+            above.append(self._tally.group(counter, span))
+        return _Placed(record, entry, group, tuple(above))
 
     def _was_metered(self, catalog: str, entry: UsageEntry, refusal: SetAsideReason) -> bool:
         if refusal in (SetAsideReason.RESOURCE_UNKNOWN, SetAsideReason.NOT_RELEASABLE):
@@ -193,7 +202,7 @@ class _Settling:
         uses = [_key_use(placed[index].entry) for index in keyed]
         verdicts = claim_keys(self._connection, uses, self._now_ms)
         for position in sorted(verdicts.conflicting):
-            record, entry, _ = placed[keyed[position]]
+            record, entry, *_ = placed[keyed[position]]
             self._put_aside(record, entry, SetAsideReason.KEY_CONFLICT)
             detail = (
                 f"customer {entry.customer}: idempotency key {entry.key!r} was settled with "
@@ -210,8 +219,8 @@ class _Settling:
         rows = []
         if self._tally.needs_order:
             placed = sorted(placed, key=lambda item: item.entry.occurred_at_ms)
-        for record, entry, group in placed:
-            if group.add(entry.occurred_at_ms, entry.amount):
+        for record, entry, group, above in placed:
+            if group.add(entry.occurred_at_ms, entry.amount, above):
                 rows.append(_event_row(record, entry))
             else:
                 self._put_aside(record, entry, SetAsideReason.OVERFLOW)

@@ -49,6 +49,7 @@ class ChangedCustomer(NamedTuple):
     id: str
     version: int
     is_revoked: bool
+    parent: str
 
 
 class DraftMark(NamedTuple):
@@ -200,7 +201,9 @@ class Publisher:
             session.outbox.put_customers(c.id for c in wanted if not c.is_revoked)
             for customer in wanted:
                 if customer.is_revoked:
-                    session.outbox.put_urgent(Revoked(customer.id, customer.version))
+                    session.outbox.put_urgent(
+                        Revoked(customer.id, customer.version, customer.parent)
+                    )
             session.revision = changes.revision
             if catalogs or drafts or wanted:
                 session.wake()
@@ -279,7 +282,7 @@ def _drafts(connection: Connection, editions: dict[str, Edition]) -> dict[str, D
 def _changes(connection: Connection, revision: int) -> Changes:
     customer = tables.customer.c
     rows = connection.execute(
-        select(customer.id, customer.version, customer.status)
+        select(customer.id, customer.version, customer.status, customer.parent_id)
         .where(customer.version > revision)
         .order_by(customer.version)
         .limit(CHANGES_PER_READ)
@@ -289,7 +292,10 @@ def _changes(connection: Connection, revision: int) -> Changes:
     revoked = CustomerStatus.REVOKED.value
     editions = catalog_editions(connection)
     return Changes(
-        [ChangedCustomer(row.id, row.version, row.status == revoked) for row in rows],
+        [
+            ChangedCustomer(row.id, row.version, row.status == revoked, row.parent_id or "")
+            for row in rows
+        ],
         editions,
         _drafts(connection, editions),
         reached,

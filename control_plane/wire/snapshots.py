@@ -149,4 +149,5 @@ def customer_to_proto(customer: Customer) -> sync_service_pb2.CustomerSnapshot:
         resources=customer.resources,
         subscriptions=[subscription_to_proto(s) for s in customer.subscriptions],
         overrides=[override_to_proto(o) for o in customer.overrides],
+        parent=customer.parent,
     )

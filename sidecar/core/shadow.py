@@ -10,17 +10,19 @@ the draft comes, and holds what this sidecar admitted and the draft would have.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sidecar.core.book import FeatureKey, Units
+from sidecar.core.decided import Decided
 from sidecar.core.rates import RateBuckets, Used
 from sidecar.core.request import Kind, Request
-from sidecar.core.snapshots import CustomerState
+from sidecar.core.snapshots import CustomerState, SnapshotCache
 from sidecar.core.usage import FeatureUsage, Position
 from weighbridge.rules.catalog import Catalog, Customer, Entitlement, FeatureType
-from weighbridge.rules.decision import LimitState, Reason, Verdict, refused
-from weighbridge.rules.entitlement import Grant, PlanCompiler
+from weighbridge.rules.decision import DecidedBy, LimitState, Reason, refused
+from weighbridge.rules.entitlement import PlanCompiler
+from weighbridge.rules.granting import Level
 from weighbridge.rules.judging import Asked, Judged, judge
 from weighbridge.rules.rate import Rate, RateState
 
@@ -48,15 +50,6 @@ class Differing(NamedTuple):
     def calls(self) -> int:
         """All that differ."""
         return self.newly_refused + self.newly_allowed
-
-
-class LiveDecision(NamedTuple):
-    """What the gate decided, and the states of the limits it decided on."""
-
-    request: Request
-    verdict: Verdict
-    states: Sequence[LimitState]
-    now_ms: int
 
 
 class Shadow:
@@ -89,19 +82,27 @@ class Shadow:
         for draft in self._drafts.values():
             draft.forget(customer)
 
-    def compare(self, customer: Customer, live: LiveDecision) -> None:
+    def compare(self, cache: SnapshotCache, live: Decided) -> None:
         """Make a live decision a second time, and count both."""
-        draft = self._drafts.get(customer.catalog)
-        if draft is not None:
-            draft.compare(customer, live)
+        state = cache.find(live.request.customer)
+        draft = None if state is None else self._drafts.get(state.customer.catalog)
+        if state is None or draft is None or live.decided_by is DecidedBy.OUTAGE_POLICY:
+            return
+        ancestors = cache.ancestors(state.customer.id) if state.parent else ()
+        above = [cache.find(each) for each in ancestors or ()]
+        if ancestors is None or None in above:
+            return
+        draft.compare([each.customer for each in (state, *above) if each is not None], live)
 
-    def record(self, request: Request, units: Units) -> None:
+    def record(self, request: Request, ancestors: Iterable[str], units: Units) -> None:
         """Take note of usage that the gate counts.
 
         It is not taken back where its record cannot be written: nothing rests on it.
         """
         for draft in self._drafts.values():
             draft.record(request.customer, (request.resource, request.feature), units)
+            for ancestor in ancestors:
+                draft.record(ancestor, ("", request.feature), units)
 
 
 class Draft:
@@ -118,24 +119,25 @@ class Draft:
         self._customers: dict[str, _DraftCustomer] = {}
         self._rates = RateBuckets()
 
-    def compare(self, customer: Customer, live: LiveDecision) -> None:
-        """Decide a call as the draft would, and count how it compares."""
-        kept = self._customers.get(customer.id)
-        if kept is None:
-            kept = self._customers[customer.id] = _DraftCustomer(customer)
-        elif kept.state.customer is not customer:
-            kept.state = CustomerState(customer)
+    def compare(self, lineage: Sequence[Customer], live: Decided) -> None:
+        """Decide a call as the draft would, and count how it compares.
+
+        `lineage` has who asks, and those above, nearest first.
+        """
+        customer = lineage[0].id
+        judged = self._judge(lineage, live)
         request = live.request
-        judged = self._judge(kept, live)
-        if judged.rates and request.kind is Kind.CONSUME and live.verdict.allowed:
-            key = (request.resource, request.feature)
-            self._rates.take(customer.id, key, judged.rates, Used(request.units, live.now_ms))
+        if request.kind is Kind.CONSUME and live.verdict.allowed:
+            used = Used(request.units, live.now_ms)
+            for owner, rates in judged.takes:
+                key = ("" if owner else request.resource, request.feature)
+                self._rates.take(owner or customer, key, rates, used)
         draft_reason, live_reason = judged.verdict.reason, live.verdict.reason
-        known = request.feature in self.compiler.catalog.features or live.states
+        known = request.feature in self.compiler.catalog.features or live.feature is not None
         feature = request.feature if known else ""
         self.decisions[Compared(feature, live_reason, draft_reason)] += 1
         if (draft_reason is None) is not (live_reason is None):
-            self._count_differing(customer.id, is_newly_refused=live_reason is None)
+            self._count_differing(customer, is_newly_refused=live_reason is None)
 
     def record(self, customer: str, key: FeatureKey, units: Units) -> None:
         """Count usage in the windows that only the draft has."""
@@ -154,8 +156,8 @@ class Draft:
         order = sorted(self.differing.items(), key=lambda item: (-item[1].calls, item[0]))
         return order[:count]
 
-    def _judge(self, kept: _DraftCustomer, live: LiveDecision) -> Judged:
-        request, catalog = live.request, self.compiler.catalog
+    def _judge(self, lineage: Sequence[Customer], live: Decided) -> Judged:
+        request, catalog, now_ms = live.request, self.compiler.catalog, live.now_ms
         feature = catalog.features.get(request.feature)
         if (
             feature is not None
@@ -164,9 +166,24 @@ class Draft:
         ):
             # It cannot be consumed any more.
             return Judged(refused(Reason.FEATURE_UNKNOWN))
-        grant = kept.state.grant(self.compiler, request.resource, live.now_ms)
+        above: Level | None = None
+        for ancestor in reversed(lineage[1:]):
+            above = self._keep(ancestor).state.level(self.compiler, above, now_ms)
+        state = self._keep(lineage[0]).state
+        if above is not None:
+            state.put_under(above, 0)
+        grant = state.grant(self.compiler, request.resource, now_ms)
         asked = Asked(request.feature, request.amount, request.value)
-        return judge(catalog, grant, asked, _Measured(kept, self._rates, live), live.now_ms)
+        measured = _Measured(self._customers, self._rates, live)
+        return judge(catalog, grant, asked, measured, now_ms)
+
+    def _keep(self, customer: Customer) -> _DraftCustomer:
+        kept = self._customers.get(customer.id)
+        if kept is None:
+            kept = self._customers[customer.id] = _DraftCustomer(customer)
+        elif kept.state.customer is not customer:
+            kept.state = CustomerState(customer)
+        return kept
 
     def _count_differing(self, customer: str, *, is_newly_refused: bool) -> None:
         refused_before, allowed_before = self.differing.get(customer, Differing())
@@ -211,18 +228,22 @@ class _OwnUsage:
 class _Measured:
     """Usage as the draft sees it, of the feature that one live decision was about."""
 
-    __slots__ = ("_kept", "_live", "_rates")
+    __slots__ = ("_customers", "_live", "_rates")
 
-    def __init__(self, kept: _DraftCustomer, rates: RateBuckets, live: LiveDecision) -> None:
-        self._kept = kept
+    def __init__(
+        self, customers: Mapping[str, _DraftCustomer], rates: RateBuckets, live: Decided
+    ) -> None:
+        self._customers = customers
         self._rates = rates
         self._live = live
 
-    def states(self, entitlement: Entitlement, grant: Grant) -> Sequence[LimitState]:
-        live = self._live
+    def states(
+        self, customer: str, entitlement: Entitlement, anchor_ms: int
+    ) -> Sequence[LimitState]:
+        counted = self._counted(customer)
         states = []
         for limit in entitlement.limits:
-            for state in live.states:
+            for state in counted:
                 window = state.limit.window
                 if window is limit.window or window == limit.window:
                     states.append(state._replace(limit=limit))
@@ -231,24 +252,39 @@ class _Measured:
                 break
         else:
             return states
-        return self._with_own(entitlement, grant)
+        return self._with_own(customer, entitlement, anchor_ms)
 
-    def rates(self, rates: Sequence[Rate]) -> Sequence[RateState]:
-        request = self._live.request
-        key = (request.resource, request.feature)
-        return self._rates.states(request.customer, key, rates, self._live.now_ms)
+    def rates(self, customer: str, rates: Sequence[Rate]) -> Sequence[RateState]:
+        name, key = self._owner(customer)
+        return self._rates.states(name, key, rates, self._live.now_ms)
 
-    def _with_own(self, entitlement: Entitlement, grant: Grant) -> list[LimitState]:
+    def _with_own(
+        self, customer: str, entitlement: Entitlement, anchor_ms: int
+    ) -> list[LimitState]:
         """Return states where some windows are counted here only."""
-        live = self._live
-        key = (live.request.resource, live.request.feature)
-        usage = self._kept.usages.get(key)
+        name, key = self._owner(customer)
+        usages = self._customers[name].usages
+        usage = usages.get(key)
         if usage is None:
-            usage = self._kept.usages[key] = _OwnUsage()
-        own = usage.states(entitlement, grant.subscription.anchor_ms, live.now_ms)
-        counted = {state.limit.window: state for state in live.states}
+            usage = usages[key] = _OwnUsage()
+        own = usage.states(entitlement, anchor_ms, self._live.now_ms)
+        counted = {state.limit.window: state for state in self._counted(customer)}
         states = []
         for mine in own:
             known = counted.get(mine.limit.window)
             states.append(mine if known is None else known._replace(limit=mine.limit))
         return states
+
+    def _counted(self, customer: str) -> Sequence[LimitState]:
+        """Return the states that the live decision rests on: of who asks (""), or of one above."""
+        live = self._live
+        if customer:
+            return next((of.states for of in live.counted if of.level.customer == customer), ())
+        above = sum(len(each.states) for each in live.counted)
+        return live.states[: len(live.states) - above] if above else live.states
+
+    def _owner(self, customer: str) -> tuple[str, FeatureKey]:
+        request = self._live.request
+        if customer:
+            return customer, ("", request.feature)
+        return request.customer, (request.resource, request.feature)

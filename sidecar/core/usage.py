@@ -6,6 +6,7 @@ include. What this sidecar recorded later is kept here, record by record, until 
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -154,6 +155,18 @@ class FeatureUsage:
             for moving in self._moving.values():
                 moving.record(at_ms, amount)
 
+    def record_late(self, position: Position, at_ms: int, amount: int) -> None:
+        """Add units of this sidecar's own that may be older than others that are here."""
+        if self._own and position < self._own[-1].position:
+            insort(self._own, OwnUsage(position, at_ms, amount), key=_position)
+            for counter in self._counters.values():
+                if counter.bounds.start_ms <= at_ms < counter.end_ms:
+                    counter.own += amount
+            for moving in self._moving.values():
+                moving.record(at_ms, amount)
+        else:
+            self.record(position, at_ms, amount)
+
     def take_back(self, at_ms: int, amount: int) -> None:
         """Undo the newest `record` of that instant: its record could not be written."""
         last = self._own[-1]
@@ -278,3 +291,7 @@ class FeatureUsage:
 
 def _parts(totals: Iterable[PushedTotal]) -> Iterator[tuple[int, int]]:
     return ((total.window_start_ms, total.total) for total in totals)
+
+
+def _position(own: OwnUsage) -> Position:
+    return own.position

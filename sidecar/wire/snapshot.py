@@ -149,6 +149,7 @@ class SnapshotReader:
             resources=tuple(message.resources),
             subscriptions=tuple(self._subscription_from_proto(s) for s in message.subscriptions),
             overrides=tuple(self._override_from_proto(o) for o in message.overrides),
+            parent=self._name(message.parent),
         )
 
     def totals_from_proto(

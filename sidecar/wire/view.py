@@ -29,6 +29,8 @@ def view_to_proto(view: CustomerView) -> pb.CustomerEntitlements:
     if view.grant is not None:
         message.plan = view.grant.plan.plan
         message.plan_version = view.grant.plan.version
+        message.inherited_from = view.grant.inherited_from
+    message.limited_by = view.limited_by
     return message
 
 
@@ -44,4 +46,8 @@ def _feature_to_proto(view: FeatureView) -> pb.FeatureEntitlement:
         message.values.extend(entitlement.values)
         message.limits.extend(limit_usage_to_proto(state) for state in view.states)
         message.rates.extend(rate_usage_to_proto(state) for state in view.rates)
+        for counted in view.counted:
+            ancestor = counted.level.customer
+            message.limits.extend(limit_usage_to_proto(state, ancestor) for state in counted.states)
+            message.rates.extend(rate_usage_to_proto(state, ancestor) for state in counted.rates)
     return message

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from sidecar.core import shadow as shadow_module
 from sidecar.core.batch import Batch
-from sidecar.core.gate import Decided, Gate, Moment, NotLoaded
+from sidecar.core.decided import Decided, NotLoaded
+from sidecar.core.gate import Gate
+from sidecar.core.moment import Moment
 from sidecar.core.request import Kind, Request
 from sidecar.core.shadow import Compared, Differing, Draft, Shadow
 from sidecar.core.usage import Position
@@ -22,7 +24,6 @@ from tests.sidecar.gate_world import (
     catalog,
     customer,
     hard,
-    make_gate,
 )
 from weighbridge.rules.catalog import Catalog, Enforcement, Entitlement, Feature, FeatureType
 from weighbridge.rules.decision import Reason
@@ -205,6 +206,51 @@ def test_what_an_outage_policy_decides_is_not_compared() -> None:
     assert not draft_of(driver.gate).decisions
 
 
+def family() -> Driver:
+    """Return a driver on `team` and `user`, who inherit what `acme` above them has."""
+    driver = Driver()
+    for name, parent in (("team", "acme"), ("user", "team")):
+        child = replace(customer(name), parent=parent, subscriptions=())
+        driver.gate.cache.apply_customer(child)
+    return driver
+
+
+def ask(driver: Driver, name: str, amount: int = 1, kind: Kind = Kind.CONSUME) -> Decided:
+    outcome = driver.ask(Request(kind, name, "", "api.calls", amount))
+    assert isinstance(outcome, Decided)
+    return outcome
+
+
+def test_a_limit_above_a_customer_is_that_of_the_draft() -> None:
+    driver = shadowed(granting(Entitlement("api.calls", limits=(hard(3),))), family())
+    for name in ("user", "team", "acme", "user"):
+        assert ask(driver, name).verdict.allowed
+    assert counted(driver) == {(None, None): 3, (None, LIMIT): 1}
+    assert draft_of(driver.gate).differing == {"user": Differing(newly_refused=1)}
+
+
+def test_a_window_and_a_rate_of_the_draft_alone_count_above_too() -> None:
+    rate = Rate("per_minute", 5, RatePeriod.MINUTE, 5)
+    granted = Entitlement("api.calls", limits=(hard(3, HOUR, "hour"), hard(10)), rates=(rate,))
+    driver = shadowed(granting(granted), family())
+    for name in ("user", "team", "acme"):
+        ask(driver, name)
+    assert counted(driver) == {(None, None): 3}
+    ask(driver, "user")
+    assert counted(driver)[None, LIMIT] == 1
+    pass_time(driver, 3_600_000)
+    ask(driver, "user", 5, Kind.CHECK)
+    ask(driver, "user", 4, Kind.CHECK)
+    assert counted(driver)[None, None] == 3
+
+
+def test_a_draft_without_the_plan_above_refuses_all_below() -> None:
+    bare = catalog(2)
+    driver = shadowed(replace(bare, plans={"pro": bare.plans["pro"]}), family())
+    ask(driver, "user")
+    assert counted(driver) == {(None, Reason.NO_ACTIVE_SUBSCRIPTION): 1}
+
+
 def test_a_customers_change_is_seen_by_the_draft() -> None:
     driver = shadowed(granting(Entitlement("api.calls", limits=(hard(1),))))
     driver.consume("api.calls")
@@ -250,6 +296,7 @@ calls = st.lists(
         st.integers(0, 8),
         st.sampled_from([0, 1_000, 3_600_000, 86_400_000]),
         st.booleans(),
+        st.sampled_from(["acme", "team", "user"]),
     ),
     max_size=40,
 )
@@ -257,15 +304,15 @@ calls = st.lists(
 
 @given(calls, st.sampled_from([0, 3, 50]))
 def test_a_draft_changes_no_answer_and_one_like_the_live_catalog_agrees(
-    trace: list[tuple[Kind, str, int, int, bool]], draft_limit: int
+    trace: list[tuple[Kind, str, int, int, bool, str]], draft_limit: int
 ) -> None:
     """Also where records could not be written and their batch was undone."""
-    alone, beside, twin = make_gate(), make_gate(), make_gate()
+    alone, beside, twin = (family().gate for _ in range(3))
     beside.shadow, twin.shadow = Shadow(), Shadow()
     beside.shadow.put(catalog(9, calls=draft_limit), 1, START_MS)
     twin.shadow.put(catalog(9), 1, START_MS)
     now_ms = START_MS
-    for number, (kind, feature, amount, later_ms, is_written) in enumerate(trace, start=1):
+    for number, (kind, feature, amount, later_ms, is_written, name) in enumerate(trace, start=1):
         now_ms += later_ms
         metered = catalog().features.get(feature)
         is_plain = metered is not None and metered.type is not FeatureType.METERED
@@ -273,11 +320,13 @@ def test_a_draft_changes_no_answer_and_one_like_the_live_catalog_agrees(
         answers = []
         for gate in (alone, beside, twin):
             batch = Batch(gate, Position(0, number), Moment(now_ms, MOMENT.boot_ms))
-            answers.append(batch.decide(Request(asked, "acme", "", feature, amount)))
+            answer = batch.decide(Request(asked, name, "", feature, amount))
+            assert isinstance(answer, Decided)
+            # Each gate has objects of its own for what lies above.
+            answers.append(answer._replace(counted=()))
             if is_written:
                 batch.commit()
             else:
                 batch.rollback()
-        assert isinstance(answers[0], Decided)
         assert answers[0] == answers[1] == answers[2]
     assert all(compared.live is compared.draft for compared in draft_of(twin).decisions)

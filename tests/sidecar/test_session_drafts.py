@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.core.gate import Decided
+from sidecar.core.decided import Decided
 from sidecar.core.request import Kind, Request
 from sidecar.snapshot_store import SnapshotStore
 from sidecar.uplink.keeping import SnapshotKeeper

@@ -21,7 +21,16 @@ _STYLE: Final = {
     types_pb2.CUSTOMER_STATUS_ARCHIVED: "yellow",
     types_pb2.CUSTOMER_STATUS_REVOKED: "red",
 }
-_COLUMNS: Final = ("customer", "name", "catalog", "status", "plan", "resources", "created")
+_COLUMNS: Final = (
+    "customer",
+    "name",
+    "catalog",
+    "parent",
+    "status",
+    "plan",
+    "resources",
+    "created",
+)
 _SUBSCRIPTION_COLUMNS: Final = (
     "plan",
     "version",
@@ -47,6 +56,7 @@ def _customer_row(customer: Customer) -> tuple[str | Text, ...]:
         customer.id,
         customer.name,
         customer.catalog,
+        customer.parent,
         _status(customer),
         ", ".join(plans),
         ", ".join(customer.resources),
@@ -81,6 +91,7 @@ def customer_view(customer: Customer) -> Group:
                 ("customer", customer.id),
                 ("name", customer.name),
                 ("catalog", customer.catalog),
+                ("parent", customer.parent),
                 ("status", _status(customer)),
                 ("version", str(customer.version)),
                 ("resources", ", ".join(customer.resources)),

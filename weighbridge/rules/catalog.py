@@ -324,7 +324,7 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """What is one customer's own, at one version."""
+    """What is one customer's own, at one version. `parent` names the one it is under."""
 
     id: str
     version: int
@@ -335,6 +335,7 @@ class Customer:
     subscriptions: tuple[Subscription, ...] = ()
     overrides: tuple[Override, ...] = ()
     catalog_addition_min: int = 0
+    parent: str = ""
 
     @property
     def edition_min(self) -> Edition:

@@ -403,7 +403,7 @@ Global___IdentityRefused: _TypeAlias = IdentityRefused  # noqa: Y015
 
 @_typing.final
 class SubscribeCustomers(_message.Message):
-    """Adds customers to the set held."""
+    """Adds customers to the set held, and those they are under, up to the topmost."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1031,6 +1031,7 @@ class CustomerSnapshot(_message.Message):
     TOTALS_FIELD_NUMBER: _builtins.int
     INCLUDED_FIELD_NUMBER: _builtins.int
     CATALOG_ADDITION_MIN_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     version: _builtins.int
     status: _types_pb2.CustomerStatus.ValueType
@@ -1039,6 +1040,8 @@ class CustomerSnapshot(_message.Message):
     """The oldest catalog version that has all this names."""
     catalog_addition_min: _builtins.int
     """The lowest addition of catalog_version_min that has all this names."""
+    parent: _builtins.str
+    """The customer it is under, whose limits count its usage too. Empty: none. It never changes."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1065,10 +1068,11 @@ class CustomerSnapshot(_message.Message):
         totals: _abc.Iterable[Global___WindowTotal] | None = ...,
         included: _abc.Iterable[Global___RecordMark] | None = ...,
         catalog_addition_min: _builtins.int = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "catalog_addition_min", b"catalog_addition_min", "catalog_version_min", b"catalog_version_min", "customer", b"customer", "included", b"included", "overrides", b"overrides", "resources", b"resources", "status", b"status", "subscriptions", b"subscriptions", "totals", b"totals", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "catalog_addition_min", b"catalog_addition_min", "catalog_version_min", b"catalog_version_min", "customer", b"customer", "included", b"included", "overrides", b"overrides", "parent", b"parent", "resources", b"resources", "status", b"status", "subscriptions", b"subscriptions", "totals", b"totals", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1082,17 +1086,21 @@ class CustomerRevoked(_message.Message):
 
     CUSTOMER_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     version: _builtins.int
+    parent: _builtins.str
+    """The customer it is under: what it used is still counted there. Empty: none."""
     def __init__(
         self,
         *,
         customer: _builtins.str = ...,
         version: _builtins.int = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "parent", b"parent", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
