@@ -6,14 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from control_plane.catalog.compiling import (
-    TIME_ZONES,
     Entitlements,
-    length_ms,
-    limit_id,
     rate_id,
     resolve_plans,
     suited_plans,
-    window_of,
 )
 from control_plane.catalog.document import CANCEL, CatalogDocument
 from control_plane.catalog.feature_document import EnumFeature, FeatureDocument, MeteredFeature
@@ -30,6 +26,7 @@ from control_plane.catalog.grant_document import (
     SessionWindow,
 )
 from control_plane.catalog.problem import Finding, Path, listed, quoted, unknown
+from control_plane.catalog.window_compiling import TIME_ZONES, length_ms, limit_id, window_of
 from weighbridge.rules.catalog import Entitlement, Limit
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.window import length_problem, length_text
@@ -39,17 +36,18 @@ ENTITLEMENTS_MAX: Final = 20_000
 
 Bound = LimitDocument | AddOnLimitDocument | RateDocument | AddOnRateDocument
 
+_PARTS: Final = ("limits", "rates", "credits")
 _PLAN_FORMS: Final = {
     "boolean": "true or false",
     "number": "an integer, unlimited or false",
     "enum": "a list of its values, or false",
-    "metered": "limits, rates, unlimited or false",
+    "metered": "limits, rates, credits, unlimited or false",
 }
 _ADD_ON_FORMS: Final = {
     "boolean": "true",
     "number": "an integer or unlimited",
     "enum": "a list of its values",
-    "metered": "limits, rates or unlimited",
+    "metered": "limits, rates, credits or unlimited",
 }
 
 
@@ -135,7 +133,7 @@ def _grant(
         forms = (_PLAN_FORMS if is_plan else _ADD_ON_FORMS)[feature.type]
         said = f"{id_} is {_article(feature.type)} feature"
         if isinstance(grant, LimitsDocument | AddOnLimitsDocument):
-            part = "rates" if grant.limits is None else "limits"
+            part = next((key for key in _PARTS if getattr(grant, key) is not None), "limits")
             yield (*path, part), f"{said} and takes no {part}; write {forms}"
         else:
             yield path, f"{said}; write {forms}"
@@ -172,8 +170,8 @@ def _bounds(
 ) -> Iterator[Finding]:
     """Find limits and rates of one feature that cannot be told apart, and wrong windows."""
     parts: dict[str, Sequence[Bound]] = {"limits": grant.limits or (), "rates": grant.rates or ()}
-    if not any(parts.values()):
-        yield path, "is empty; write limits, rates or both"
+    if not any(parts.values()) and grant.credits is None:
+        yield path, "is empty; write limits, rates, credits or several of them"
     first_with: dict[str, str] = {}
     for part, bounds in parts.items():
         for position, bound in enumerate(bounds):

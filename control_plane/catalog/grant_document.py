@@ -40,6 +40,10 @@ def _grant_tag(value: Any) -> str | None:
     return tags.get(type(value))
 
 
+def _credits_tag(value: Any) -> str:
+    return "credits draw" if isinstance(value, dict) else "credits id"
+
+
 def _window_tag(value: Any) -> str:
     if not isinstance(value, dict):
         return WINDOW_WORD
@@ -159,11 +163,25 @@ class AddOnRateDocument(DocumentModel):
     burst: RateAmount | Absent = Field(None, description="Units added at once; else the limit.")
 
 
+class CreditDrawDocument(DocumentModel):
+    """How usage is paid with credits."""
+
+    type: Id = Field(description="The credit type that pays.")
+    kind: KindName = Field(
+        "hard", description="hard refuses without credits; soft goes on, and counts overage."
+    )
+
+
+CreditsDocument = Annotated[
+    Annotated[Id, Tag("credits id")] | Annotated[CreditDrawDocument, Tag("credits draw")],
+    Discriminator(_credits_tag),
+]
+
 _LIMITS_OR_RATES: Final = ConfigDict(json_schema_extra={"minProperties": 1})
 
 
 class LimitsDocument(DocumentModel):
-    """What a plan grants on a metered feature: limits, rates or both."""
+    """What a plan grants on a metered feature: limits, rates, credits or several of them."""
 
     model_config = _LIMITS_OR_RATES
 
@@ -173,10 +191,13 @@ class LimitsDocument(DocumentModel):
     rates: Annotated[list[RateDocument], Field(min_length=1, max_length=RATES_MAX)] | Absent = (
         Field(None, description="How fast; all of them hold at once.")
     )
+    credits: CreditsDocument | Absent = Field(
+        None, description="The credit type that usage is paid with; else none."
+    )
 
 
 class AddOnLimitsDocument(DocumentModel):
-    """What an add-on adds to a metered feature: limits, rates or both."""
+    """What an add-on adds to a metered feature: limits, rates, or the feature paid with credits."""
 
     model_config = _LIMITS_OR_RATES
 
@@ -186,6 +207,9 @@ class AddOnLimitsDocument(DocumentModel):
     rates: (
         Annotated[list[AddOnRateDocument], Field(min_length=1, max_length=RATES_MAX)] | Absent
     ) = Field(None, description="Added rate by rate.")
+    credits: CreditsDocument | Absent = Field(
+        None, description="The credit type that pays, where plans lack the feature."
+    )
 
 
 GrantedValues = Annotated[list[Id], Field(min_length=1, max_length=VALUES_MAX)]

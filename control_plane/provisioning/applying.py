@@ -12,6 +12,7 @@ from control_plane.catalog import (
     CatalogDocument,
     diff_catalogs,
     load_document,
+    notices,
 )
 from control_plane.provisioning.affected import (
     AffectedCustomers,
@@ -61,12 +62,16 @@ class AffectingChange:
 
 @dataclass(frozen=True, slots=True)
 class CatalogDiff:
-    """What a document would change. `current_version` is 0 where the catalog is new."""
+    """What a document would change. `current_version` is 0 where the catalog is new.
+
+    `notices` say what of it is kept and not enforced yet.
+    """
 
     catalog: str
     current_version: int
     changes: tuple[AffectingChange, ...]
     affected: AffectedCustomers
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class AppliedCatalog:
     version: int
     changes: tuple[AffectingChange, ...]
     affected: AffectedCustomers
+    notices: tuple[str, ...] = ()
 
 
 class _Comparison(NamedTuple):
@@ -110,6 +116,7 @@ def diff_catalog(
         current_version=0 if before is None else before.version,
         changes=changes,
         affected=affected,
+        notices=tuple(notices(compared.after)),
     )
 
 
@@ -131,19 +138,20 @@ def apply_catalog(
     compared = _compare(connection, library, source, migrations)
     before, after = compared.before, compared.after
     version = 0 if before is None else before.version
+    told = tuple(notices(after))
     # First of all: what another has changed may be why the rest does not pass.
     require_version(connection, library, after.id, expected_version, version)
     require_followers(connection, before, after, migrations)
     if before is not None:
         remove_draft_like(connection, after)
     if before is not None and not compared.changes:
-        return AppliedCatalog(after.id, version, (), AffectedCustomers(0, ()))
+        return AppliedCatalog(after.id, version, (), AffectedCustomers(0, ()), told)
     if before is not None:
         settle_migrations(connection, after.id, now_ms)
         require_unused(connection, library.load(connection, after.id), after, migrations)
     changes, affected = _count(connection, compared, now_ms)
     _store(connection, compared, source, now_ms)
-    return AppliedCatalog(after.id, after.version, changes, affected)
+    return AppliedCatalog(after.id, after.version, changes, affected, told)
 
 
 def _compare(

@@ -70,6 +70,7 @@ def diff_to_proto(diff: CatalogDiff) -> admin_service_pb2.DiffCatalogResponse:
         changes=[change_to_proto(each.change, each.customers) for each in diff.changes],
         customers_affected=diff.affected.count,
         customers_affected_sample=diff.affected.sample,
+        notices=diff.notices,
     )
 
 
@@ -79,6 +80,7 @@ def applied_to_proto(applied: AppliedCatalog) -> admin_service_pb2.ApplyCatalogR
         version=applied.version,
         changes=[change_to_proto(each.change, each.customers) for each in applied.changes],
         customers_affected=applied.affected.count,
+        notices=applied.notices,
     )
 
 

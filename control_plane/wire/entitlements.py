@@ -11,7 +11,7 @@ from control_plane.wire.enums import (
     WINDOW_KINDS,
     enum_from_proto,
 )
-from weighbridge.rules.catalog import Entitlement, Limit
+from weighbridge.rules.catalog import CreditDraw, Entitlement, Limit
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.window import MOVING_KINDS, Window, WindowKind, length_problem
@@ -80,7 +80,12 @@ def entitlement_to_proto(entitlement: Entitlement) -> types_pb2.Entitlement:
         values=entitlement.values,
         limits=[limit_to_proto(limit) for limit in entitlement.limits],
         rates=[rate_to_proto(rate) for rate in entitlement.rates],
+        credits=None if entitlement.credit is None else draw_to_proto(entitlement.credit),
     )
+
+
+def draw_to_proto(draw: CreditDraw) -> types_pb2.CreditDraw:
+    return types_pb2.CreditDraw(credit_type=draw.credit_type, kind=LIMIT_KINDS[draw.kind])
 
 
 def wanted_limit_from_proto(field: str, limit: types_pb2.Limit) -> WantedLimit:
@@ -103,6 +108,9 @@ def wanted_entitlement_from_proto(
     field: str, entitlement: types_pb2.Entitlement
 ) -> WantedEntitlement:
     """Return what a caller wants of a feature. Raises InvalidArgumentError."""
+    if entitlement.HasField("credits"):
+        problem = "cannot be given: what is paid with credits, plans and add-ons say"
+        raise InvalidArgumentError(f"{field}.credits", problem)
     return WantedEntitlement(
         feature=entitlement.feature,
         enabled=entitlement.enabled,

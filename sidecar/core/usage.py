@@ -91,7 +91,7 @@ class FeatureUsage:
         self._moving: dict[str, MovingCounter] = {}
         self._own: list[OwnUsage] = []
         # By window; a moving window has one of each part.
-        self._pushed: dict[str, Sequence[PushedTotal]] = {}
+        self._pushed: Mapping[str, Sequence[PushedTotal]] = {}
         # What `_meters` was built from; compared by identity, since entitlements are shared.
         self._entitlement: Entitlement | None = None
         self._anchor_ms = 0
@@ -188,17 +188,17 @@ class FeatureUsage:
         """
         for settled in self._take_included(included):
             self._settle(settled)
-        if is_whole:
-            self._pushed.clear()
-            for counter in self._counters.values():
-                counter.total = 0
         by_key: dict[str, list[PushedTotal]] = {}
         for pushed in totals:
             by_key.setdefault(pushed.window_key, []).append(pushed)
-        self._pushed.update(by_key)
-        for key in self._counters.keys() & by_key.keys():
-            for pushed in by_key[key]:
-                self._apply(self._counters[key], pushed)
+        if by_key or is_whole:
+            # All windows that are counted: one that is not named has to be asked for again.
+            self._pushed = by_key
+        for key, counter in self._counters.items():
+            if is_whole:
+                counter.total = 0
+            for pushed in by_key.get(key, ()):
+                self._apply(counter, pushed)
         for key in self._moving if is_whole else self._moving.keys() & by_key.keys():
             self._moving[key].replace(_parts(by_key.get(key, ())))
 

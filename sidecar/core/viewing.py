@@ -9,6 +9,7 @@ from sidecar.core.decided import NotLoaded
 from sidecar.core.gate import Gate
 from sidecar.core.moment import Moment
 from weighbridge.rules.catalog import Catalog, Customer, Entitlement, Feature, FeatureType
+from weighbridge.rules.credits import CreditGrant, grants_bought
 from weighbridge.rules.decision import LimitState, Reason, held
 from weighbridge.rules.granting import Grant, NoGrant, bounded
 from weighbridge.rules.rate import RateState
@@ -43,6 +44,7 @@ class CustomerView(NamedTuple):
     features: tuple[FeatureView, ...] = ()
     limited_by: str = ""
     ancestors: tuple[str, ...] = ()
+    credit_grants: tuple[CreditGrant, ...] = ()
 
 
 def view_customer(
@@ -66,7 +68,18 @@ def view_customer(
         _view_feature(gate, (state.customer, resource), feature, grant, moment)
         for feature in catalog.features.values()
     )
-    return view._replace(grant=grant, features=features)
+    granted = _granted(catalog, grant)
+    return view._replace(grant=grant, features=features, credit_grants=granted)
+
+
+def _granted(catalog: Catalog, grant: Grant) -> tuple[CreditGrant, ...]:
+    """Return the credits that plan and add-ons come with, as often as bought."""
+    bought = [
+        (add_on.credit_grants, item.quantity)
+        for item in grant.subscription.add_ons
+        if (add_on := catalog.add_ons.get(item.add_on)) is not None
+    ]
+    return grants_bought(grant.plan.credit_grants, bought, grant.subscription.quantity)
 
 
 def _view_feature(

@@ -53,7 +53,11 @@ CASES = {
     ),
     "unknown key of an add-on": (
         ("    plans: [free]", "    price: 1\n    plans: [free]"),
-        ("add_ons.more_mails.price", "price", "known keys: name, plans, features, prices, offer"),
+        (
+            "add_ons.more_mails.price",
+            "price",
+            "known keys: name, plans, features, prices",
+        ),
     ),
     "unknown key of an add-on limit": (
         ("limit: 1000}]", "limit: 1000, period: day}]"),
@@ -165,7 +169,7 @@ CASES = {
     ),
     "integer for a metered": (
         ("contacts: unlimited", "contacts: 5"),
-        ("plans.pro.features.contacts", "contacts: 5", "write limits, rates, unlimited or false"),
+        ("plans.pro.features.contacts", "contacts: 5", "write limits, rates, credits, unlimited"),
     ),
     "yes is no boolean": (
         ("own_domain: true", "own_domain: yes"),

@@ -57,7 +57,7 @@ CASES = {
     ),
     "no kind of price": (
         (FLAT, "{feature: mails}"),
-        (f"{USD}[0]", "{feature: mails}", "says no price; write one of flat, per_seat, per_unit"),
+        (f"{USD}[0]", "{feature: mails}", "says no price; write one of credits, flat, per_seat"),
     ),
     "two kinds of price": (
         (FLAT, "{flat: 10, per_seat: 3}"),
@@ -277,7 +277,7 @@ CASES = {
     ),
     "an add-on of nothing": (
         ("    prices: {USD: [{percent: 50, of: fees}]}\n", ""),
-        ("add_ons.half.features", "half:", "is missing: an add-on adds features, or has prices"),
+        ("add_ons.half.features", "half:", "an add-on adds features or credits, or has prices"),
     ),
     "an add-on of no prices": (
         ("{USD: [{percent: 50, of: fees}]}", "{}"),

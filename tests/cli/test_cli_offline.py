@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from weighbridge.cli.entitlements_view import entitlements_view, window_text
+from weighbridge.cli.entitlements_view import entitlements_view
 from weighbridge.cli.exit_codes import MEANINGS, CommandError, ExitCode, UsageError
 from weighbridge.cli.instants import format_duration, format_instant, parse_instant
 from weighbridge.cli.json_shapes import message_to_json
@@ -21,6 +21,7 @@ from weighbridge.cli.ports import settle_ports
 from weighbridge.cli.probe import metrics_of
 from weighbridge.cli.root import COMMANDS, run
 from weighbridge.cli.settings_environment import settings_environment
+from weighbridge.cli.window_text import window_text
 from weighbridge.runtime.clock import wall_ms
 from weighbridge.v1 import admin_service_pb2, sidecar_service_pb2, types_pb2
 

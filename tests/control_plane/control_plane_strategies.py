@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from weighbridge.rules.catalog import (
     Catalog,
+    CreditDraw,
     Customer,
     CustomerStatus,
     Enforcement,
@@ -61,9 +62,11 @@ entitlements = st.builds(
     st.lists(limits, max_size=3).map(tuple),
     st.lists(rates, max_size=2).map(tuple),
 )
+draws = st.builds(CreditDraw, ids, st.sampled_from(LimitKind))
 granted = st.builds(
     Entitlement,
     ids,
+    credit=st.none() | draws,
     limits=st.lists(
         st.builds(Limit, ids, st.sampled_from(LimitKind), amounts, windows, st.booleans()),
         max_size=2,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.text import Text
 
+from weighbridge.cli.credit_view import credit_units, draw_text, grants_table
 from weighbridge.cli.instants import format_duration, format_instant
 from weighbridge.cli.json_shapes import enum_label
 from weighbridge.cli.output import facts, listing
 from weighbridge.cli.rate_text import rate_text
-from weighbridge.rules.window import length_text
+from weighbridge.cli.window_text import window_text
 from weighbridge.v1 import types_pb2
 
 _NEAR_SHARE: Final = 0.8
@@ -35,7 +36,10 @@ def entitlements_view(entitlements: types_pb2.CustomerEntitlements) -> Group:
         ]
     )
     rows = [row for feature in entitlements.features for row in _rows(feature)]
-    return Group(head, listing(_COLUMNS, rows)) if rows else Group(head)
+    parts: list[RenderableType] = [head, listing(_COLUMNS, rows)] if rows else [head]
+    units = credit_units(entitlements.credit_units)
+    parts += grants_table("Credits granted", entitlements.credit_grants, units)
+    return Group(*parts)
 
 
 def _versioned(name: str, version: int) -> str:
@@ -49,7 +53,9 @@ def _age(entitlements: types_pb2.CustomerEntitlements) -> str:
 
 
 def _rows(feature: types_pb2.FeatureEntitlement) -> Iterator[tuple[str | Text, ...]]:
-    if not feature.limits and not feature.rates:
+    if feature.HasField("credits"):
+        yield feature.feature, draw_text(feature.credits), "", "", "", ""
+    elif not feature.limits and not feature.rates:
         yield feature.feature, _grant(feature), "", "", "", ""
     for usage in feature.limits:
         yield _limit_row(feature, usage)
@@ -109,12 +115,3 @@ def _style(usage: types_pb2.LimitUsage) -> str:
     if not usage.limit.HasField("limit") or usage.used < usage.limit.limit * _NEAR_SHARE:
         return ""
     return "red" if usage.used >= usage.limit.limit else "yellow"
-
-
-def window_text(window: types_pb2.Window) -> str:
-    """Return a window as `calendar month`, with the zone where it is not UTC, or `rolling 5h`."""
-    kind = enum_label(types_pb2.WindowKind.DESCRIPTOR, window.kind) or ""
-    period = enum_label(types_pb2.WindowPeriod.DESCRIPTOR, window.period) or ""
-    zone = "" if window.time_zone in {"", "UTC"} else window.time_zone
-    length = length_text(window.length_ms)
-    return " ".join(part for part in (kind.lower(), period.lower(), zone, length) if part)

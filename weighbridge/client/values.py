@@ -172,7 +172,7 @@ class FeatureEntitlement:
     """What a customer has on one feature, and what is used of it.
 
     `number` belongs to number features, `values` to enum features, `limits` and `rates` to metered
-    ones.
+    ones. `credit_type` is that of the credits that pay for usage; "" where none do.
     """
 
     feature: str
@@ -183,6 +183,7 @@ class FeatureEntitlement:
     values: tuple[str, ...]
     limits: tuple[LimitUsage, ...]
     rates: tuple[RateUsage, ...] = ()
+    credit_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,7 @@ def _feature_entitlement_from_proto(
         values=tuple(message.values),
         limits=tuple(_limit_usage_from_proto(usage) for usage in message.limits),
         rates=tuple(_rate_usage_from_proto(usage) for usage in message.rates),
+        credit_type=message.credits.credit_type,
     )
 
 

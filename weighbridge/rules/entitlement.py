@@ -5,10 +5,12 @@ Rules of merging, per feature:
 - A plan's limits per seat are multiplied by the subscription's quantity (to COUNTER_MAX at most).
 - An add-on adds, `quantity` times: a boolean turns on, numbers and the limits and rates with the
   same id are summed (to COUNTER_MAX at most; of rates, limit and burst), enum values are united.
-  Unlimited on either side is unlimited. A limit the plan does not have is added to a plan that has
-  others, and so is a rate; where the plan lacks the feature, the add-ons bring it whole.
+  Unlimited on either side is unlimited, and costs no credits. A limit the plan does not have is
+  added to a plan that has others, and so is a rate; where the plan lacks the feature, the add-ons
+  bring it whole, with what pays for it.
 - An override replaces: number, values, and of a metered feature the limits and rates with the same
-  id. Those with other ids stay; an override with neither is unlimited. One that is not enabled
+  id. Those with other ids stay, and so does what is paid with credits; an override with neither
+  is unlimited, and costs no credits. One that is not enabled
   takes the feature away, from add-ons and later plans too.
 - Where two overrides on a feature apply at once, the later one in the customer's list wins.
 """
@@ -110,14 +112,15 @@ def with_overrides(base: Entitlements, overrides: Iterable[Override]) -> Entitle
                 entitlement,
                 limits=_replace_by_id(before.limits, entitlement.limits),
                 rates=_replace_by_id(before.rates, entitlement.rates),
+                credit=before.credit,
             )
         merged[entitlement.feature] = entitlement
     return merged
 
 
 def _has_bounds(entitlement: Entitlement) -> bool:
-    """Whether a metered entitlement bounds anything; one that does not is unlimited."""
-    return bool(entitlement.limits or entitlement.rates)
+    """Whether a metered entitlement asks for anything; one that does not is unlimited."""
+    return bool(entitlement.limits or entitlement.rates or entitlement.credit)
 
 
 def _times(entitlement: Entitlement, quantity: int) -> Entitlement:
@@ -138,11 +141,12 @@ def _times(entitlement: Entitlement, quantity: int) -> Entitlement:
 def _both(one: Entitlement, other: Entitlement) -> Entitlement:
     """Add two additions. Limits and rates that one does not name, it leaves as they are."""
     if not _has_bounds(one) or not _has_bounds(other):
-        return replace(_sum_plain(one, other), limits=(), rates=())
+        return replace(_sum_plain(one, other), limits=(), rates=(), credit=None)
     return replace(
         _sum_plain(one, other),
         limits=_sum_by_id(one.limits, other.limits, _sum_limit),
         rates=_sum_by_id(one.rates, other.rates, _sum_rate),
+        credit=one.credit or other.credit,
     )
 
 

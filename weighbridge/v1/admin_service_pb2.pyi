@@ -196,6 +196,7 @@ class DiffCatalogResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     CUSTOMERS_AFFECTED_FIELD_NUMBER: _builtins.int
     CUSTOMERS_AFFECTED_SAMPLE_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
     catalog: _builtins.str
     current_version: _builtins.int
     """0 where the catalog is new."""
@@ -207,6 +208,10 @@ class DiffCatalogResponse(_message.Message):
     def customers_affected_sample(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Some of them, by id."""
 
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of the document is kept and not enforced yet, as sentences."""
+
     def __init__(
         self,
         *,
@@ -215,10 +220,11 @@ class DiffCatalogResponse(_message.Message):
         changes: _abc.Iterable[Global___CatalogChange] | None = ...,
         customers_affected: _builtins.int = ...,
         customers_affected_sample: _abc.Iterable[_builtins.str] | None = ...,
+        notices: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "changes", b"changes", "current_version", b"current_version", "customers_affected", b"customers_affected", "customers_affected_sample", b"customers_affected_sample"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "changes", b"changes", "current_version", b"current_version", "customers_affected", b"customers_affected", "customers_affected_sample", b"customers_affected_sample", "notices", b"notices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,11 +302,16 @@ class ApplyCatalogResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     CUSTOMERS_AFFECTED_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
     catalog: _builtins.str
     version: _builtins.int
     customers_affected: _builtins.int
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogChange]: ...
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of the document is kept and not enforced yet, as sentences."""
+
     def __init__(
         self,
         *,
@@ -308,10 +319,11 @@ class ApplyCatalogResponse(_message.Message):
         version: _builtins.int = ...,
         changes: _abc.Iterable[Global___CatalogChange] | None = ...,
         customers_affected: _builtins.int = ...,
+        notices: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "changes", b"changes", "customers_affected", b"customers_affected", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "changes", b"changes", "customers_affected", b"customers_affected", "notices", b"notices", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -51,6 +51,28 @@ SUBSCRIPTION_MODE_ON_DEMAND: SubscriptionMode.ValueType  # 3
 """Those it was asked about, up to a bound."""
 Global___SubscriptionMode: _TypeAlias = SubscriptionMode  # noqa: Y015
 
+class _ShareBase:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ShareBaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ShareBase.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SHARE_BASE_UNSPECIFIED: _ShareBase.ValueType  # 0
+    SHARE_BASE_SALES: _ShareBase.ValueType  # 1
+    """What the partner sells."""
+    SHARE_BASE_USAGE: _ShareBase.ValueType  # 2
+    """What customers pay for usage by the app."""
+
+class ShareBase(_ShareBase, metaclass=_ShareBaseEnumTypeWrapper):
+    """What a share is of."""
+
+SHARE_BASE_UNSPECIFIED: ShareBase.ValueType  # 0
+SHARE_BASE_SALES: ShareBase.ValueType  # 1
+"""What the partner sells."""
+SHARE_BASE_USAGE: ShareBase.ValueType  # 2
+"""What customers pay for usage by the app."""
+Global___ShareBase: _TypeAlias = ShareBase  # noqa: Y015
+
 class _UsageKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -613,6 +635,312 @@ class Trial(_message.Message):
 Global___Trial: _TypeAlias = Trial  # noqa: Y015
 
 @_typing.final
+class MoneyRate(_message.Message):
+    """What some credits cost, or are worth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    EXPONENT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    currency: _builtins.str
+    """ISO 4217."""
+    exponent: _builtins.int
+    """Decimal places of its minor unit."""
+    amount: _builtins.str
+    """Of the currency itself, a decimal such as `0.05`; exact."""
+    per: _builtins.int
+    """For so many credits."""
+    def __init__(
+        self,
+        *,
+        currency: _builtins.str = ...,
+        exponent: _builtins.int = ...,
+        amount: _builtins.str = ...,
+        per: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "currency", b"currency", "exponent", b"exponent", "per", b"per"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoneyRate: _TypeAlias = MoneyRate  # noqa: Y015
+
+@_typing.final
+class CreditCost(_message.Message):
+    """What usage of a feature costs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MatchEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    MICRO_PER_MILLION_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    micro_per_million: _builtins.int
+    """Micro-credits for a million units of usage."""
+    @_builtins.property
+    def match(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Dimensions that usage must have. Of the costs that fit, the one with the most is meant."""
+
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        match: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        micro_per_million: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "match", b"match", "micro_per_million", b"micro_per_million"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditCost: _TypeAlias = CreditCost  # noqa: Y015
+
+@_typing.final
+class CreditType(_message.Message):
+    """A kind of credit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    WORTH_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def unit(self) -> _types_pb2.CreditUnit: ...
+    @_builtins.property
+    def worth(self) -> _containers.RepeatedCompositeFieldContainer[Global___MoneyRate]:
+        """What one is worth, by currency."""
+
+    @_builtins.property
+    def costs(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditCost]: ...
+    def __init__(
+        self,
+        *,
+        unit: _types_pb2.CreditUnit | None = ...,
+        worth: _abc.Iterable[Global___MoneyRate] | None = ...,
+        costs: _abc.Iterable[Global___CreditCost] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unit", b"unit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "unit", b"unit", "worth", b"worth"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditType: _TypeAlias = CreditType  # noqa: Y015
+
+@_typing.final
+class TopUp(_message.Message):
+    """Credits that are bought by themselves when few are left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_MICRO_FIELD_NUMBER: _builtins.int
+    TARGET_MICRO_FIELD_NUMBER: _builtins.int
+    MONTHLY_CAP_MICRO_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    EXPIRES_AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    threshold_micro: _builtins.int
+    target_micro: _builtins.int
+    monthly_cap_micro: _builtins.int
+    """At most so many in a calendar month (UTC). Unset: any."""
+    priority: _builtins.int
+    end: _types_pb2.CreditGrantEnd.ValueType
+    expires_after_days: _builtins.int
+    """For AFTER_DAYS."""
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___MoneyRate]: ...
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        threshold_micro: _builtins.int = ...,
+        target_micro: _builtins.int = ...,
+        monthly_cap_micro: _builtins.int | None = ...,
+        prices: _abc.Iterable[Global___MoneyRate] | None = ...,
+        priority: _builtins.int = ...,
+        end: _types_pb2.CreditGrantEnd.ValueType = ...,
+        expires_after_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_monthly_cap_micro", b"_monthly_cap_micro", "monthly_cap_micro", b"monthly_cap_micro"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_monthly_cap_micro", b"_monthly_cap_micro", "credit_type", b"credit_type", "end", b"end", "expires_after_days", b"expires_after_days", "monthly_cap_micro", b"monthly_cap_micro", "prices", b"prices", "priority", b"priority", "target_micro", b"target_micro", "threshold_micro", b"threshold_micro"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__monthly_cap_micro: _TypeAlias = _typing.Literal["monthly_cap_micro"]  # noqa: Y015
+    _WhichOneofArgType__monthly_cap_micro: _TypeAlias = _typing.Literal["_monthly_cap_micro", b"_monthly_cap_micro"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__monthly_cap_micro) -> _WhichOneofReturnType__monthly_cap_micro | None: ...
+
+Global___TopUp: _TypeAlias = TopUp  # noqa: Y015
+
+@_typing.final
+class PartnerQuota(_message.Message):
+    """How much of a metered feature a partner app may use."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    PER_CUSTOMER_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    @_builtins.property
+    def per_customer(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Limit]:
+        """Inside each customer."""
+
+    @_builtins.property
+    def total(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Limit]:
+        """Of all customers together."""
+
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        per_customer: _abc.Iterable[_types_pb2.Limit] | None = ...,
+        total: _abc.Iterable[_types_pb2.Limit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "per_customer", b"per_customer", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartnerQuota: _TypeAlias = PartnerQuota  # noqa: Y015
+
+@_typing.final
+class ShareTier(_message.Message):
+    """A part of the volume, and what the platform keeps of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UP_TO_MINOR_FIELD_NUMBER: _builtins.int
+    PLATFORM_PERCENT_FIELD_NUMBER: _builtins.int
+    up_to_minor: _builtins.int
+    """In minor units of the currency. Unset: all the rest."""
+    platform_percent: _builtins.str
+    """A decimal such as `12.5`; exact."""
+    def __init__(
+        self,
+        *,
+        up_to_minor: _builtins.int | None = ...,
+        platform_percent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_up_to_minor", b"_up_to_minor", "up_to_minor", b"up_to_minor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_up_to_minor", b"_up_to_minor", "platform_percent", b"platform_percent", "up_to_minor", b"up_to_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__up_to_minor: _TypeAlias = _typing.Literal["up_to_minor"]  # noqa: Y015
+    _WhichOneofArgType__up_to_minor: _TypeAlias = _typing.Literal["_up_to_minor", b"_up_to_minor"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__up_to_minor) -> _WhichOneofReturnType__up_to_minor | None: ...
+
+Global___ShareTier: _TypeAlias = ShareTier  # noqa: Y015
+
+@_typing.final
+class RevenueShare(_message.Message):
+    """How money in one currency is shared; what the platform does not keep is the partner's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    EXPONENT_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    FIXED_MINOR_FIELD_NUMBER: _builtins.int
+    base: Global___ShareBase.ValueType
+    currency: _builtins.str
+    """ISO 4217."""
+    exponent: _builtins.int
+    """Decimal places of its minor unit."""
+    fixed_minor: _builtins.int
+    """What the platform keeps of each transaction beside that."""
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShareTier]: ...
+    @_builtins.property
+    def window(self) -> _types_pb2.Window:
+        """In each, the volume counts from zero."""
+
+    def __init__(
+        self,
+        *,
+        base: Global___ShareBase.ValueType = ...,
+        currency: _builtins.str = ...,
+        exponent: _builtins.int = ...,
+        tiers: _abc.Iterable[Global___ShareTier] | None = ...,
+        window: _types_pb2.Window | None = ...,
+        fixed_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "currency", b"currency", "exponent", b"exponent", "fixed_minor", b"fixed_minor", "tiers", b"tiers", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevenueShare: _TypeAlias = RevenueShare  # noqa: Y015
+
+@_typing.final
+class PartnerApp(_message.Message):
+    """An app of a partner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PERMISSIONS_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    name: _builtins.str
+    @_builtins.property
+    def permissions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The features that it may use."""
+
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartnerQuota]: ...
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevenueShare]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        permissions: _abc.Iterable[_builtins.str] | None = ...,
+        quotas: _abc.Iterable[Global___PartnerQuota] | None = ...,
+        shares: _abc.Iterable[Global___RevenueShare] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "permissions", b"permissions", "quotas", b"quotas", "shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartnerApp: _TypeAlias = PartnerApp  # noqa: Y015
+
+@_typing.final
 class PlanVersion(_message.Message):
     """A plan as one catalog version had it, inheritance resolved."""
 
@@ -625,6 +953,8 @@ class PlanVersion(_message.Message):
     UPGRADES_TO_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
     TRIAL_FIELD_NUMBER: _builtins.int
+    CREDIT_GRANTS_FIELD_NUMBER: _builtins.int
+    TOP_UPS_FIELD_NUMBER: _builtins.int
     plan: _builtins.str
     version: _builtins.int
     name: _builtins.str
@@ -640,6 +970,10 @@ class PlanVersion(_message.Message):
     def trial(self) -> Global___Trial:
         """Unset: none."""
 
+    @_builtins.property
+    def credit_grants(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.CreditGrant]: ...
+    @_builtins.property
+    def top_ups(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopUp]: ...
     def __init__(
         self,
         *,
@@ -650,10 +984,12 @@ class PlanVersion(_message.Message):
         upgrades_to: _abc.Iterable[_builtins.str] | None = ...,
         offer: _types_pb2.UpgradeOffer | None = ...,
         trial: Global___Trial | None = ...,
+        credit_grants: _abc.Iterable[_types_pb2.CreditGrant] | None = ...,
+        top_ups: _abc.Iterable[Global___TopUp] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer", "trial", b"trial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlements", b"entitlements", "name", b"name", "offer", b"offer", "plan", b"plan", "trial", b"trial", "upgrades_to", b"upgrades_to", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_grants", b"credit_grants", "entitlements", b"entitlements", "name", b"name", "offer", b"offer", "plan", b"plan", "top_ups", b"top_ups", "trial", b"trial", "upgrades_to", b"upgrades_to", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -670,6 +1006,7 @@ class AddOn(_message.Message):
     ENTITLEMENTS_FIELD_NUMBER: _builtins.int
     PLANS_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
+    CREDIT_GRANTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     @_builtins.property
@@ -680,6 +1017,10 @@ class AddOn(_message.Message):
 
     @_builtins.property
     def offer(self) -> _types_pb2.UpgradeOffer: ...
+    @_builtins.property
+    def credit_grants(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.CreditGrant]:
+        """Of each piece bought."""
+
     def __init__(
         self,
         *,
@@ -688,10 +1029,11 @@ class AddOn(_message.Message):
         entitlements: _abc.Iterable[_types_pb2.Entitlement] | None = ...,
         plans: _abc.Iterable[_builtins.str] | None = ...,
         offer: _types_pb2.UpgradeOffer | None = ...,
+        credit_grants: _abc.Iterable[_types_pb2.CreditGrant] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlements", b"entitlements", "id", b"id", "name", b"name", "offer", b"offer", "plans", b"plans"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_grants", b"credit_grants", "entitlements", b"entitlements", "id", b"id", "name", b"name", "offer", b"offer", "plans", b"plans"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -740,6 +1082,8 @@ class CatalogSnapshot(_message.Message):
     ADD_ONS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     ADDITION_FIELD_NUMBER: _builtins.int
+    CREDIT_TYPES_FIELD_NUMBER: _builtins.int
+    PARTNER_APPS_FIELD_NUMBER: _builtins.int
     catalog: _builtins.str
     version: _builtins.int
     addition: _builtins.int
@@ -758,6 +1102,10 @@ class CatalogSnapshot(_message.Message):
         are on its newest.
         """
 
+    @_builtins.property
+    def credit_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditType]: ...
+    @_builtins.property
+    def partner_apps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartnerApp]: ...
     def __init__(
         self,
         *,
@@ -768,10 +1116,12 @@ class CatalogSnapshot(_message.Message):
         add_ons: _abc.Iterable[Global___AddOn] | None = ...,
         steps: _abc.Iterable[Global___VersionStep] | None = ...,
         addition: _builtins.int = ...,
+        credit_types: _abc.Iterable[Global___CreditType] | None = ...,
+        partner_apps: _abc.Iterable[Global___PartnerApp] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "addition", b"addition", "catalog", b"catalog", "features", b"features", "plans", b"plans", "steps", b"steps", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "addition", b"addition", "catalog", b"catalog", "credit_types", b"credit_types", "features", b"features", "partner_apps", b"partner_apps", "plans", b"plans", "steps", b"steps", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -404,6 +404,58 @@ CUSTOMER_STATUS_ARCHIVED: CustomerStatus.ValueType  # 2
 CUSTOMER_STATUS_REVOKED: CustomerStatus.ValueType  # 3
 Global___CustomerStatus: _TypeAlias = CustomerStatus  # noqa: Y015
 
+class _CreditGrantKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CreditGrantKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CreditGrantKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDIT_GRANT_KIND_UNSPECIFIED: _CreditGrantKind.ValueType  # 0
+    CREDIT_GRANT_KIND_RECURRING: _CreditGrantKind.ValueType  # 1
+    CREDIT_GRANT_KIND_PREPAID: _CreditGrantKind.ValueType  # 2
+    CREDIT_GRANT_KIND_PROMOTIONAL: _CreditGrantKind.ValueType  # 3
+    CREDIT_GRANT_KIND_TRIAL: _CreditGrantKind.ValueType  # 4
+    CREDIT_GRANT_KIND_MANUAL: _CreditGrantKind.ValueType  # 5
+    """Granted to one customer, by no catalog."""
+
+class CreditGrantKind(_CreditGrantKind, metaclass=_CreditGrantKindEnumTypeWrapper):
+    """Why credits are there."""
+
+CREDIT_GRANT_KIND_UNSPECIFIED: CreditGrantKind.ValueType  # 0
+CREDIT_GRANT_KIND_RECURRING: CreditGrantKind.ValueType  # 1
+CREDIT_GRANT_KIND_PREPAID: CreditGrantKind.ValueType  # 2
+CREDIT_GRANT_KIND_PROMOTIONAL: CreditGrantKind.ValueType  # 3
+CREDIT_GRANT_KIND_TRIAL: CreditGrantKind.ValueType  # 4
+CREDIT_GRANT_KIND_MANUAL: CreditGrantKind.ValueType  # 5
+"""Granted to one customer, by no catalog."""
+Global___CreditGrantKind: _TypeAlias = CreditGrantKind  # noqa: Y015
+
+class _CreditGrantEnd:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CreditGrantEndEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CreditGrantEnd.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDIT_GRANT_END_UNSPECIFIED: _CreditGrantEnd.ValueType  # 0
+    CREDIT_GRANT_END_NEVER: _CreditGrantEnd.ValueType  # 1
+    CREDIT_GRANT_END_PERIOD_END: _CreditGrantEnd.ValueType  # 2
+    """When the window that it was granted in ends."""
+    CREDIT_GRANT_END_TRIAL_END: _CreditGrantEnd.ValueType  # 3
+    CREDIT_GRANT_END_AFTER_DAYS: _CreditGrantEnd.ValueType  # 4
+    """Some days of 24 hours after it took effect."""
+
+class CreditGrantEnd(_CreditGrantEnd, metaclass=_CreditGrantEndEnumTypeWrapper):
+    """When what is left of a grant expires."""
+
+CREDIT_GRANT_END_UNSPECIFIED: CreditGrantEnd.ValueType  # 0
+CREDIT_GRANT_END_NEVER: CreditGrantEnd.ValueType  # 1
+CREDIT_GRANT_END_PERIOD_END: CreditGrantEnd.ValueType  # 2
+"""When the window that it was granted in ends."""
+CREDIT_GRANT_END_TRIAL_END: CreditGrantEnd.ValueType  # 3
+CREDIT_GRANT_END_AFTER_DAYS: CreditGrantEnd.ValueType  # 4
+"""Some days of 24 hours after it took effect."""
+Global___CreditGrantEnd: _TypeAlias = CreditGrantEnd  # noqa: Y015
+
 @_typing.final
 class Window(_message.Message):
     """A time span after which usage starts from zero."""
@@ -511,6 +563,31 @@ class Rate(_message.Message):
 Global___Rate: _TypeAlias = Rate  # noqa: Y015
 
 @_typing.final
+class CreditDraw(_message.Message):
+    """What pays for usage of a feature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    kind: Global___LimitKind.ValueType
+    """Hard refuses without credits, soft goes on past the balance."""
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        kind: Global___LimitKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_type", b"credit_type", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditDraw: _TypeAlias = CreditDraw  # noqa: Y015
+
+@_typing.final
 class Entitlement(_message.Message):
     """What a plan, an add-on or an override grants on one feature."""
 
@@ -522,6 +599,7 @@ class Entitlement(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     RATES_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
     feature: _builtins.str
     enabled: _builtins.bool
     """False takes the feature away (an override can)."""
@@ -539,6 +617,10 @@ class Entitlement(_message.Message):
     def rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rate]:
         """Metered features only; none means no limit on how fast."""
 
+    @_builtins.property
+    def credits(self) -> Global___CreditDraw:
+        """Metered features only; unset: usage is not paid with credits."""
+
     def __init__(
         self,
         *,
@@ -548,10 +630,11 @@ class Entitlement(_message.Message):
         values: _abc.Iterable[_builtins.str] | None = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
         rates: _abc.Iterable[Global___Rate] | None = ...,
+        credits: Global___CreditDraw | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "number", b"number"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "credits", b"credits", "number", b"number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "credits", b"credits", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
     _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
@@ -772,6 +855,100 @@ class Decision(_message.Message):
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
+class CreditUnit(_message.Message):
+    """A kind of credit, as people are shown it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    DECIMALS_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    name: _builtins.str
+    unit: _builtins.str
+    """What one is called."""
+    decimals: _builtins.int
+    """Decimal places to show."""
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        name: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        decimals: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_type", b"credit_type", "decimals", b"decimals", "name", b"name", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditUnit: _TypeAlias = CreditUnit  # noqa: Y015
+
+@_typing.final
+class CreditGrant(_message.Message):
+    """Credits that a plan or an add-on comes with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICRO_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    EVERY_FIELD_NUMBER: _builtins.int
+    PER_SEAT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    STARTS_AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    EXPIRES_AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    ROLLOVER_MICRO_MAX_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Unique in the plan and the add-ons that suit it."""
+    credit_type: _builtins.str
+    amount_micro: _builtins.int
+    """Micro-credits, 10^-6 of a credit."""
+    kind: Global___CreditGrantKind.ValueType
+    per_seat: _builtins.bool
+    """Of a plan: for each seat. Everywhere else the seats are counted in."""
+    priority: _builtins.int
+    """Lower is spent first."""
+    starts_after_days: _builtins.int
+    end: Global___CreditGrantEnd.ValueType
+    expires_after_days: _builtins.int
+    """For AFTER_DAYS."""
+    rollover_micro_max: _builtins.int
+    """What stays at most when a window ends. Unset: as `end` says."""
+    @_builtins.property
+    def every(self) -> Global___Window:
+        """Granted at the start of each such window. Unset: once."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        credit_type: _builtins.str = ...,
+        amount_micro: _builtins.int = ...,
+        kind: Global___CreditGrantKind.ValueType = ...,
+        every: Global___Window | None = ...,
+        per_seat: _builtins.bool = ...,
+        priority: _builtins.int = ...,
+        starts_after_days: _builtins.int = ...,
+        end: Global___CreditGrantEnd.ValueType = ...,
+        expires_after_days: _builtins.int = ...,
+        rollover_micro_max: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rollover_micro_max", b"_rollover_micro_max", "every", b"every", "rollover_micro_max", b"rollover_micro_max"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rollover_micro_max", b"_rollover_micro_max", "amount_micro", b"amount_micro", "credit_type", b"credit_type", "end", b"end", "every", b"every", "expires_after_days", b"expires_after_days", "id", b"id", "kind", b"kind", "per_seat", b"per_seat", "priority", b"priority", "rollover_micro_max", b"rollover_micro_max", "starts_after_days", b"starts_after_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rollover_micro_max: _TypeAlias = _typing.Literal["rollover_micro_max"]  # noqa: Y015
+    _WhichOneofArgType__rollover_micro_max: _TypeAlias = _typing.Literal["_rollover_micro_max", b"_rollover_micro_max"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rollover_micro_max) -> _WhichOneofReturnType__rollover_micro_max | None: ...
+
+Global___CreditGrant: _TypeAlias = CreditGrant  # noqa: Y015
+
+@_typing.final
 class LimitUsage(_message.Message):
     """The state of one limit of a metered feature."""
 
@@ -866,6 +1043,7 @@ class FeatureEntitlement(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     RATES_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
     feature: _builtins.str
     type: Global___FeatureType.ValueType
     unit: _builtins.str
@@ -877,6 +1055,10 @@ class FeatureEntitlement(_message.Message):
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUsage]: ...
     @_builtins.property
     def rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateUsage]: ...
+    @_builtins.property
+    def credits(self) -> Global___CreditDraw:
+        """Unset: usage is not paid with credits."""
+
     def __init__(
         self,
         *,
@@ -888,10 +1070,11 @@ class FeatureEntitlement(_message.Message):
         values: _abc.Iterable[_builtins.str] | None = ...,
         limits: _abc.Iterable[Global___LimitUsage] | None = ...,
         rates: _abc.Iterable[Global___RateUsage] | None = ...,
+        credits: Global___CreditDraw | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "number", b"number"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "credits", b"credits", "number", b"number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "credits", b"credits", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
     _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
@@ -917,6 +1100,8 @@ class CustomerEntitlements(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     INHERITED_FROM_FIELD_NUMBER: _builtins.int
     LIMITED_BY_FIELD_NUMBER: _builtins.int
+    CREDIT_GRANTS_FIELD_NUMBER: _builtins.int
+    CREDIT_UNITS_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     resource: _builtins.str
     reason: Global___Reason.ValueType
@@ -933,6 +1118,14 @@ class CustomerEntitlements(_message.Message):
     """The ancestor that is the reason. Empty: the customer itself."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureEntitlement]: ...
+    @_builtins.property
+    def credit_grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditGrant]:
+        """Credits that plan and add-ons come with, as often as bought. What is left of them is not told."""
+
+    @_builtins.property
+    def credit_units(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditUnit]:
+        """The credit types that these grants and features name."""
+
     def __init__(
         self,
         *,
@@ -948,10 +1141,12 @@ class CustomerEntitlements(_message.Message):
         features: _abc.Iterable[Global___FeatureEntitlement] | None = ...,
         inherited_from: _builtins.str = ...,
         limited_by: _builtins.str = ...,
+        credit_grants: _abc.Iterable[Global___CreditGrant] | None = ...,
+        credit_units: _abc.Iterable[Global___CreditUnit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms", "snapshot_age_ms", b"snapshot_age_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms", "catalog", b"catalog", "catalog_version", b"catalog_version", "customer", b"customer", "features", b"features", "inherited_from", b"inherited_from", "limited_by", b"limited_by", "plan", b"plan", "plan_version", b"plan_version", "reason", b"reason", "resource", b"resource", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms", "catalog", b"catalog", "catalog_version", b"catalog_version", "credit_grants", b"credit_grants", "credit_units", b"credit_units", "customer", b"customer", "features", b"features", "inherited_from", b"inherited_from", "limited_by", b"limited_by", "plan", b"plan", "plan_version", b"plan_version", "reason", b"reason", "resource", b"resource", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__snapshot_age_ms: _TypeAlias = _typing.Literal["snapshot_age_ms"]  # noqa: Y015
     _WhichOneofArgType__snapshot_age_ms: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms"]  # noqa: Y015
