@@ -264,7 +264,7 @@ class Sidecar:
                 self._session.release(evicted)
                 await self._keeper.forget(evicted)
                 for customer in evicted:
-                    if self.gate.cache.find(customer) is None:
+                    if self._is_gone(customer):
                         self.gate.book.forget(customer)
                         self.gate.rates.forget(customer)
                         if self.gate.shadow is not None:
@@ -287,6 +287,12 @@ class Sidecar:
 
     def _is_pinned(self, customer: str) -> bool:
         return self._watchers.is_watched(customer) or self.gate.book.has_own(customer)
+
+    def _is_gone(self, customer: str) -> bool:
+        """Whether nothing is known of a customer, and nothing of its usage is kept for others."""
+        cache = self.gate.cache
+        is_known = cache.find(customer) is not None or cache.is_absent(customer)
+        return not is_known and not self.gate.book.has_own(customer)
 
     def _renew_identity(self) -> None:
         self._journal.renew_identity(self._moment().now_ms)

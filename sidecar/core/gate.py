@@ -112,13 +112,11 @@ class Gate:
         """Find a customer and what it has now; or why there is nothing to find."""
         state = self.cache.find(customer)
         if state is None:
-            if self.cache.is_absent(customer):
+            if not self.cache.is_absent(customer):
+                return self._require_may_hold(customer)
+            state = self.cache.stand_in(customer)
+            if state is None:
                 return Reason.CUSTOMER_UNKNOWN
-            if not self.cache.may_hold(customer):
-                raise FailedPreconditionError(
-                    f"customer: this sidecar holds a fixed list of customers, without {customer!r}"
-                )
-            return NotLoaded(customer)
         compiler = self.cache.compiler(state.customer.catalog)
         if compiler is None:
             # Only a tombstone can be held without its catalog.
@@ -129,6 +127,13 @@ class Gate:
                 absent = self.cache.is_absent(missing)
                 return Reason.CUSTOMER_UNKNOWN if absent else NotLoaded(missing)
         return state, compiler, state.grant(compiler, resource, moment.now_ms)
+
+    def _require_may_hold(self, customer: str) -> NotLoaded:
+        if not self.cache.may_hold(customer):
+            raise FailedPreconditionError(
+                f"customer: this sidecar holds a fixed list of customers, without {customer!r}"
+            )
+        return NotLoaded(customer)
 
     def decide(self, request: Request, moment: Moment) -> Decided | NotLoaded:
         """Decide one call. Changes nothing."""

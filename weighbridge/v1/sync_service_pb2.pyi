@@ -1082,12 +1082,17 @@ class CatalogSnapshot(_message.Message):
     ADD_ONS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     ADDITION_FIELD_NUMBER: _builtins.int
+    DEFAULT_PLAN_FIELD_NUMBER: _builtins.int
     CREDIT_TYPES_FIELD_NUMBER: _builtins.int
     PARTNER_APPS_FIELD_NUMBER: _builtins.int
     catalog: _builtins.str
     version: _builtins.int
     addition: _builtins.int
     """How often older plan versions were added to this version, because somebody is on them again."""
+    default_plan: _builtins.str
+    """What a customer is on that CustomerUnknown was said of. Empty: nothing; at most one catalog of
+    an environment has one. Its first settled usage makes the customer.
+    """
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]: ...
     @_builtins.property
@@ -1116,12 +1121,13 @@ class CatalogSnapshot(_message.Message):
         add_ons: _abc.Iterable[Global___AddOn] | None = ...,
         steps: _abc.Iterable[Global___VersionStep] | None = ...,
         addition: _builtins.int = ...,
+        default_plan: _builtins.str = ...,
         credit_types: _abc.Iterable[Global___CreditType] | None = ...,
         partner_apps: _abc.Iterable[Global___PartnerApp] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "addition", b"addition", "catalog", b"catalog", "credit_types", b"credit_types", "features", b"features", "partner_apps", b"partner_apps", "plans", b"plans", "steps", b"steps", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "addition", b"addition", "catalog", b"catalog", "credit_types", b"credit_types", "default_plan", b"default_plan", "features", b"features", "partner_apps", b"partner_apps", "plans", b"plans", "steps", b"steps", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
