@@ -23,7 +23,8 @@ class Decided(NamedTuple):
 
     `rates` are those that its usage is taken from, `rates_above` those of its ancestors. Usage is
     recorded with all `ancestors`; None: they are not known here. `limited_by` is the one of them
-    that the verdict names. `pools` are those of which leases cover it.
+    that the verdict names. `pools` are those of which leases cover it. `states` are those of all
+    limits it rests on, `counted` has those above.
     """
 
     request: Request
@@ -41,6 +42,8 @@ class Decided(NamedTuple):
     limited_by: str = ""
     rates_above: Buckets = ()
     pools: Sequence[Pool] = ()
+    states: Sequence[LimitState] = ()
+    counted: Sequence[Counted] = ()
 
 
 class NotLoaded(NamedTuple):

@@ -19,6 +19,7 @@ from sidecar.core.rates import RateBuckets
 from sidecar.core.releasing import is_release, not_releasable
 from sidecar.core.request import Kind, Request
 from sidecar.core.reservations import Reservations
+from sidecar.core.shadow import Shadow
 from sidecar.core.snapshots import CustomerState, SnapshotCache
 from weighbridge.rules.catalog import (
     Customer,
@@ -76,6 +77,8 @@ class Gate:
         self._metered = MeteredJudge(
             self.leases, self.reservations, self.rates, self.spending, self.is_outage
         )
+        # Drafts of catalogs, which decide nothing; None where there are none.
+        self.shadow: Shadow | None = None
         # Decisions by feature ("" where unknown), reason and what decided: read by the metrics.
         self.decisions: Tally[tuple[str, Reason | None, DecidedBy]] = Tally()
         # Of those that were allowed, what would have been refused, had it not been only observed.
@@ -99,6 +102,8 @@ class Gate:
         self.decisions[feature, decided.verdict.reason, decided.decided_by] += 1
         if decided.verdict.observed is not None:
             self.observed_refusals[feature, decided.verdict.observed] += 1
+        if self.shadow is not None:
+            self.shadow.compare(self.cache, decided)
 
     def resolve(
         self, customer: str, resource: str, moment: Moment
@@ -171,6 +176,8 @@ class Gate:
             limited_by=judged.limited_by,
             rates_above=buckets_of(judged.counted) if judged.counted else (),
             pools=judged.pools,
+            states=judged.states,
+            counted=judged.counted,
         )
 
     def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:
