@@ -36,7 +36,7 @@ from control_plane.leasing.holding import (
 from control_plane.metering.counters import CounterCache
 from control_plane.metering.epochs import settled_marks
 from control_plane.metering.records import EpochKey
-from control_plane.storage.tables import lease
+from control_plane.storage.lease_tables import lease
 from weighbridge.rules.lease import PoolKey, grantable
 from weighbridge.rules.units import COUNTER_MAX
 

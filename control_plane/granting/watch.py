@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 
 from control_plane.leasing.conservation import PoolSums, check_page
 from control_plane.storage.database import Database
-from control_plane.storage.tables import lease_holder
+from control_plane.storage.lease_tables import lease_holder
 from weighbridge.rules.errors import UnavailableError
 from weighbridge.runtime.logs import get_logger
 

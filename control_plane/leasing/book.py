@@ -17,8 +17,8 @@ from control_plane.leasing.accounts import (
     Pool,
     TotalPlace,
 )
+from control_plane.storage.lease_tables import lease, lease_holder, lease_pool
 from control_plane.storage.rows import insert_rows, rows_by_key, update_rows
-from control_plane.storage.tables import lease, lease_holder, lease_pool
 
 _PLACE: Final = ("customer_id", "resource_id", "feature_id", "window_key", "window_start_ms")
 _HOLDER: Final = ("sidecar_id", "epoch")

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from sqlalchemy import bindparam, delete
 
 from control_plane.leasing.book import LeaseBook
+from control_plane.storage.lease_tables import lease_hold
 from control_plane.storage.rows import execute_rows, insert_rows, prepare, rows_by_key
-from control_plane.storage.tables import lease_hold
 
 _HOLD: Final = ("sidecar_id", "customer_id", "reservation")
 _COLUMNS: Final = [column.name for column in lease_hold.columns]

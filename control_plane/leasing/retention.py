@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, exists, select, tuple_
 
 from control_plane.leasing.accounts import HolderState
-from control_plane.storage.tables import lease, lease_hold, lease_holder, lease_pool
+from control_plane.storage.lease_tables import lease, lease_hold, lease_holder, lease_pool
 
 KEPT_MS: Final = 48 * 3_600_000
 """Longer than holds last, and records are on their way; usage that comes later settles as well."""

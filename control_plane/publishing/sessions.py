@@ -41,7 +41,8 @@ class Refused(NamedTuple):
 class Greeting:
     """What a sidecar says of itself when it connects. Versions held are by id; 0 is none.
 
-    `epochs` are all it keeps records of, its own last; `claim` is what it says of leases.
+    `epochs` are all it keeps records of, its own last; `drafts` are the catalogs it has drafts of;
+    `claim` is what it says of leases.
     """
 
     sidecar_id: str
@@ -57,6 +58,7 @@ class Greeting:
     epochs: tuple[EpochKey, ...]
     seen: Seen
     claim: HolderClaim
+    drafts: tuple[str, ...] = ()
 
     def without_held(self) -> Greeting:
         """Return it as if nothing were held."""

@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sidecar.core.book import FeatureKey
+from sidecar.core.counting import Counted
 from sidecar.core.leases import Lack, Leases, Pool, Refusal
 from sidecar.core.moment import Moment
 from sidecar.core.reservations import Reservations
+from sidecar.core.snapshots import SnapshotCache
 from weighbridge.rules.catalog import LimitKind
 from weighbridge.rules.decision import LimitState, Verdict, leases_exhausted
+from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.lease import PoolKey
 from weighbridge.rules.window import MOVING_KINDS
+
+Basis = tuple[object, ...]
+"""What somebody's limits follow from: another one may have brought other limits meanwhile."""
 
 
 class Owned(NamedTuple):
@@ -21,6 +27,7 @@ class Owned(NamedTuple):
     customer: str
     key: FeatureKey
     states: Sequence[LimitState]
+    basis: Basis = ()
 
 
 class Refused(NamedTuple):
@@ -45,7 +52,7 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
     pools: list[Pool] = []
     lacks: list[Lack] = []
     refused: Refused | None = None
-    for customer, (resource, feature), states in owned:
+    for customer, (resource, feature), states, basis in owned:
         for state in states:
             limit, bounds = state.limit, state.bounds
             if limit.kind is not LimitKind.HARD or limit.limit is None or bounds is None:
@@ -55,6 +62,8 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
             key = PoolKey(customer, resource, feature, limit.id, bounds.start_ms)
             pool = leases.open(key, bounds.end_ms, boot_ms)
             pools.append(pool)
+            if pool.basis != basis:
+                leases.rebase(pool, basis)
             missing = amount - leases.spendable(pool, limit.limit, boot_ms)
             if missing <= 0:
                 continue
@@ -65,13 +74,26 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
     return Cover(pools, lacks, refused)
 
 
+def owned_above(
+    cache: SnapshotCache, compiler: PlanCompiler, feature: str, counted: Sequence[Counted]
+) -> list[Owned]:
+    """Return the limits of everybody above a customer."""
+    owned = []
+    for each in counted:
+        state = cache.find(each.level.customer)
+        version = None if state is None else state.customer.version
+        basis = (version, compiler.catalog.edition, each.level.changes_at_ms)
+        owned.append(Owned(each.level.customer, ("", feature), each.states, basis))
+    return owned
+
+
 def with_holds(reservations: Reservations, owned: Sequence[Owned]) -> list[Owned]:
     """Count what is held as used."""
     counted = []
-    for customer, key, states in owned:
+    for customer, key, states, basis in owned:
         added = [(state, reservations.held(customer, key, state.bounds)) for state in states]
         held = [s._replace(used=s.used + units) if units else s for s, units in added]
-        counted.append(Owned(customer, key, held))
+        counted.append(Owned(customer, key, held, basis))
     return counted
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from leased import Leased
+from leased import Leased, Sidecar
 
 from control_plane.storage.database import Database
 
@@ -19,3 +19,13 @@ def leased(database_url: str) -> Iterator[Leased]:
     made.create("acme")
     yield made
     database.close()
+
+
+@pytest.fixture
+def one() -> Sidecar:
+    return Sidecar("sc-1", "acme")
+
+
+@pytest.fixture
+def two() -> Sidecar:
+    return Sidecar("sc-2", "acme")

@@ -36,7 +36,7 @@ from control_plane.provisioning import (
     WantedOverride,
 )
 from control_plane.storage.database import Database
-from control_plane.storage.tables import lease, lease_holder, lease_pool
+from control_plane.storage.lease_tables import lease, lease_holder, lease_pool
 from weighbridge.rules.catalog import LimitKind
 from weighbridge.rules.lease import PoolKey
 from weighbridge.rules.units import COUNTER_MAX
@@ -233,3 +233,17 @@ def want(customer: str, units_min: int, units: int | None = None, limit: int = C
 def granted(answer: Granted | Short) -> Mapping[int, int]:
     assert isinstance(answer, Granted), answer
     return {each.id: each.granted for each in answer.leases}
+
+
+def lease_of(leased: Leased, sidecar: Sidecar, units: int) -> int:
+    """Have a sidecar get a lease of exactly so many units."""
+    answer = leased.ask(sidecar, want(sidecar.customer, units))
+    assert isinstance(answer, Granted)
+    sidecar.learn(answer.leases)
+    return answer.leases[0].id
+
+
+def terms(leased: Leased, key: PoolKey | None = None) -> tuple[int, int, int, int]:
+    pool = leased.pool(key or calls_of("acme"))
+    assert not leased.check().differences
+    return (pool.granted_limit, pool.available, pool.overage, pool.settled)

@@ -20,7 +20,7 @@ from leased import TERMS, Leased, Sidecar, calls_of, entry, want
 from control_plane.granting.work import Granted
 from control_plane.leasing.holding import Returned
 from control_plane.storage.database import Database
-from control_plane.storage.tables import lease
+from control_plane.storage.lease_tables import lease
 
 EXAMPLES = {"sqlite": 60, "postgresql": 8}
 SIDECARS = st.integers(0, 2)

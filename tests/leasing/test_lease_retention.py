@@ -8,7 +8,7 @@ from test_lease_posting import DAY
 from control_plane.granting.work import Granted, Want
 from control_plane.leasing.retention import prune_leases
 from control_plane.leasing.settling import Draw
-from control_plane.storage.tables import lease_pool
+from control_plane.storage.lease_tables import lease_pool
 
 
 def prune(leased: Leased) -> int:
