@@ -223,7 +223,7 @@ def _feature_tree(feature: Feature) -> Tree:
 
 
 def _consistency(feature: Feature) -> str:
-    is_told = feature.type is FeatureType.METERED and feature.consistency is Consistency.CACHED
+    is_told = feature.type is FeatureType.METERED and feature.consistency is Consistency.LEASED
     return feature.consistency.value if is_told else ""
 
 
