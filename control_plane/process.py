@@ -80,7 +80,7 @@ class ControlPlane:
         )
         self._ledgers = LedgerUpkeep(database, library, wall_ms)
         notices.listen(lambda _notice: self._ledgers.wake())
-        self._connect_metrics()
+        self._connect_metrics(notices)
 
     def _make_metrics(self) -> ControlPlaneMetrics:
         registry = CollectorRegistry()
@@ -90,11 +90,13 @@ class ControlPlane:
         self._probes = ProbeServer(probes.host, probes.port, self._problems, registry)
         return ControlPlaneMetrics(registry)
 
-    def _connect_metrics(self) -> None:
+    def _connect_metrics(self, notices: ChangeNotices) -> None:
         metrics = self._metrics
 
         def settled(settlement: Settlement) -> None:
             metrics.count_settlement(settlement)
+            if settlement.customers_created:
+                notices.publish(customers=settlement.customers_created)
             self._publisher.usage_settled()
 
         self._queue.on_settled = settled

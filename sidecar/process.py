@@ -14,9 +14,10 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from sidecar.core.book import UsageBook
 from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import EpochId, EpochIndexes
-from sidecar.core.gate import Gate, Moment
+from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyTable
 from sidecar.core.link import Link
+from sidecar.core.moment import Moment
 from sidecar.core.snapshots import SnapshotCache
 from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.metrics.collector import SidecarCollector, Sources
@@ -260,7 +261,7 @@ class Sidecar:
                 self._session.release(evicted)
                 await self._keeper.forget(evicted)
                 for customer in evicted:
-                    if self.gate.cache.find(customer) is None:
+                    if self._is_gone(customer):
                         self.gate.book.forget(customer)
                         self.gate.rates.forget(customer)
 
@@ -281,6 +282,12 @@ class Sidecar:
 
     def _is_pinned(self, customer: str) -> bool:
         return self._watchers.is_watched(customer) or self.gate.book.has_own(customer)
+
+    def _is_gone(self, customer: str) -> bool:
+        """Whether nothing is known of a customer, and nothing of its usage is kept for others."""
+        cache = self.gate.cache
+        is_known = cache.find(customer) is not None or cache.is_absent(customer)
+        return not is_known and not self.gate.book.has_own(customer)
 
     def _renew_identity(self) -> None:
         self._journal.renew_identity(self._moment().now_ms)

@@ -138,7 +138,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
     ) -> pb.ListCustomersResponse:
         page = await self._database.read(
             lambda connection: provisioning.list_customers(
-                connection, request.page_size, request.page_token, request.catalog
+                connection, request.page_size, request.page_token, request.catalog, request.parent
             )
         )
         return pb.ListCustomersResponse(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Connection
@@ -67,9 +68,15 @@ class Group:
     def moving(self) -> dict[MovingKey, Window]:
         return {MovingKey(self.counter, window.key): window for window in self.span.moving}
 
-    def add(self, at_ms: int, amount: int) -> bool:
-        """Count an amount in every window, or in none where a total would not hold it."""
+    def add(self, at_ms: int, amount: int, above: Sequence[Group] = ()) -> bool:
+        """Count an amount in every window, or in none where a total would not hold it.
+
+        `above` are the groups of the customer's ancestors, in which it counts as well.
+        """
         rows, parts = self.rows, self.parts
+        if above:
+            rows = [*rows, *(row for group in above for row in group.rows)]
+            parts = [*parts, *(each for group in above for each in group.parts)]
         for row in rows:
             if not -COUNTER_MAX <= row.total + amount <= COUNTER_MAX:
                 return False

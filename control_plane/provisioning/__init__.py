@@ -33,6 +33,7 @@ from control_plane.provisioning.subscriptions import (
     cancel_subscription,
     set_subscription,
 )
+from control_plane.provisioning.unprovisioned import create_unprovisioned
 from control_plane.provisioning.wanted import WantedEntitlement, WantedLimit
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "count_customers",
     "create_customer",
     "create_resource",
+    "create_unprovisioned",
     "current_revision",
     "customers_changed_since",
     "diff_catalog",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, false, func, or_, select, union
 
 from control_plane.catalog import CatalogChange
 from control_plane.catalog.credit_comparing import uses_credits
@@ -16,7 +16,13 @@ from control_plane.provisioning.migrating import (
     is_not_held_back,
     is_on_version,
 )
-from control_plane.storage.tables import customer, override, subscription, subscription_add_on
+from control_plane.storage.tables import (
+    customer,
+    customer_ancestor,
+    override,
+    subscription,
+    subscription_add_on,
+)
 from weighbridge.rules.catalog import Catalog, CustomerStatus, Migration, SubscriptionStatus
 from weighbridge.rules.errors import FailedPreconditionError
 
@@ -65,12 +71,25 @@ def touched_by_all(changes: Iterable[CatalogChange], choice: MigrationChoice) ->
 def affected_customers(
     connection: Connection, catalog_id: str, touched: Touched, now_ms: int
 ) -> AffectedCustomers:
-    """Find the customers with an active subscription to something touched."""
-    found = _subscribers(catalog_id, touched).where(
-        customer.c.status == CustomerStatus.ACTIVE.value,
-        or_(subscription.c.ends_at_ms.is_(None), subscription.c.ends_at_ms > now_ms),
+    """Find the customers with an active subscription to something touched, and all under them."""
+    subscribers = (
+        _subscribers(catalog_id, touched)
+        .where(
+            customer.c.status == CustomerStatus.ACTIVE.value,
+            or_(subscription.c.ends_at_ms.is_(None), subscription.c.ends_at_ms > now_ms),
+        )
+        .cte("subscribers")
     )
-    sample = connection.scalars(found.order_by(customer.c.id).limit(SAMPLE_SIZE)).all()
+    above = customer_ancestor.c
+    below = (
+        select(customer.c.id)
+        .join(customer_ancestor, above.customer_id == customer.c.id)
+        .join(subscribers, subscribers.c.id == above.ancestor_id)
+        .where(customer.c.status == CustomerStatus.ACTIVE.value)
+    )
+    each = union(select(subscribers.c.id), below).subquery()
+    found = select(each.c.id)
+    sample = connection.scalars(found.order_by(each.c.id).limit(SAMPLE_SIZE)).all()
     if len(sample) < SAMPLE_SIZE:
         return AffectedCustomers(len(sample), tuple(sample))
     count = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()

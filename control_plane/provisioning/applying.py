@@ -24,7 +24,7 @@ from control_plane.provisioning.affected import (
     touched_by,
     touched_by_all,
 )
-from control_plane.provisioning.catalogs import CatalogLibrary
+from control_plane.provisioning.catalogs import CatalogLibrary, catalog_versions
 from control_plane.provisioning.conflicts import require_version
 from control_plane.provisioning.migrating import (
     ALL_NOW,
@@ -36,6 +36,7 @@ from control_plane.provisioning.migrating import (
 from control_plane.provisioning.revisions import next_revision
 from control_plane.storage.tables import catalog, catalog_version, plan_version
 from weighbridge.rules.catalog import Catalog, Migration
+from weighbridge.rules.errors import FailedPreconditionError
 from weighbridge.rules.units import require_text
 
 SOURCE_NAME_LENGTH_MAX = 256
@@ -110,6 +111,7 @@ def diff_catalog(
     compared = _compare(connection, library, source, migrations)
     before = compared.before
     require_followers(connection, before, compared.after, migrations)
+    _require_one_default(connection, library, compared.after)
     changes, affected = _count(connection, compared, now_ms)
     return CatalogDiff(
         catalog=compared.after.id,
@@ -142,6 +144,7 @@ def apply_catalog(
     # First of all: what another has changed may be why the rest does not pass.
     require_version(connection, library, after.id, expected_version, version)
     require_followers(connection, before, after, migrations)
+    _require_one_default(connection, library, after)
     if before is not None and not compared.changes:
         return AppliedCatalog(after.id, version, (), AffectedCustomers(0, ()), told)
     if before is not None:
@@ -169,6 +172,18 @@ def _compare(
     )
     after = compile_catalog(document, version, numbers)
     return _Comparison(document, before, after, diff_catalogs(before, after), migrations)
+
+
+def _require_one_default(connection: Connection, library: CatalogLibrary, after: Catalog) -> None:
+    """Refuse a second catalog with a default plan: an id nobody knows would be on both."""
+    if not after.default_plan:
+        return
+    for other in sorted(catalog_versions(connection)):
+        if other != after.id and (plan := library.load(connection, other).default_plan):
+            raise FailedPreconditionError(
+                f"default_plan: catalog {other!r} has the default plan {plan!r}; "
+                "only one catalog can have one, so remove that first"
+            )
 
 
 def _highest_plan_versions(connection: Connection, document: CatalogDocument) -> dict[str, int]:

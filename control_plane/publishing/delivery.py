@@ -153,26 +153,38 @@ class Deliverer:
         session = self._session
         loaded = await self._loader.load(customers, session.greeting.epochs)
         session.note_read(loaded.revision, loaded.usage_revision)
+        parts = [(customers, loaded)]
+        # Followed first and read then, so that no change of theirs is missed in between.
+        above = session.follow(loaded.above(customers))
+        above += session.outbox.take_these(loaded.above(customers))
+        if above:
+            parts.insert(0, (above, await self._loader.load(above, session.greeting.epochs)))
         deliveries: list[Delivery] = []
-        for customer in customers:
-            session.outbox.drop_older_totals(customer, loaded.usage_revision)
-            deliveries.append(self._delivery(customer, loaded))
+        needed: set[str] = set()
+        for names, of in parts:
+            for customer in names:
+                session.outbox.drop_older_totals(customer, of.usage_revision)
+                deliveries.append(self._delivery(customer, of))
+            needed |= self._catalogs_needed(of)
         # A catalog that the customers need goes first, also where no notice of it came so far.
-        needed = {
-            found.customer.catalog
-            for found in loaded.customers.values()
-            if session.catalogs.get(found.customer.catalog, Edition()) < found.customer.edition_min
-        }
         catalogs = needed.union(session.outbox.take_catalogs())
         if catalogs:
             deliveries = [*await self._load_catalogs(catalogs), *deliveries]
         return deliveries
+
+    def _catalogs_needed(self, loaded: Loaded) -> set[str]:
+        held = self._session.catalogs
+        return {
+            found.customer.catalog
+            for found in loaded.customers.values()
+            if held.get(found.customer.catalog, Edition()) < found.customer.edition_min
+        }
 
     def _delivery(self, customer: str, loaded: Loaded) -> Delivery:
         found = loaded.customers.get(customer)
         if found is None:
             return Unknown(customer, loaded.revision)
         if found.customer.status is CustomerStatus.REVOKED:
-            return Revoked(customer, found.customer.version)
+            return Revoked(customer, found.customer.version, found.customer.parent)
         included = marks_of(self._session.greeting.epochs, loaded.marks)
         return WholeCustomer(found.customer, found.totals, included)

@@ -31,10 +31,11 @@ class UsageSetAside(NamedTuple):
 
 
 class Revoked(NamedTuple):
-    """A customer is to be refused from now on."""
+    """A customer is to be refused from now on. `parent` is whom it is under."""
 
     customer: str
     version: int
+    parent: str = ""
 
 
 class Totals(NamedTuple):
@@ -152,6 +153,13 @@ class Outbox:
         """Take all catalogs that wait."""
         taken = list(self._catalogs)
         self._catalogs.clear()
+        return taken
+
+    def take_these(self, customers: Iterable[str]) -> list[str]:
+        """Take those of the customers that wait."""
+        taken = [customer for customer in customers if customer in self._customers]
+        for customer in taken:
+            del self._customers[customer]
         return taken
 
     def take_customers(self, count: int) -> list[str]:

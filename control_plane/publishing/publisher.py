@@ -44,6 +44,7 @@ class ChangedCustomer(NamedTuple):
     id: str
     version: int
     is_revoked: bool
+    parent: str
 
 
 class Changes(NamedTuple):
@@ -181,7 +182,9 @@ class Publisher:
             session.outbox.put_customers(c.id for c in wanted if not c.is_revoked)
             for customer in wanted:
                 if customer.is_revoked:
-                    session.outbox.put_urgent(Revoked(customer.id, customer.version))
+                    session.outbox.put_urgent(
+                        Revoked(customer.id, customer.version, customer.parent)
+                    )
             session.revision = changes.revision
             if catalogs or wanted:
                 session.wake()
@@ -252,7 +255,7 @@ def _present(connection: Connection) -> Changes:
 def _changes(connection: Connection, revision: int) -> Changes:
     customer = tables.customer.c
     rows = connection.execute(
-        select(customer.id, customer.version, customer.status)
+        select(customer.id, customer.version, customer.status, customer.parent_id)
         .where(customer.version > revision)
         .order_by(customer.version)
         .limit(CHANGES_PER_READ)
@@ -261,7 +264,10 @@ def _changes(connection: Connection, revision: int) -> Changes:
     reached = current_revision(connection) if is_last else rows[-1].version
     revoked = CustomerStatus.REVOKED.value
     return Changes(
-        [ChangedCustomer(row.id, row.version, row.status == revoked) for row in rows],
+        [
+            ChangedCustomer(row.id, row.version, row.status == revoked, row.parent_id or "")
+            for row in rows
+        ],
         catalog_editions(connection),
         reached,
         is_last,

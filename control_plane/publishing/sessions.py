@@ -127,18 +127,28 @@ class SidecarSession:
     def subscribe(self, customers: Iterable[str]) -> None:
         """Send customers whole, and their changes from now on.
 
-        Raises ResourceExhaustedError past what one sidecar may follow one by one.
+        Those above them are followed when their turn comes: it is known then who that is.
         """
         wanted = list(customers)
-        if self.greeting.interest is not Interest.ALL:
-            self.customers.update(wanted)
-            if len(self.customers) > CUSTOMERS_MAX:
-                raise ResourceExhaustedError(
-                    f"a sidecar may subscribe to {CUSTOMERS_MAX} customers; "
-                    "unsubscribe from some, or follow all"
-                )
+        self.follow(wanted)
         self.outbox.put_customers(wanted)
         self.wake()
+
+    def follow(self, customers: Iterable[str]) -> list[str]:
+        """Send changes of customers from now on; return those of which none were sent so far.
+
+        Raises ResourceExhaustedError past what one sidecar may follow one by one.
+        """
+        if self.greeting.interest is Interest.ALL:
+            return []
+        added = [customer for customer in customers if customer not in self.customers]
+        self.customers.update(added)
+        if len(self.customers) > CUSTOMERS_MAX:
+            raise ResourceExhaustedError(
+                f"a sidecar may subscribe to {CUSTOMERS_MAX} customers, those above them included; "
+                "unsubscribe from some, or follow all"
+            )
+        return added
 
     def unsubscribe(self, customers: Iterable[str]) -> None:
         """Send nothing more of customers."""

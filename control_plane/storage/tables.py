@@ -106,6 +106,18 @@ customer = Table(
     Column("status", _Word, nullable=False),
     Column("version", BigInteger, nullable=False, index=True),
     Column("created_at_ms", BigInteger, nullable=False),
+    # Never changes: usage is counted with those above.
+    Column("parent_id", _Id, ForeignKey("customer.id"), index=True),
+)
+
+# Everybody above a customer: its parent at depth 1. Made with the customer.
+customer_ancestor = Table(
+    "customer_ancestor",
+    metadata,
+    Column("customer_id", _Id, ForeignKey("customer.id"), primary_key=True),
+    Column("ancestor_id", _Id, ForeignKey("customer.id"), primary_key=True),
+    Column("depth", Integer, nullable=False),
+    Index("ix_customer_ancestor_below", "ancestor_id", "customer_id"),
 )
 
 resource = Table(

@@ -165,12 +165,18 @@ def customer_record_to_proto(record: CustomerRecord) -> admin_service_pb2.Custom
         subscriptions=[subscription_to_proto(each) for each in customer.subscriptions],
         overrides=[override_to_proto(each) for each in customer.overrides],
         created_at_unix_ms=record.created_at_ms,
+        parent=customer.parent,
     )
 
 
 def new_customer_from_proto(request: admin_service_pb2.CreateCustomerRequest) -> NewCustomer:
     return NewCustomer(
-        request.id, request.name, request.catalog, tuple(request.resources), request.plan
+        request.id,
+        request.name,
+        request.catalog,
+        tuple(request.resources),
+        request.plan,
+        request.parent,
     )
 
 

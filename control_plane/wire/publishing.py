@@ -162,7 +162,9 @@ def _set_aside_to_proto(delivery: UsageSetAside) -> pb.SyncResponse:
 
 
 def _revoked_to_proto(delivery: Revoked) -> pb.SyncResponse:
-    revoked = pb.CustomerRevoked(customer=delivery.customer, version=delivery.version)
+    revoked = pb.CustomerRevoked(
+        customer=delivery.customer, version=delivery.version, parent=delivery.parent
+    )
     return pb.SyncResponse(revoked=revoked)
 
 

@@ -6,6 +6,7 @@ include. What this sidecar recorded later is kept here, record by record, until 
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -90,7 +91,7 @@ class FeatureUsage:
         self._moving: dict[str, MovingCounter] = {}
         self._own: list[OwnUsage] = []
         # By window; a moving window has one of each part.
-        self._pushed: dict[str, Sequence[PushedTotal]] = {}
+        self._pushed: Mapping[str, Sequence[PushedTotal]] = {}
         # What `_meters` was built from; compared by identity, since entitlements are shared.
         self._entitlement: Entitlement | None = None
         self._anchor_ms = 0
@@ -154,6 +155,18 @@ class FeatureUsage:
             for moving in self._moving.values():
                 moving.record(at_ms, amount)
 
+    def record_late(self, position: Position, at_ms: int, amount: int) -> None:
+        """Add units of this sidecar's own that may be older than others that are here."""
+        if self._own and position < self._own[-1].position:
+            insort(self._own, OwnUsage(position, at_ms, amount), key=_position)
+            for counter in self._counters.values():
+                if counter.bounds.start_ms <= at_ms < counter.end_ms:
+                    counter.own += amount
+            for moving in self._moving.values():
+                moving.record(at_ms, amount)
+        else:
+            self.record(position, at_ms, amount)
+
     def take_back(self, at_ms: int, amount: int) -> None:
         """Undo the newest `record` of that instant: its record could not be written."""
         last = self._own[-1]
@@ -175,17 +188,17 @@ class FeatureUsage:
         """
         for settled in self._take_included(included):
             self._settle(settled)
-        if is_whole:
-            self._pushed.clear()
-            for counter in self._counters.values():
-                counter.total = 0
         by_key: dict[str, list[PushedTotal]] = {}
         for pushed in totals:
             by_key.setdefault(pushed.window_key, []).append(pushed)
-        self._pushed.update(by_key)
-        for key in self._counters.keys() & by_key.keys():
-            for pushed in by_key[key]:
-                self._apply(self._counters[key], pushed)
+        if by_key or is_whole:
+            # All windows that are counted: one that is not named has to be asked for again.
+            self._pushed = by_key
+        for key, counter in self._counters.items():
+            if is_whole:
+                counter.total = 0
+            for pushed in by_key.get(key, ()):
+                self._apply(counter, pushed)
         for key in self._moving if is_whole else self._moving.keys() & by_key.keys():
             self._moving[key].replace(_parts(by_key.get(key, ())))
 
@@ -278,3 +291,7 @@ class FeatureUsage:
 
 def _parts(totals: Iterable[PushedTotal]) -> Iterator[tuple[int, int]]:
     return ((total.window_start_ms, total.total) for total in totals)
+
+
+def _position(own: OwnUsage) -> Position:
+    return own.position

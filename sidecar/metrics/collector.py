@@ -17,7 +17,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from sidecar.core.gate import Gate, Moment
+from sidecar.core.gate import Gate
+from sidecar.core.moment import Moment
 from sidecar.journal import Journal
 from sidecar.service.watching import Watchers
 from sidecar.transport.reference import LATENCY_BOUNDS_S, Latencies

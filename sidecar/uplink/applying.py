@@ -107,17 +107,16 @@ class Applier:
         failed: list[tuple[Saved, str]] = []
         for item in saved:
             by_kind[item.kind].append(item)
-        for kind, restore in (
-            (CATALOG, self._restore_catalog),
-            (CUSTOMER, self._restore_customer),
-            (ABSENT, self._restore_absent),
-            (TOTALS, self._restore_totals),
-        ):
-            for item in by_kind[kind]:
-                try:
-                    restore(item)
-                except (WeighbridgeError, DecodeError) as error:
-                    failed.append((item, str(error)))
+        _restore_all(by_kind[CATALOG], self._restore_catalog, failed)
+        waiting = by_kind[CUSTOMER]
+        while held := [item for item in waiting if self._gate.cache.may_hold(item.id)]:
+            # Those above a customer may be held because it is.
+            waiting = [item for item in waiting if not self._gate.cache.may_hold(item.id)]
+            _restore_all(held, self._restore_customer, failed)
+        for customer in self._gate.book.unplaced.customers():
+            self._gate.place_usage(customer)
+        _restore_all(by_kind[ABSENT], self._restore_absent, failed)
+        _restore_all(by_kind[TOTALS], self._restore_totals, failed)
         self.unsaved.clear()
         return failed
 
@@ -176,8 +175,11 @@ class Applier:
             customer=message.customer,
             version=message.version,
             status=types_pb.CUSTOMER_STATUS_REVOKED,
+            parent=message.parent,
         )
-        customer = Customer(message.customer, message.version, CustomerStatus.REVOKED, "")
+        customer = Customer(
+            message.customer, message.version, CustomerStatus.REVOKED, "", parent=message.parent
+        )
         if self._gate.cache.apply_customer(customer):
             payload = tombstone.SerializeToString()
             self._keep(CUSTOMER, message.customer, message.version, payload)
@@ -221,10 +223,9 @@ class Applier:
         self._gate.cache.apply_catalog(self._reader.catalog_from_proto(message))
 
     def _restore_customer(self, item: Saved) -> None:
+        # What another mode held may not be held now; that was seen to.
         message = pb.CustomerSnapshot.FromString(item.payload)
-        # What another mode held may not be held now.
-        if self._gate.cache.may_hold(message.customer):
-            self._gate.cache.apply_customer(self._reader.customer_from_proto(message))
+        self._gate.cache.apply_customer(self._reader.customer_from_proto(message))
 
     def _restore_absent(self, item: Saved) -> None:
         message = pb.CustomerUnknown.FromString(item.payload)
@@ -240,9 +241,23 @@ class Applier:
         self.unsaved[kind, item_id] = Saved(kind, item_id, version, payload)
 
     def _changed(self, customer: str) -> None:
+        self._gate.place_usage(customer)
+        if self._gate.cache.has_children(customer):
+            for below in self._gate.book.unplaced.customers():
+                self._gate.place_usage(below)
         self.on_loaded(customer)
         self._gate.on_changed(customer)
 
 
 def _ignore(_customer: str) -> None:
     return
+
+
+def _restore_all(
+    items: Iterable[Saved], restore: Callable[[Saved], None], failed: list[tuple[Saved, str]]
+) -> None:
+    for item in items:
+        try:
+            restore(item)
+        except (WeighbridgeError, DecodeError) as error:
+            failed.append((item, str(error)))

@@ -8,7 +8,8 @@ from typing import Final
 
 from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import RecordMark
-from sidecar.core.gate import Gate, Moment
+from sidecar.core.gate import Gate
+from sidecar.core.moment import Moment
 from sidecar.core.snapshots import Mode
 from sidecar.journal import Journal
 from sidecar.uplink.applying import Applier
@@ -205,7 +206,8 @@ class Session:
             return []
         held = {customer.id: cache.held_version(customer.id) for customer in cache.customers()}
         # Those that did not exist are asked about again: they may have been made since.
-        wanted = cache.listed if cache.mode is Mode.LISTED else held.keys() | cache.absent()
+        # Those above a customer that is listed are held and followed with it.
+        wanted = held.keys() | (cache.listed if cache.mode is Mode.LISTED else cache.absent())
         return [pb.HeldVersion(id=c, version=held.get(c, 0)) for c in sorted(wanted)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from sidecar.core.gate import Decided
+from sidecar.core.decided import Decided
 from sidecar.core.request import Kind
 from weighbridge.rules.catalog import FeatureType, LimitKind
 from weighbridge.rules.decision import DecidedBy, LimitState, Reason, UpgradeHint, Verdict
@@ -42,6 +42,8 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
     """Write a decision into a message, field by field: this is the hot path."""
     request, verdict = decided.request, decided.verdict
     message.feature = request.feature
+    if decided.limited_by:
+        message.limited_by = decided.limited_by
     message.decided_by = _DECIDED_BY[decided.decided_by]
     message.catalog_version = decided.catalog_version
     message.snapshot_version = decided.snapshot_version
@@ -111,8 +113,8 @@ def replayed_answer(kind: Kind, answer: bytes) -> bytes:
     return response.SerializeToString()
 
 
-def limit_usage_to_proto(state: LimitState) -> pb.LimitUsage:
-    """Return the state of a limit."""
+def limit_usage_to_proto(state: LimitState, limited_by: str = "") -> pb.LimitUsage:
+    """Return the state of a limit; of an ancestor's, `limited_by` names it."""
     limit = state.limit
     message = pb.LimitUsage(
         limit=pb.Limit(
@@ -122,6 +124,7 @@ def limit_usage_to_proto(state: LimitState) -> pb.LimitUsage:
             window=window_to_proto(limit.window),
         ),
         used=state.used,
+        limited_by=limited_by,
     )
     if state.bounds is not None:
         message.window_start_unix_ms = state.bounds.start_ms
@@ -132,14 +135,15 @@ def limit_usage_to_proto(state: LimitState) -> pb.LimitUsage:
     return message
 
 
-def rate_usage_to_proto(state: RateState) -> pb.RateUsage:
-    """Return the state of a rate."""
+def rate_usage_to_proto(state: RateState, limited_by: str = "") -> pb.RateUsage:
+    """Return the state of a rate; of an ancestor's, `limited_by` names it."""
     rate = state.rate
     return pb.RateUsage(
         rate=pb.Rate(
             id=rate.id, limit=rate.limit, period=_RATE_PERIODS[rate.period], burst=rate.burst
         ),
         remaining=state.remaining,
+        limited_by=limited_by,
     )
 
 

@@ -34,6 +34,8 @@ def view_to_proto(view: CustomerView) -> pb.CustomerEntitlements:
     if view.grant is not None:
         message.plan = view.grant.plan.plan
         message.plan_version = view.grant.plan.version
+        message.inherited_from = view.grant.inherited_from
+    message.limited_by = view.limited_by
     if view.catalog is not None and view.grant is not None:
         _add_credits(message, view.catalog, view.credit_grants)
     return message
@@ -62,6 +64,10 @@ def _feature_to_proto(view: FeatureView) -> pb.FeatureEntitlement:
         message.values.extend(entitlement.values)
         message.limits.extend(limit_usage_to_proto(state) for state in view.states)
         message.rates.extend(rate_usage_to_proto(state) for state in view.rates)
+        for counted in view.counted:
+            ancestor = counted.level.customer
+            message.limits.extend(limit_usage_to_proto(state, ancestor) for state in counted.states)
+            message.rates.extend(rate_usage_to_proto(state, ancestor) for state in counted.rates)
         if entitlement.credit is not None:
             message.credits.CopyFrom(draw_to_proto(entitlement.credit))
     return message

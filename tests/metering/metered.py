@@ -56,8 +56,10 @@ class Metered:
         with self.database.writing() as connection:
             provisioning.apply_catalog(connection, self.library, source, None, self.now_ms)
 
-    def create(self, customer: str, plan: str = "", resources: tuple[str, ...] = ()) -> None:
-        new = NewCustomer(customer, customer, "", resources, plan)
+    def create(
+        self, customer: str, plan: str = "", resources: tuple[str, ...] = (), parent: str = ""
+    ) -> None:
+        new = NewCustomer(customer, customer, "", resources, plan, parent)
         with self.database.writing() as connection:
             provisioning.create_customer(connection, self.library, new, self.now_ms)
 

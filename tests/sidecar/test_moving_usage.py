@@ -265,3 +265,17 @@ def test_a_raised_limit_holds_at_once(window: Window) -> None:
     driver.later(HOUR_MS // 2)
     assert driver.consume("calls", 47).verdict.allowed
     assert not driver.consume("calls", 1).verdict.allowed
+
+
+def test_a_window_that_went_and_came_back_is_asked_for() -> None:
+    control_plane, one, now_ms = ControlPlane(), Sidecar(), START_MS
+    one.use(now_ms, 1, now_ms)
+    one.settle(control_plane, 1, now_ms)
+    one.push(control_plane, now_ms, is_whole=False)
+    usage = one.book.open("acme", KEY)
+    without = Entitlement("calls", limits=LIMITS[:2])
+    assert not usage.states(without, 0, now_ms)[1]
+    named = [t for t in control_plane.totals(now_ms) if t.window_key == ROLLING.key]
+    one.book.push("acme", {KEY: named}, {}, is_whole=False)
+    _, has_new = usage.states(ENTITLEMENT, 0, now_ms)
+    assert has_new

@@ -22,7 +22,16 @@ _STYLE: Final = {
     types_pb2.CUSTOMER_STATUS_ARCHIVED: "yellow",
     types_pb2.CUSTOMER_STATUS_REVOKED: "red",
 }
-_COLUMNS: Final = ("customer", "name", "catalog", "status", "plan", "resources", "created")
+_COLUMNS: Final = (
+    "customer",
+    "name",
+    "catalog",
+    "parent",
+    "status",
+    "plan",
+    "resources",
+    "created",
+)
 _SUBSCRIPTION_COLUMNS: Final = (
     "plan",
     "version",
@@ -48,6 +57,7 @@ def _customer_row(customer: Customer) -> tuple[str | Text, ...]:
         customer.id,
         customer.name,
         customer.catalog,
+        customer.parent,
         _status(customer),
         ", ".join(plans),
         ", ".join(customer.resources),
@@ -82,6 +92,7 @@ def customer_view(customer: Customer) -> Group:
                 ("customer", customer.id),
                 ("name", customer.name),
                 ("catalog", customer.catalog),
+                ("parent", customer.parent),
                 ("status", _status(customer)),
                 ("version", str(customer.version)),
                 ("resources", ", ".join(customer.resources)),

@@ -29,7 +29,9 @@ def entitlements_view(entitlements: types_pb2.CustomerEntitlements) -> Group:
             ("resource", entitlements.resource),
             ("catalog", _versioned(entitlements.catalog, entitlements.catalog_version)),
             ("plan", _versioned(entitlements.plan, entitlements.plan_version)),
+            ("inherited from", entitlements.inherited_from),
             ("refused", Text(reason, style="bold red") if reason else ""),
+            ("limited by", entitlements.limited_by),
             ("snapshot", _age(entitlements)),
         ]
     )
@@ -81,7 +83,7 @@ def _limit_row(
     unlimited = not limit.HasField("limit")
     return (
         feature.feature,
-        f"{limit.id} ({kind.lower()}, {window_text(limit.window)})",
+        f"{limit.id} ({kind.lower()}, {window_text(limit.window)}){_of(usage)}",
         Text(f"{usage.used:,}", style=_style(usage), justify="right"),
         Text("unlimited" if unlimited else f"{limit.limit:,}", justify="right"),
         Text(f"{usage.remaining:,}" if usage.HasField("remaining") else "", justify="right"),
@@ -101,7 +103,12 @@ def _rate_row(
     feature: types_pb2.FeatureEntitlement, usage: types_pb2.RateUsage
 ) -> tuple[str | Text, ...]:
     left = Text(f"{usage.remaining:,}", justify="right")
-    return feature.feature, f"{usage.rate.id} ({rate_text(usage.rate)})", "", "", left, ""
+    grants = f"{usage.rate.id} ({rate_text(usage.rate)}){_of(usage)}"
+    return feature.feature, grants, "", "", left, ""
+
+
+def _of(usage: types_pb2.LimitUsage | types_pb2.RateUsage) -> str:
+    return f" of {usage.limited_by}" if usage.limited_by else ""
 
 
 def _style(usage: types_pb2.LimitUsage) -> str:

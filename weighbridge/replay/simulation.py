@@ -25,7 +25,8 @@ from weighbridge.rules.catalog import (
     SubscriptionStatus,
 )
 from weighbridge.rules.decision import LimitState, Verdict
-from weighbridge.rules.entitlement import Grant, NoGrant, PlanCompiler, grant_of
+from weighbridge.rules.entitlement import PlanCompiler
+from weighbridge.rules.granting import Grant, NoGrant, grant_of
 from weighbridge.rules.judging import Asked, judge
 from weighbridge.rules.rate import Rate, RateState
 from weighbridge.rules.rating.charge import Charge

@@ -21,7 +21,7 @@ from weighbridge.rules.decision import (
     observed,
     refused,
 )
-from weighbridge.rules.entitlement import Grant, NoGrant
+from weighbridge.rules.granting import Grant, NoGrant
 from weighbridge.rules.rate import Rate, RateState
 
 

@@ -675,12 +675,15 @@ class Customer(_message.Message):
     SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
     OVERRIDES_FIELD_NUMBER: _builtins.int
     CREATED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     catalog: _builtins.str
     status: _types_pb2.CustomerStatus.ValueType
     version: _builtins.int
     created_at_unix_ms: _builtins.int
+    parent: _builtins.str
+    """The customer it is under. Empty: none."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -699,10 +702,11 @@ class Customer(_message.Message):
         subscriptions: _abc.Iterable[_sync_service_pb2.Subscription] | None = ...,
         overrides: _abc.Iterable[_sync_service_pb2.Override] | None = ...,
         created_at_unix_ms: _builtins.int = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "created_at_unix_ms", b"created_at_unix_ms", "id", b"id", "name", b"name", "overrides", b"overrides", "resources", b"resources", "status", b"status", "subscriptions", b"subscriptions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "created_at_unix_ms", b"created_at_unix_ms", "id", b"id", "name", b"name", "overrides", b"overrides", "parent", b"parent", "resources", b"resources", "status", b"status", "subscriptions", b"subscriptions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -719,12 +723,15 @@ class CreateCustomerRequest(_message.Message):
     CATALOG_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     catalog: _builtins.str
     """Empty: the only catalog there is."""
     plan: _builtins.str
     """Empty: no subscription yet."""
+    parent: _builtins.str
+    """The customer it is under, for good; of the same catalog, at most 8 levels in all. Empty: none."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -735,10 +742,11 @@ class CreateCustomerRequest(_message.Message):
         catalog: _builtins.str = ...,
         resources: _abc.Iterable[_builtins.str] | None = ...,
         plan: _builtins.str = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "id", b"id", "name", b"name", "plan", b"plan", "resources", b"resources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "id", b"id", "name", b"name", "parent", b"parent", "plan", b"plan", "resources", b"resources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -818,22 +826,26 @@ class ListCustomersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     CATALOG_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1 to 1,000; 0 means 100."""
     page_token: _builtins.str
     """From the page before; empty for the first."""
     catalog: _builtins.str
     """Empty: of every catalog."""
+    parent: _builtins.str
+    """Only those directly under this customer. Empty: all."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         catalog: _builtins.str = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -411,7 +411,7 @@ Global___IdentityRefused: _TypeAlias = IdentityRefused  # noqa: Y015
 
 @_typing.final
 class SubscribeCustomers(_message.Message):
-    """Adds customers to the set held."""
+    """Adds customers to the set held, and those they are under, up to the topmost."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1068,12 +1068,17 @@ class CatalogSnapshot(_message.Message):
     ADD_ONS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     ADDITION_FIELD_NUMBER: _builtins.int
+    DEFAULT_PLAN_FIELD_NUMBER: _builtins.int
     CREDIT_TYPES_FIELD_NUMBER: _builtins.int
     PARTNER_APPS_FIELD_NUMBER: _builtins.int
     catalog: _builtins.str
     version: _builtins.int
     addition: _builtins.int
     """How often older plan versions were added to this version, because somebody is on them again."""
+    default_plan: _builtins.str
+    """What a customer is on that CustomerUnknown was said of. Empty: nothing; at most one catalog of
+    an environment has one. Its first settled usage makes the customer.
+    """
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]: ...
     @_builtins.property
@@ -1102,12 +1107,13 @@ class CatalogSnapshot(_message.Message):
         add_ons: _abc.Iterable[Global___AddOn] | None = ...,
         steps: _abc.Iterable[Global___VersionStep] | None = ...,
         addition: _builtins.int = ...,
+        default_plan: _builtins.str = ...,
         credit_types: _abc.Iterable[Global___CreditType] | None = ...,
         partner_apps: _abc.Iterable[Global___PartnerApp] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "addition", b"addition", "catalog", b"catalog", "credit_types", b"credit_types", "features", b"features", "partner_apps", b"partner_apps", "plans", b"plans", "steps", b"steps", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "addition", b"addition", "catalog", b"catalog", "credit_types", b"credit_types", "default_plan", b"default_plan", "features", b"features", "partner_apps", b"partner_apps", "plans", b"plans", "steps", b"steps", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1318,6 +1324,7 @@ class CustomerSnapshot(_message.Message):
     TOTALS_FIELD_NUMBER: _builtins.int
     INCLUDED_FIELD_NUMBER: _builtins.int
     CATALOG_ADDITION_MIN_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     version: _builtins.int
     status: _types_pb2.CustomerStatus.ValueType
@@ -1326,6 +1333,8 @@ class CustomerSnapshot(_message.Message):
     """The oldest catalog version that has all this names."""
     catalog_addition_min: _builtins.int
     """The lowest addition of catalog_version_min that has all this names."""
+    parent: _builtins.str
+    """The customer it is under, whose limits count its usage too. Empty: none. It never changes."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1352,10 +1361,11 @@ class CustomerSnapshot(_message.Message):
         totals: _abc.Iterable[Global___WindowTotal] | None = ...,
         included: _abc.Iterable[Global___RecordMark] | None = ...,
         catalog_addition_min: _builtins.int = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "catalog_addition_min", b"catalog_addition_min", "catalog_version_min", b"catalog_version_min", "customer", b"customer", "included", b"included", "overrides", b"overrides", "resources", b"resources", "status", b"status", "subscriptions", b"subscriptions", "totals", b"totals", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "catalog_addition_min", b"catalog_addition_min", "catalog_version_min", b"catalog_version_min", "customer", b"customer", "included", b"included", "overrides", b"overrides", "parent", b"parent", "resources", b"resources", "status", b"status", "subscriptions", b"subscriptions", "totals", b"totals", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1369,17 +1379,21 @@ class CustomerRevoked(_message.Message):
 
     CUSTOMER_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     version: _builtins.int
+    parent: _builtins.str
+    """The customer it is under: what it used is still counted there. Empty: none."""
     def __init__(
         self,
         *,
         customer: _builtins.str = ...,
         version: _builtins.int = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "parent", b"parent", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

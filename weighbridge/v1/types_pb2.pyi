@@ -729,6 +729,7 @@ class Decision(_message.Message):
     CATALOG_VERSION_FIELD_NUMBER: _builtins.int
     SNAPSHOT_VERSION_FIELD_NUMBER: _builtins.int
     OBSERVED_REASON_FIELD_NUMBER: _builtins.int
+    LIMITED_BY_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     reason: Global___Reason.ValueType
     """Why not. Unspecified when allowed."""
@@ -770,6 +771,8 @@ class Decision(_message.Message):
     snapshot_version: _builtins.int
     observed_reason: Global___Reason.ValueType
     """Why it would have been refused: it is allowed only because the feature is observed."""
+    limited_by: _builtins.str
+    """The ancestor whose limit, rate, plan or status the answer names. Empty: the customer itself."""
     @_builtins.property
     def upgrade_hints(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpgradeHint]: ...
     @_builtins.property
@@ -802,10 +805,11 @@ class Decision(_message.Message):
         catalog_version: _builtins.int = ...,
         snapshot_version: _builtins.int = ...,
         observed_reason: Global___Reason.ValueType = ...,
+        limited_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed_amount", b"allowed_amount", "limit", b"limit", "max_overshoot", b"max_overshoot", "remaining", b"remaining", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed", b"allowed", "allowed_amount", b"allowed_amount", "catalog_version", b"catalog_version", "decided_by", b"decided_by", "feature", b"feature", "included_amount", b"included_amount", "limit", b"limit", "limit_id", b"limit_id", "max_overshoot", b"max_overshoot", "observed_reason", b"observed_reason", "overage_amount", b"overage_amount", "reason", b"reason", "remaining", b"remaining", "reserved", b"reserved", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version", "upgrade_hints", b"upgrade_hints", "used", b"used", "values", b"values", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed", b"allowed", "allowed_amount", b"allowed_amount", "catalog_version", b"catalog_version", "decided_by", b"decided_by", "feature", b"feature", "included_amount", b"included_amount", "limit", b"limit", "limit_id", b"limit_id", "limited_by", b"limited_by", "max_overshoot", b"max_overshoot", "observed_reason", b"observed_reason", "overage_amount", b"overage_amount", "reason", b"reason", "remaining", b"remaining", "reserved", b"reserved", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version", "upgrade_hints", b"upgrade_hints", "used", b"used", "values", b"values", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allowed_amount: _TypeAlias = _typing.Literal["allowed_amount"]  # noqa: Y015
     _WhichOneofArgType__allowed_amount: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount"]  # noqa: Y015
@@ -955,12 +959,15 @@ class LimitUsage(_message.Message):
     REMAINING_FIELD_NUMBER: _builtins.int
     WINDOW_START_UNIX_MS_FIELD_NUMBER: _builtins.int
     WINDOW_END_UNIX_MS_FIELD_NUMBER: _builtins.int
+    LIMITED_BY_FIELD_NUMBER: _builtins.int
     used: _builtins.int
     remaining: _builtins.int
     """Unset: unlimited."""
     window_start_unix_ms: _builtins.int
     """As in a decision."""
     window_end_unix_ms: _builtins.int
+    limited_by: _builtins.str
+    """The ancestor whose limit it is: all below it use it up. Empty: the customer's own."""
     @_builtins.property
     def limit(self) -> Global___Limit: ...
     def __init__(
@@ -971,10 +978,11 @@ class LimitUsage(_message.Message):
         remaining: _builtins.int | None = ...,
         window_start_unix_ms: _builtins.int | None = ...,
         window_end_unix_ms: _builtins.int | None = ...,
+        limited_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "limit", b"limit", "remaining", b"remaining", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "limit", b"limit", "remaining", b"remaining", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "limit", b"limit", "limited_by", b"limited_by", "remaining", b"remaining", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__remaining: _TypeAlias = _typing.Literal["remaining"]  # noqa: Y015
     _WhichOneofArgType__remaining: _TypeAlias = _typing.Literal["_remaining", b"_remaining"]  # noqa: Y015
@@ -999,8 +1007,11 @@ class RateUsage(_message.Message):
 
     RATE_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
+    LIMITED_BY_FIELD_NUMBER: _builtins.int
     remaining: _builtins.int
     """Units that would pass now."""
+    limited_by: _builtins.str
+    """The ancestor whose rate it is: all below it take from it. Empty: the customer's own."""
     @_builtins.property
     def rate(self) -> Global___Rate: ...
     def __init__(
@@ -1008,10 +1019,11 @@ class RateUsage(_message.Message):
         *,
         rate: Global___Rate | None = ...,
         remaining: _builtins.int = ...,
+        limited_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate", "remaining", b"remaining"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limited_by", b"limited_by", "rate", b"rate", "remaining", b"remaining"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1086,6 +1098,8 @@ class CustomerEntitlements(_message.Message):
     SNAPSHOT_VERSION_FIELD_NUMBER: _builtins.int
     SNAPSHOT_AGE_MS_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    INHERITED_FROM_FIELD_NUMBER: _builtins.int
+    LIMITED_BY_FIELD_NUMBER: _builtins.int
     CREDIT_GRANTS_FIELD_NUMBER: _builtins.int
     CREDIT_UNITS_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
@@ -1098,6 +1112,10 @@ class CustomerEntitlements(_message.Message):
     plan_version: _builtins.int
     snapshot_version: _builtins.int
     snapshot_age_ms: _builtins.int
+    inherited_from: _builtins.str
+    """The ancestor whose plan this is. Empty: the customer's own."""
+    limited_by: _builtins.str
+    """The ancestor that is the reason. Empty: the customer itself."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureEntitlement]: ...
     @_builtins.property
@@ -1121,12 +1139,14 @@ class CustomerEntitlements(_message.Message):
         snapshot_version: _builtins.int = ...,
         snapshot_age_ms: _builtins.int | None = ...,
         features: _abc.Iterable[Global___FeatureEntitlement] | None = ...,
+        inherited_from: _builtins.str = ...,
+        limited_by: _builtins.str = ...,
         credit_grants: _abc.Iterable[Global___CreditGrant] | None = ...,
         credit_units: _abc.Iterable[Global___CreditUnit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms", "snapshot_age_ms", b"snapshot_age_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms", "catalog", b"catalog", "catalog_version", b"catalog_version", "credit_grants", b"credit_grants", "credit_units", b"credit_units", "customer", b"customer", "features", b"features", "plan", b"plan", "plan_version", b"plan_version", "reason", b"reason", "resource", b"resource", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms", "catalog", b"catalog", "catalog_version", b"catalog_version", "credit_grants", b"credit_grants", "credit_units", b"credit_units", "customer", b"customer", "features", b"features", "inherited_from", b"inherited_from", "limited_by", b"limited_by", "plan", b"plan", "plan_version", b"plan_version", "reason", b"reason", "resource", b"resource", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__snapshot_age_ms: _TypeAlias = _typing.Literal["snapshot_age_ms"]  # noqa: Y015
     _WhichOneofArgType__snapshot_age_ms: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms"]  # noqa: Y015

@@ -54,8 +54,8 @@ def downgrade() -> None:
     ledger.forget_function()
 
 
-def _id(name: str) -> sa.Column[str]:
-    return sa.Column(name, key_text(128), nullable=False)
+def _id(name: str, *, nullable: bool = False) -> sa.Column[str]:
+    return sa.Column(name, key_text(128), nullable=nullable)
 
 
 def _integer(name: str, *, nullable: bool = False) -> sa.Column[int]:
@@ -145,11 +145,30 @@ def _create_customers() -> None:
         sa.Column("status", key_text(16), nullable=False),
         _integer("version"),
         _integer("created_at_ms"),
+        _id("parent_id", nullable=True),
         sa.ForeignKeyConstraint(["catalog_id"], ["catalog.id"], name="fk_customer_catalog_id"),
+        sa.ForeignKeyConstraint(["parent_id"], ["customer.id"], name="fk_customer_parent_id"),
         sa.PrimaryKeyConstraint("id", name="pk_customer"),
     )
+    op.create_index("ix_customer_parent_id", "customer", ["parent_id"])
     op.create_index("ix_customer_catalog_id", "customer", ["catalog_id"])
     op.create_index("ix_customer_version", "customer", ["version"])
+    op.create_table(
+        "customer_ancestor",
+        _id("customer_id"),
+        _id("ancestor_id"),
+        sa.Column("depth", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["customer_id"], ["customer.id"], name="fk_customer_ancestor_customer_id"
+        ),
+        sa.ForeignKeyConstraint(
+            ["ancestor_id"], ["customer.id"], name="fk_customer_ancestor_ancestor_id"
+        ),
+        sa.PrimaryKeyConstraint("customer_id", "ancestor_id", name="pk_customer_ancestor"),
+    )
+    op.create_index(
+        "ix_customer_ancestor_below", "customer_ancestor", ["ancestor_id", "customer_id"]
+    )
     op.create_table(
         "resource",
         _id("customer_id"),
