@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from control_plane.catalog import (
     CatalogChange,
     CatalogDocument,
-    compile_catalog,
     diff_catalogs,
     load_document,
-    next_plan_versions,
     notices,
 )
 from control_plane.provisioning.affected import (
@@ -26,6 +24,7 @@ from control_plane.provisioning.affected import (
 )
 from control_plane.provisioning.catalogs import CatalogLibrary, catalog_versions
 from control_plane.provisioning.conflicts import require_version
+from control_plane.provisioning.drafts import remove_draft_like
 from control_plane.provisioning.migrating import (
     ALL_NOW,
     MigrationChoice,
@@ -33,6 +32,7 @@ from control_plane.provisioning.migrating import (
     require_followers,
     settle_migrations,
 )
+from control_plane.provisioning.next_version import compile_next
 from control_plane.provisioning.revisions import next_revision
 from control_plane.storage.tables import catalog, catalog_version, plan_version
 from weighbridge.rules.catalog import Catalog, Migration
@@ -145,6 +145,8 @@ def apply_catalog(
     require_version(connection, library, after.id, expected_version, version)
     require_followers(connection, before, after, migrations)
     _require_one_default(connection, library, after)
+    if before is not None:
+        remove_draft_like(connection, after)
     if before is not None and not compared.changes:
         return AppliedCatalog(after.id, version, (), AffectedCustomers(0, ()), told)
     if before is not None:
@@ -166,11 +168,7 @@ def _compare(
     query = select(catalog.c.id).where(catalog.c.id == document.catalog)
     exists = connection.execute(query).first() is not None
     before = library.load(connection, document.catalog) if exists else None
-    version = 1 if before is None else before.version + 1
-    numbers = next_plan_versions(
-        before, compile_catalog(document, version), _highest_plan_versions(connection, document)
-    )
-    after = compile_catalog(document, version, numbers)
+    after = compile_next(connection, before, document)
     return _Comparison(document, before, after, diff_catalogs(before, after), migrations)
 
 
@@ -184,16 +182,6 @@ def _require_one_default(connection: Connection, library: CatalogLibrary, after:
                 f"default_plan: catalog {other!r} has the default plan {plan!r}; "
                 "only one catalog can have one, so remove that first"
             )
-
-
-def _highest_plan_versions(connection: Connection, document: CatalogDocument) -> dict[str, int]:
-    """Return the highest number that each plan ever had, removed ones included."""
-    query = (
-        select(plan_version.c.plan_id, func.max(plan_version.c.version).label("number"))
-        .where(plan_version.c.catalog_id == document.catalog)
-        .group_by(plan_version.c.plan_id)
-    )
-    return {row.plan_id: row.number for row in connection.execute(query)}
 
 
 def _count(
