@@ -74,12 +74,13 @@ class ControlPlane:
             metrics.observe_call,
             Services(
                 AdminService(database, library, notices, self._sidecars, wall_ms),
-                CreditService(database, wall_ms),
+                CreditService(database, library, wall_ms),
                 self._sync,
             ),
         )
-        self._ledgers = LedgerUpkeep(database, wall_ms)
-        self._connect_metrics()
+        self._ledgers = LedgerUpkeep(database, library, wall_ms)
+        notices.listen(lambda _notice: self._ledgers.wake())
+        self._connect_metrics(notices)
 
     def _make_metrics(self) -> ControlPlaneMetrics:
         registry = CollectorRegistry()
@@ -89,11 +90,13 @@ class ControlPlane:
         self._probes = ProbeServer(probes.host, probes.port, self._problems, registry)
         return ControlPlaneMetrics(registry)
 
-    def _connect_metrics(self) -> None:
+    def _connect_metrics(self, notices: ChangeNotices) -> None:
         metrics = self._metrics
 
         def settled(settlement: Settlement) -> None:
             metrics.count_settlement(settlement)
+            if settlement.customers_created:
+                notices.publish(customers=settlement.customers_created)
             self._publisher.usage_settled()
 
         self._queue.on_settled = settled

@@ -49,6 +49,11 @@ class ControlPlaneMetrics:
             ["reason"],
             registry=registry,
         )
+        self.customers_unprovisioned = Counter(
+            "weighbridge_control_plane_customers_unprovisioned",
+            "Customers made because usage of them was settled, on the default plan.",
+            registry=registry,
+        )
         self.allocations_overdrawn = Gauge(
             "weighbridge_control_plane_allocations_overdrawn",
             "Allocations of which more was released than acquired.",
@@ -107,6 +112,7 @@ class ControlPlaneMetrics:
         self.usage_events_settled.inc(settlement.events)
         for reason, count in settlement.set_aside.items():
             self.usage_set_aside.labels(reason.value).inc(count)
+        self.customers_unprovisioned.inc(len(settlement.customers_created))
         if settlement.overdrawn_total is not None:
             self.allocations_overdrawn.set(settlement.overdrawn_total)
 

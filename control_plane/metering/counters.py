@@ -25,6 +25,7 @@ from weighbridge.rules.catalog import (
 )
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.granting import Level, NoGrant, grant_of, level_of
+from weighbridge.rules.unprovisioned import unprovisioned_customer
 from weighbridge.rules.window import Window, window_bounds
 
 CUSTOMERS_MAX: Final = 50_000
@@ -318,6 +319,13 @@ class CounterCache:
     def catalogs(self) -> list[Catalog]:
         """Return the current version of every catalog, as of the last `refresh`."""
         return [counters.catalog for counters in self._catalogs.values()]
+
+    def default(self) -> CustomerCounters | None:
+        """Return what a customer nobody provisioned has; None where it is unknown."""
+        for catalog in self._catalogs.values():
+            if catalog.catalog.default_plan:
+                return CustomerCounters(unprovisioned_customer(catalog.catalog, "", 0), catalog)
+        return None
 
     def was_metered(self, connection: Connection, catalog: str, version: int, feature: str) -> bool:
         """Whether an earlier version of a catalog metered a feature that it lacks now.

@@ -29,6 +29,7 @@ from control_plane.metering.records import (
 from control_plane.metering.rows import insert_rows, rows_by_key
 from control_plane.metering.tally import Group, Tally
 from control_plane.metering.totals import TotalKey, count_overdrawn
+from control_plane.provisioning import create_unprovisioned, load_customers
 from control_plane.storage.tables import usage_event, usage_record, usage_set_aside
 
 AHEAD_MS_MAX: Final = 24 * 3_600_000
@@ -60,6 +61,8 @@ class Settlement:
     # how many there are; None where it changed none of them.
     overdrawn: list[TotalKey] = field(default_factory=list)
     overdrawn_total: int | None = None
+    # Those that came by the default plan.
+    customers_created: list[str] = field(default_factory=list)
 
 
 class _Placed(NamedTuple):
@@ -147,9 +150,11 @@ class _Settling:
 
     def _place(self, records: Sequence[UsageRecord]) -> list[_Placed]:
         """Find the windows of each entry; set aside those that belong nowhere."""
-        self._cache.refresh(
-            self._connection, {entry.customer for record in records for entry in record.entries}
-        )
+        named = {entry.customer for record in records for entry in record.entries}
+        self._cache.refresh(self._connection, named)
+        missing = {name for name in named if self._cache.find(name) is None}
+        if missing:
+            self._create(missing, records)
         latest_ms = self._now_ms + AHEAD_MS_MAX
         placed = []
         for record in records:
@@ -163,6 +168,25 @@ class _Settling:
                 else:
                     self._put_aside(record, entry, found)
         return placed
+
+    def _create(self, missing: set[str], records: Sequence[UsageRecord]) -> None:
+        """Make those customers that the default plan has, and of whom usage can be applied."""
+        default = self._cache.default()
+        if default is None:
+            return
+        latest_ms = self._now_ms + AHEAD_MS_MAX
+        coming = {
+            entry.customer: None
+            for record in records
+            for entry in record.entries
+            if entry.customer in missing
+            and entry.occurred_at_ms <= latest_ms
+            and default.refusal(entry.resource, entry.feature, entry.amount) is None
+        }
+        if coming:
+            ids = self._settlement.customers_created = [*coming]
+            create_unprovisioned(self._connection, default.catalog.catalog, ids, self._now_ms)
+            self._cache.put(self._connection, load_customers(self._connection, ids))
 
     def _placed(self, record: UsageRecord, entry: UsageEntry) -> _Placed | SetAsideReason:
         name, resource, feature, amount, at_ms, *_ = entry

@@ -40,7 +40,7 @@ class Refused(NamedTuple):
 class Greeting:
     """What a sidecar says of itself when it connects. Versions held are by id; 0 is none.
 
-    `epochs` are all it keeps records of, its own last.
+    `epochs` are all it keeps records of, its own last; `drafts` are the catalogs it has drafts of.
     """
 
     sidecar_id: str
@@ -55,6 +55,7 @@ class Greeting:
     held_usage_revision: int
     epochs: tuple[EpochKey, ...]
     seen: Seen
+    drafts: tuple[str, ...] = ()
 
     def without_held(self) -> Greeting:
         """Return it as if nothing were held."""

@@ -157,6 +157,8 @@ class Batch:
             self._count_above(request, units, ancestors)
         taken = self._take_rates(decided, units)
         self._staged.append(_Staged(request, units, taken, ancestors))
+        if self._gate.shadow is not None:
+            self._gate.shadow.record(request, ancestors or (), units)
         entry = UsageEntry(
             request.customer,
             request.resource,

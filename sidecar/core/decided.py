@@ -22,7 +22,7 @@ class Decided(NamedTuple):
 
     `rates` are those that its usage is taken from, `rates_above` those of its ancestors. Usage is
     recorded with all `ancestors`; None: they are not known here. `limited_by` is the one of them
-    that the verdict names.
+    that the verdict names. `states` are those of all limits it rests on, `counted` has those above.
     """
 
     request: Request
@@ -39,6 +39,8 @@ class Decided(NamedTuple):
     ancestors: tuple[str, ...] | None = ()
     limited_by: str = ""
     rates_above: Buckets = ()
+    states: Sequence[LimitState] = ()
+    counted: Sequence[Counted] = ()
 
 
 class NotLoaded(NamedTuple):

@@ -21,6 +21,7 @@ from sidecar.core.moment import Moment
 from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
 from sidecar.core.rates import RateBuckets
 from sidecar.core.request import Kind, Request
+from sidecar.core.shadow import Shadow
 from sidecar.core.snapshots import CustomerState, SnapshotCache
 from weighbridge.rules.catalog import (
     Customer,
@@ -77,6 +78,8 @@ class Gate:
         self.link = link
         self.spending = OutageSpending()
         self.rates = RateBuckets()
+        # Drafts of catalogs, which decide nothing; None where there are none.
+        self.shadow: Shadow | None = None
         # Decisions by feature ("" where unknown), reason and what decided: read by the metrics.
         self.decisions: Tally[tuple[str, Reason | None, DecidedBy]] = Tally()
         # Of those that were allowed, what would have been refused, had it not been only observed.
@@ -100,6 +103,8 @@ class Gate:
         self.decisions[feature, decided.verdict.reason, decided.decided_by] += 1
         if decided.verdict.observed is not None:
             self.observed_refusals[feature, decided.verdict.observed] += 1
+        if self.shadow is not None:
+            self.shadow.compare(self.cache, decided)
 
     def resolve(
         self, customer: str, resource: str, moment: Moment
@@ -107,13 +112,11 @@ class Gate:
         """Find a customer and what it has now; or why there is nothing to find."""
         state = self.cache.find(customer)
         if state is None:
-            if self.cache.is_absent(customer):
+            if not self.cache.is_absent(customer):
+                return self._require_may_hold(customer)
+            state = self.cache.stand_in(customer)
+            if state is None:
                 return Reason.CUSTOMER_UNKNOWN
-            if not self.cache.may_hold(customer):
-                raise FailedPreconditionError(
-                    f"customer: this sidecar holds a fixed list of customers, without {customer!r}"
-                )
-            return NotLoaded(customer)
         compiler = self.cache.compiler(state.customer.catalog)
         if compiler is None:
             # Only a tombstone can be held without its catalog.
@@ -124,6 +127,13 @@ class Gate:
                 absent = self.cache.is_absent(missing)
                 return Reason.CUSTOMER_UNKNOWN if absent else NotLoaded(missing)
         return state, compiler, state.grant(compiler, resource, moment.now_ms)
+
+    def _require_may_hold(self, customer: str) -> NotLoaded:
+        if not self.cache.may_hold(customer):
+            raise FailedPreconditionError(
+                f"customer: this sidecar holds a fixed list of customers, without {customer!r}"
+            )
+        return NotLoaded(customer)
 
     def decide(self, request: Request, moment: Moment) -> Decided | NotLoaded:
         """Decide one call. Changes nothing."""
@@ -164,6 +174,8 @@ class Gate:
             ancestors=state.ancestors,
             limited_by=judged.limited_by,
             rates_above=buckets_of(judged.counted) if judged.counted else (),
+            states=judged.states,
+            counted=judged.counted,
         )
 
     def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:

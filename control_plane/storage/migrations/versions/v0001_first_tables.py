@@ -18,6 +18,7 @@ TABLES = [
     "incarnation",
     "access_token",
     "catalog",
+    "catalog_draft",
     "catalog_version",
     "plan_version",
     "customer",
@@ -118,6 +119,16 @@ def _create_catalogs() -> None:
             ["catalog_id"], ["catalog.id"], name="fk_catalog_version_catalog_id"
         ),
         sa.PrimaryKeyConstraint("catalog_id", "version", name="pk_catalog_version"),
+    )
+    op.create_table(
+        "catalog_draft",
+        _id("catalog_id"),
+        _integer("number"),
+        _integer("created_at_ms"),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("source_name", sa.String(256), nullable=False),
+        sa.ForeignKeyConstraint(["catalog_id"], ["catalog.id"], name="fk_catalog_draft_catalog_id"),
+        sa.PrimaryKeyConstraint("catalog_id", name="pk_catalog_draft"),
     )
     op.create_table(
         "plan_version",
