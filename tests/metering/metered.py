@@ -14,7 +14,7 @@ from control_plane.metering.epochs import settled_marks
 from control_plane.metering.ingest import Settlement, settle_records
 from control_plane.metering.queries import UsageQuery, UsageRow, query_usage
 from control_plane.metering.records import EpochKey, UsageEntry, UsageKind, UsageRecord
-from control_plane.metering.totals import all_counters, read_current
+from control_plane.metering.totals import read_current
 from control_plane.provisioning import CatalogLibrary, CatalogSource, NewCustomer
 from control_plane.storage.database import Database
 from control_plane.storage.tables import usage_event, usage_set_aside, usage_total
@@ -81,7 +81,12 @@ class Metered:
             cache.refresh(connection, [customer])
             found = cache.find(customer)
             assert found is not None
-            read = read_current(connection, [(found, all_counters(found))], self.now_ms)
+            counters = [
+                Counter(customer, resource, feature)
+                for resource in found.resources
+                for feature in found.catalog.metered
+            ]
+            read = read_current(connection, [(found, counters)], self.now_ms)
         return {(t.resource, t.feature, t.window.key): t.total for t in read[customer]}
 
     def stored_totals(self) -> dict[tuple[str, str, str, str, int], int]:
