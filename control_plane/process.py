@@ -13,9 +13,11 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from sqlalchemy import Connection
 
 from control_plane.api.admin_service import AdminService
+from control_plane.api.credit_service import CreditService
 from control_plane.api.metrics import ControlPlaneMetrics
-from control_plane.api.server import ApiServer
+from control_plane.api.server import ApiServer, Services
 from control_plane.api.sync_service import SyncService
+from control_plane.crediting.upkeep import LedgerUpkeep
 from control_plane.metering.ingest import Settlement
 from control_plane.metering.queue import IngestQueue
 from control_plane.metering.retention import prune
@@ -70,10 +72,15 @@ class ControlPlane:
             settings.listen_address,
             database,
             metrics.observe_call,
-            AdminService(database, library, notices, self._sidecars, wall_ms),
-            self._sync,
+            Services(
+                AdminService(database, library, notices, self._sidecars, wall_ms),
+                CreditService(database, library, wall_ms),
+                self._sync,
+            ),
         )
-        self._connect_metrics()
+        self._ledgers = LedgerUpkeep(database, library, wall_ms)
+        notices.listen(lambda _notice: self._ledgers.wake())
+        self._connect_metrics(notices)
 
     def _make_metrics(self) -> ControlPlaneMetrics:
         registry = CollectorRegistry()
@@ -83,17 +90,22 @@ class ControlPlane:
         self._probes = ProbeServer(probes.host, probes.port, self._problems, registry)
         return ControlPlaneMetrics(registry)
 
-    def _connect_metrics(self) -> None:
+    def _connect_metrics(self, notices: ChangeNotices) -> None:
         metrics = self._metrics
 
         def settled(settlement: Settlement) -> None:
             metrics.count_settlement(settlement)
+            if settlement.customers_created:
+                notices.publish(customers=settlement.customers_created)
             self._publisher.usage_settled()
 
         self._queue.on_settled = settled
         self._sync.on_nack = metrics.nacks.inc
         self._sync.on_delivered = metrics.count_snapshot
         metrics.count_sidecars(self._sidecars.__len__)
+        metrics.count_broken_ledgers(lambda: len(self._ledgers.broken))
+        self._ledgers.on_checked = metrics.ledgers_checked.inc
+        self._probes.details = self._ledgers.details
 
     async def start(self) -> None:
         """Migrate, register the tokens, and listen. Raises WeighbridgeError saying why not."""
@@ -104,7 +116,12 @@ class ControlPlane:
         self._metrics.allocations_overdrawn.set(await self._database.read(count_overdrawn))
         self._tasks = [
             asyncio.create_task(work)
-            for work in (self._publisher.run(), self._queue.run(), self._prune())
+            for work in (
+                self._publisher.run(),
+                self._queue.run(),
+                self._ledgers.run(),
+                self._prune(),
+            )
         ]
         await self._server.start()
         self._state = ""

@@ -77,9 +77,13 @@ MODELS: Final = (
     ("pay per use", "pay_per_use", ""),
     ("subscription", "subscription_tiers", ""),
     ("freemium", "freemium", ""),
-    ("credits", "credits", "requests, tokens and models; credits and prices are not enforced yet"),
-    ("revenue share", "revenue_share", "what a publisher may do; shares are not worked out yet"),
-    ("hybrid", "hybrid", "completions, requests and models; credits and fees are not enforced yet"),
+    ("credits", "credits", "requests, tokens and models; credits are shown, not enforced yet"),
+    (
+        "revenue share",
+        "revenue_share",
+        "what a publisher may do; partner apps only shown",
+    ),
+    ("hybrid", "hybrid", "completions, requests and models; credits are not enforced yet"),
 )
 
 SUBSCRIBERS: Final = (

@@ -14,14 +14,16 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from sidecar.core.book import UsageBook
 from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import EpochId, EpochIndexes
-from sidecar.core.gate import Gate, Moment
+from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyTable
 from sidecar.core.link import Link
+from sidecar.core.moment import Moment
 from sidecar.core.snapshots import SnapshotCache
 from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.metrics.collector import SidecarCollector, Sources
 from sidecar.replaying import replay_journal
 from sidecar.service.entitlements import EntitlementsService
+from sidecar.service.shadowing import ShadowService
 from sidecar.service.watching import Watchers
 from sidecar.settings import Settings
 from sidecar.snapshot_store import SnapshotStore
@@ -95,6 +97,7 @@ class Sidecar:
     def _connect_parts(self) -> None:
         self.gate.on_changed = self._watchers.changed
         self.gate.on_catalog_changed = lambda _catalog: self._watchers.all_changed()
+        self._applier.drafts.now_ms = lambda: self._moment().now_ms
         self.gate.on_refresh_wanted = self._session.want
         self._applier.on_loaded = self._waiting.loaded
         self._waiting.on_load_wanted = self._session.want
@@ -122,7 +125,8 @@ class Sidecar:
         service = EntitlementsService(
             self.gate, self._watchers, self._moment, self._session.want, settings.load_timeout_ms
         )
-        handlers = {**transport.handlers(), **service.handlers()}
+        shadow = ShadowService(self.gate)
+        handlers = {**transport.handlers(), **service.handlers(), **shadow.handlers()}
         self._server = ApiServer(handlers, settings.listen, settings.socket_path)
         self._probes = self._make_probes(transport)
         await self._server.start()
@@ -260,9 +264,11 @@ class Sidecar:
                 self._session.release(evicted)
                 await self._keeper.forget(evicted)
                 for customer in evicted:
-                    if self.gate.cache.find(customer) is None:
+                    if self._is_gone(customer):
                         self.gate.book.forget(customer)
                         self.gate.rates.forget(customer)
+                        if self.gate.shadow is not None:
+                            self.gate.shadow.forget(customer)
 
     def _look_after_journal(self, now_ms: int) -> None:
         if now_ms - self._pruned_at_ms >= PRUNE_INTERVAL_MS:
@@ -281,6 +287,12 @@ class Sidecar:
 
     def _is_pinned(self, customer: str) -> bool:
         return self._watchers.is_watched(customer) or self.gate.book.has_own(customer)
+
+    def _is_gone(self, customer: str) -> bool:
+        """Whether nothing is known of a customer, and nothing of its usage is kept for others."""
+        cache = self.gate.cache
+        is_known = cache.find(customer) is not None or cache.is_absent(customer)
+        return not is_known and not self.gate.book.has_own(customer)
 
     def _renew_identity(self) -> None:
         self._journal.renew_identity(self._moment().now_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sidecar.core.book import Units
+from sidecar.core.book import Units, UnplacedUsage
 from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyedAnswer
 from sidecar.core.usage import Position
@@ -52,6 +52,9 @@ def _replay(stored: StoredRecord, gate: Gate, *, has_usage: bool) -> None:
             units = Units(entry.occurred_at_unix_ms, entry.amount)
             key = (entry.resource, entry.feature)
             gate.book.record(entry.customer, key, position, units)
+            # Who is above it is known once snapshots are restored.
+            usage = UnplacedUsage(position, entry.feature, units)
+            gate.book.unplaced.keep(entry.customer, usage)
         if entry.idempotency_key:
             answer = KeyedAnswer(entry.payload_digest, position, keyed)
             gate.keys.add(entry.customer, entry.idempotency_key, answer, stored.written_at_ms)

@@ -18,6 +18,7 @@ from control_plane.publishing.notices import ChangeNotices
 from control_plane.publishing.sessions import SessionRegistry
 from control_plane.storage.database import Database
 from control_plane.wire import administration as wire
+from control_plane.wire.drafts import draft_to_proto
 from control_plane.wire.enums import CUSTOMER_STATUSES, SUBSCRIPTION_STATUSES, enum_from_proto
 from control_plane.wire.publishing import session_to_proto
 from weighbridge.rules.errors import UnavailableError
@@ -94,6 +95,35 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         )
         return wire.version_page_to_proto(page)
 
+    async def PutDraft(self, request: pb.PutDraftRequest, context: Context) -> pb.PutDraftResponse:
+        source = CatalogSource(request.document, request.source_name)
+        put = await self._change_draft(
+            lambda connection: provisioning.put_draft(
+                connection, self._library, source, self._now_ms()
+            ),
+            lambda put: put.draft.catalog,
+        )
+        return pb.PutDraftResponse(
+            draft=draft_to_proto(put.draft), diff=wire.diff_to_proto(put.diff)
+        )
+
+    async def GetDraft(self, request: pb.GetDraftRequest, context: Context) -> pb.GetDraftResponse:
+        draft, diff = await self._database.read(
+            lambda connection: provisioning.get_draft(
+                connection, self._library, request.catalog, self._now_ms()
+            )
+        )
+        return pb.GetDraftResponse(draft=draft_to_proto(draft), diff=wire.diff_to_proto(diff))
+
+    async def RemoveDraft(
+        self, request: pb.RemoveDraftRequest, context: Context
+    ) -> pb.RemoveDraftResponse:
+        removed = await self._change_draft(
+            lambda connection: provisioning.remove_draft(connection, request.catalog),
+            lambda removed: removed.catalog,
+        )
+        return pb.RemoveDraftResponse(draft=draft_to_proto(removed))
+
     async def GetCatalog(
         self, request: pb.GetCatalogRequest, context: Context
     ) -> pb.GetCatalogResponse:
@@ -139,7 +169,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
     ) -> pb.ListCustomersResponse:
         page = await self._database.read(
             lambda connection: provisioning.list_customers(
-                connection, request.page_size, request.page_token, request.catalog
+                connection, request.page_size, request.page_token, request.catalog, request.parent
             )
         )
         return pb.ListCustomersResponse(
@@ -300,6 +330,18 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
                 f"affects could not be counted: {error}"
             ) from error
         return applied, counted
+
+    async def _change_draft(
+        self, change: Callable[[Connection], T], catalog_of: Callable[[T], str]
+    ) -> T:
+        """Change the draft of a catalog in a transaction, and tell so after it is committed."""
+
+        async def commit() -> T:
+            changed = await self._database.write(change)
+            self._notices.publish(catalogs=[catalog_of(changed)])
+            return changed
+
+        return await self._through(commit())
 
     async def _through(self, committing: Coroutine[Any, Any, T]) -> T:
         """Go through with a commit and its notice, even when the caller leaves meanwhile."""

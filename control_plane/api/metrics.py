@@ -8,7 +8,7 @@ from typing import Final
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from control_plane.api.authentication import ADMIN_SERVICE
+from control_plane.api.authentication import ADMIN_SERVICE, CREDIT_SERVICE
 from control_plane.metering.ingest import Settlement
 
 # Group commits take a few milliseconds; a catalog for many customers may take a second.
@@ -27,6 +27,7 @@ class ControlPlaneMetrics:
     """The process's counters. Each may be moved by any thread."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._count_ledgers(registry)
         self.sidecars_connected = Gauge(
             "weighbridge_control_plane_sidecars_connected",
             "Sidecars with an open stream.",
@@ -46,6 +47,11 @@ class ControlPlaneMetrics:
             "weighbridge_control_plane_usage_set_aside",
             "Usage kept aside because it could not be applied, by reason.",
             ["reason"],
+            registry=registry,
+        )
+        self.customers_unprovisioned = Counter(
+            "weighbridge_control_plane_customers_unprovisioned",
+            "Customers made because usage of them was settled, on the default plan.",
             registry=registry,
         )
         self.allocations_overdrawn = Gauge(
@@ -78,10 +84,22 @@ class ControlPlaneMetrics:
             registry=registry,
         )
 
+    def _count_ledgers(self, registry: CollectorRegistry) -> None:
+        self.ledgers_checked = Counter(
+            "weighbridge_control_plane_ledgers_checked",
+            "Times that a credit ledger was checked for conservation.",
+            registry=registry,
+        )
+        self.ledgers_broken = Gauge(
+            "weighbridge_control_plane_ledgers_broken",
+            "Credit ledgers whose terms did not add up when they were last checked.",
+            registry=registry,
+        )
+
     def observe_call(self, method: str, code: grpc.StatusCode) -> None:
         """Count an administration call; the path is `/service/method`."""
         service, _, name = method.strip("/").partition("/")
-        if service == ADMIN_SERVICE:
+        if service in {ADMIN_SERVICE, CREDIT_SERVICE}:
             self.admin_calls.labels(name, code.name).inc()
 
     def observe_database(self, purpose: str, seconds: float) -> None:
@@ -94,6 +112,7 @@ class ControlPlaneMetrics:
         self.usage_events_settled.inc(settlement.events)
         for reason, count in settlement.set_aside.items():
             self.usage_set_aside.labels(reason.value).inc(count)
+        self.customers_unprovisioned.inc(len(settlement.customers_created))
         if settlement.overdrawn_total is not None:
             self.allocations_overdrawn.set(settlement.overdrawn_total)
 
@@ -101,6 +120,10 @@ class ControlPlaneMetrics:
         """Count something sent to a sidecar."""
         if kind in _SNAPSHOT_KINDS:
             self.snapshots_pushed.labels(_SNAPSHOT_KINDS[kind]).inc()
+
+    def count_broken_ledgers(self, count: Callable[[], int]) -> None:
+        """Ask `count` at each scrape how many credit ledgers do not add up."""
+        self.ledgers_broken.set_function(count)
 
     def count_sidecars(self, count: Callable[[], int]) -> None:
         """Ask `count` at each scrape how many sidecars are connected."""

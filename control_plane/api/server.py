@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Final
+from typing import Final, NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -12,21 +12,27 @@ from grpc_reflection.v1alpha import reflection
 from control_plane.api.admin_service import AdminService
 from control_plane.api.authentication import (
     ADMIN_SERVICE,
+    CREDIT_SERVICE,
     SYNC_SERVICE,
     AuthenticationInterceptor,
 )
+from control_plane.api.credit_service import CreditService
 from control_plane.api.errors import CallObserver, ErrorInterceptor
 from control_plane.api.sync_service import SyncService
 from control_plane.settings import Address
 from control_plane.storage.database import Database
 from weighbridge.rules.errors import FailedPreconditionError
 from weighbridge.runtime.probes import listening_error
-from weighbridge.v1 import admin_service_pb2_grpc, sync_service_pb2_grpc
+from weighbridge.v1 import (
+    admin_service_pb2_grpc,
+    credit_service_pb2_grpc,
+    sync_service_pb2_grpc,
+)
 
 REQUEST_BYTES_MAX: Final = 16 << 20
 RESPONSE_BYTES_MAX: Final = 64 << 20
 CALLS_MAX: Final = 10_000
-SERVICES: Final = (ADMIN_SERVICE, SYNC_SERVICE)
+SERVICES: Final = (ADMIN_SERVICE, CREDIT_SERVICE, SYNC_SERVICE)
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
@@ -41,6 +47,14 @@ _OPTIONS: Final = (
 )
 
 
+class Services(NamedTuple):
+    """What the server serves."""
+
+    admin: AdminService
+    credits: CreditService
+    sync: SyncService
+
+
 class ApiServer:
     """Listens from `start` to `stop`; both belong to one event loop."""
 
@@ -49,8 +63,7 @@ class ApiServer:
         address: Address,
         database: Database,
         observe: CallObserver,
-        admin: AdminService,
-        sync: SyncService,
+        services: Services,
     ) -> None:
         self._wanted = address
         self._port = address.port
@@ -61,9 +74,10 @@ class ApiServer:
             options=_OPTIONS,
             maximum_concurrent_rpcs=CALLS_MAX,
         )
-        self._sync = sync
-        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._server)
-        sync_service_pb2_grpc.add_SyncServiceServicer_to_server(sync, self._server)
+        self._sync = services.sync
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(services.admin, self._server)
+        credit_service_pb2_grpc.add_CreditServiceServicer_to_server(services.credits, self._server)
+        sync_service_pb2_grpc.add_SyncServiceServicer_to_server(services.sync, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)

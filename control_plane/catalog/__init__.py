@@ -9,6 +9,7 @@ from control_plane.catalog.comparing import (
 from control_plane.catalog.compiling import compile_catalog
 from control_plane.catalog.document import CatalogDocument, catalog_schema
 from control_plane.catalog.loading import load_document
+from control_plane.catalog.notices import notices
 
 __all__ = [
     "CatalogChange",
@@ -19,4 +20,5 @@ __all__ = [
     "diff_catalogs",
     "load_document",
     "next_plan_versions",
+    "notices",
 ]

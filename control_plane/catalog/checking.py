@@ -6,13 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from control_plane.catalog.compiling import (
-    TIME_ZONES,
     Entitlements,
-    limit_id,
     rate_id,
     resolve_plans,
     suited_plans,
-    window_of,
 )
 from control_plane.catalog.document import CANCEL, CatalogDocument
 from control_plane.catalog.feature_document import EnumFeature, FeatureDocument, MeteredFeature
@@ -25,27 +22,32 @@ from control_plane.catalog.grant_document import (
     LimitDocument,
     LimitsDocument,
     RateDocument,
+    RollingWindow,
+    SessionWindow,
 )
 from control_plane.catalog.problem import Finding, Path, listed, quoted, unknown
+from control_plane.catalog.window_compiling import TIME_ZONES, length_ms, limit_id, window_of
 from weighbridge.rules.catalog import Entitlement, Limit
 from weighbridge.rules.rate import Rate
+from weighbridge.rules.window import length_problem, length_text
 
 ENTITLEMENTS_MAX: Final = 20_000
 """Limits and other grants of all plans, inheritance resolved: it bounds a snapshot's size."""
 
 Bound = LimitDocument | AddOnLimitDocument | RateDocument | AddOnRateDocument
 
+_PARTS: Final = ("limits", "rates", "credits")
 _PLAN_FORMS: Final = {
     "boolean": "true or false",
     "number": "an integer, unlimited or false",
     "enum": "a list of its values, or false",
-    "metered": "limits, rates, unlimited or false",
+    "metered": "limits, rates, credits, unlimited or false",
 }
 _ADD_ON_FORMS: Final = {
     "boolean": "true",
     "number": "an integer or unlimited",
     "enum": "a list of its values",
-    "metered": "limits, rates or unlimited",
+    "metered": "limits, rates, credits or unlimited",
 }
 
 
@@ -54,6 +56,8 @@ def references(document: CatalogDocument) -> Iterator[Finding]:
     for id_, feature in document.features.items():
         if isinstance(feature, EnumFeature):
             yield from _repeated(("features", id_, "values"), feature.values)
+    if document.default_plan is not None and document.default_plan not in document.plans:
+        yield ("default_plan",), unknown("plan", document.default_plan, document.plans)
     for id_ in document.plans:
         yield from _plan(id_, document)
     for id_, add_on in document.add_ons.items():
@@ -131,7 +135,7 @@ def _grant(
         forms = (_PLAN_FORMS if is_plan else _ADD_ON_FORMS)[feature.type]
         said = f"{id_} is {_article(feature.type)} feature"
         if isinstance(grant, LimitsDocument | AddOnLimitsDocument):
-            part = "rates" if grant.limits is None else "limits"
+            part = next((key for key in _PARTS if getattr(grant, key) is not None), "limits")
             yield (*path, part), f"{said} and takes no {part}; write {forms}"
         else:
             yield path, f"{said}; write {forms}"
@@ -168,8 +172,8 @@ def _bounds(
 ) -> Iterator[Finding]:
     """Find limits and rates of one feature that cannot be told apart, and wrong windows."""
     parts: dict[str, Sequence[Bound]] = {"limits": grant.limits or (), "rates": grant.rates or ()}
-    if not any(parts.values()):
-        yield path, "is empty; write limits, rates or both"
+    if not any(parts.values()) and grant.credits is None:
+        yield path, "is empty; write limits, rates, credits or several of them"
     first_with: dict[str, str] = {}
     for part, bounds in parts.items():
         for position, bound in enumerate(bounds):
@@ -203,10 +207,25 @@ def _windows(
             continue
         if not is_held and limit.window is None and isinstance(limit, LimitDocument):
             yield (*path, position, "window"), "is missing"
+        if isinstance(limit.window, RollingWindow | SessionWindow):
+            yield from _length((*path, position, "window"), limit.window)
         time_zone = getattr(limit.window, "time_zone", "UTC")
         if time_zone not in TIME_ZONES:
             text = f"{quoted(time_zone)} is not a time zone; write an IANA name such as"
             yield (*path, position, "window", "time_zone"), f"{text} Europe/Berlin"
+
+
+def _length(path: Path, window: RollingWindow | SessionWindow) -> Iterator[Finding]:
+    kind, written = (
+        ("rolling", window.rolling)
+        if isinstance(window, RollingWindow)
+        else ("session", window.session)
+    )
+    length = length_ms(written)
+    if not length:
+        yield (*path, kind), "says no length; write minutes, hours, days or several of them"
+    elif length_problem(length) is not None:
+        yield (*path, kind), f"is {length_text(length)} long; a window has at most 366 days"
 
 
 def _plan_list(path: Path, plans: Sequence[str], document: CatalogDocument) -> Iterator[Finding]:
@@ -290,7 +309,7 @@ def _agreement(
         if part.kind not in (None, of_plan.kind.value):
             yield (*path, "kind"), f"is not {of_plan.kind.value}, the kind {own}"
         if part.window is not None and window_of(part.window).key != of_plan.window.key:
-            yield (*path, "window"), f"is not {of_plan.window.key}, the window {own}"
+            yield (*path, "window"), f"is not {of_plan.window.text}, the window {own}"
     if (
         isinstance(part, AddOnRateDocument)
         and isinstance(of_plan, Rate)

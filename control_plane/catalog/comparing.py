@@ -8,6 +8,14 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from control_plane.catalog.credit_comparing import (
+    credit_grant_trees,
+    credit_type_tree,
+    draw_text,
+    top_up_trees,
+    uses_credits,
+)
+from control_plane.catalog.partner_comparing import partner_app_tree
 from control_plane.catalog.price_comparing import price_trees
 from control_plane.catalog.tree import Tree, without_empty
 from weighbridge.rules.catalog import (
@@ -31,6 +39,9 @@ TEXT_LENGTH_MAX: Final = 200
 
 # What changes nothing for those who are on a plan: a trial is fixed when it begins.
 _DISPLAY_ONLY: Final = frozenset({"name", "offer", "trial", "upgrades_to"})
+# What a partner app may do, customers see only in the app; on the default plan nobody is yet.
+_TOUCHING_NOBODY: Final = frozenset({"default_plan", "partner_apps"})
+_DISPLAY_OF_CREDITS: Final = frozenset({"name", "unit", "decimals", "worth"})
 
 
 class ChangeKind(Enum):
@@ -100,13 +111,20 @@ def next_plan_versions(
 def _change(difference: _Difference, catalogs: tuple[Catalog, ...]) -> CatalogChange:
     plans: set[str] = set()
     add_ons: set[str] = set()
-    section, id_, *rest = difference.path
-    if rest and rest[0] in _DISPLAY_ONLY:
+    section, *keys = difference.path
+    # Of the default plan the path is that word alone.
+    id_, *rest = keys or ("",)
+    if section in _TOUCHING_NOBODY or (rest and rest[0] in _DISPLAY_ONLY):
         pass
     elif section == "plans":
         plans.add(id_)
     elif section == "add_ons":
         add_ons.add(id_)
+    elif section == "credit_types":
+        if not rest or rest[0] not in _DISPLAY_OF_CREDITS:
+            for catalog in catalogs:
+                plans |= {p.plan for p in _plans(catalog) if uses_credits(p, id_)}
+                add_ons |= {a.id for a in catalog.add_ons.values() if uses_credits(a, id_)}
     else:
         for catalog in catalogs:
             feature = catalog.features.get(id_)
@@ -174,9 +192,12 @@ def _plan_trees(catalog: Catalog) -> dict[str, Tree]:
 
 def _catalog_tree(catalog: Catalog) -> Tree:
     return {
+        **({"default_plan": catalog.default_plan} if catalog.default_plan else {}),
         "features": {id_: _feature_tree(each) for id_, each in catalog.features.items()},
         "plans": _plan_trees(catalog),
         "add_ons": {id_: _add_on_tree(each, catalog) for id_, each in catalog.add_ons.items()},
+        "credit_types": {id_: credit_type_tree(each) for id_, each in catalog.credit_types.items()},
+        "partner_apps": {id_: partner_app_tree(each) for id_, each in catalog.partner_apps.items()},
     }
 
 
@@ -211,6 +232,8 @@ def _plan_tree(plan: PlanVersion, catalog: Catalog) -> Tree:
     costs = without_empty(
         {
             "prices": price_trees(plan.prices),
+            "credit_grants": credit_grant_trees(plan.credit_grants),
+            "top_ups": top_up_trees(plan.top_ups),
             "proration": "" if plan.proration is Proration.TIME else plan.proration.value,
         }
     )
@@ -227,6 +250,7 @@ def _add_on_tree(add_on: AddOn, catalog: Catalog) -> Tree:
                 for id_, each in add_on.entitlements.items()
             },
             "prices": price_trees(add_on.prices),
+            "credit_grants": credit_grant_trees(add_on.credit_grants),
             "offer": _offer_tree(add_on.offer),
         }
     )
@@ -234,7 +258,7 @@ def _add_on_tree(add_on: AddOn, catalog: Catalog) -> Tree:
 
 def _addition_tree(entitlement: Entitlement, add_on: AddOn, catalog: Catalog) -> Tree:
     """Write what an add-on adds; of what a plan has too, only the numbers are its own."""
-    if not entitlement.limits and not entitlement.rates:
+    if not entitlement.limits and not entitlement.rates and entitlement.credit is None:
         return _entitlement_tree(catalog.features[entitlement.feature].type, entitlement)
     of_plans = [
         plan.entitlements[entitlement.feature]
@@ -251,7 +275,8 @@ def _addition_tree(entitlement: Entitlement, add_on: AddOn, catalog: Catalog) ->
     for rate in entitlement.rates:
         added = {"limit": str(rate.limit), "burst": str(rate.burst)}
         rates[rate.id] = added if rate.id in rates_of_plans else _rate_tree(rate)
-    return without_empty({"limits": limits, "rates": rates})
+    credit = draw_text(entitlement.credit)
+    return without_empty({"limits": limits, "rates": rates, "credits": credit})
 
 
 def _offer_tree(offer: UpgradeOffer) -> Tree:
@@ -273,22 +298,22 @@ def _entitlement_tree(feature_type: FeatureType, entitlement: Entitlement) -> Tr
             return _number_text(entitlement.number)
         case FeatureType.ENUM:
             return _set_text(entitlement.values)
-        case FeatureType.METERED if not entitlement.limits and not entitlement.rates:
-            return "unlimited"
         case FeatureType.METERED:
-            return without_empty(
+            tree = without_empty(
                 {
                     "limits": {limit.id: _limit_tree(limit) for limit in entitlement.limits},
                     "rates": {rate.id: _rate_tree(rate) for rate in entitlement.rates},
+                    "credits": draw_text(entitlement.credit),
                 }
             )
+            return tree or "unlimited"
 
 
 def _limit_tree(limit: Limit) -> Tree:
     return {
         "limit": _number_text(limit.limit),
         "kind": limit.kind.value,
-        "window": limit.window.key,
+        "window": limit.window.text,
         **({"per_seat": "true"} if limit.per_seat else {}),
     }
 

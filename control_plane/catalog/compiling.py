@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC
-from importlib.resources import files
-from typing import Final
-from zoneinfo import ZoneInfo
 
+from control_plane.catalog.credit_compiling import (
+    compile_credit_grants,
+    compile_credit_types,
+    compile_top_ups,
+    credit_draw,
+    resolve_credit_grants,
+    resolve_top_ups,
+)
 from control_plane.catalog.document import (
     CANCEL,
     AddOnDocument,
@@ -28,15 +32,14 @@ from control_plane.catalog.grant_document import (
     AddOnLimitDocument,
     AddOnLimitsDocument,
     AddOnRateDocument,
-    AnniversaryWindow,
-    CalendarWindow,
     Grant,
     LimitDocument,
     LimitsDocument,
     RateDocument,
-    WindowDocument,
 )
+from control_plane.catalog.partner_compiling import compile_partner_apps
 from control_plane.catalog.price_compiling import compile_prices, proration_of, resolve_prices
+from control_plane.catalog.window_compiling import limit_id, window_of
 from weighbridge.rules.catalog import (
     AddOn,
     Catalog,
@@ -54,14 +57,8 @@ from weighbridge.rules.catalog import (
     UpgradeOffer,
 )
 from weighbridge.rules.rate import Rate, RatePeriod
-from weighbridge.rules.window import Period, Window, WindowKind
 
 Entitlements = Mapping[str, Entitlement]
-
-HELD: Final = "held"
-
-# From the package and not from the machine, so that a document is valid everywhere or nowhere.
-TIME_ZONES: Final = frozenset(files("tzdata").joinpath("zones").read_text("ascii").split())
 
 
 def compile_catalog(
@@ -75,6 +72,7 @@ def compile_catalog(
     features = {id_: _feature(id_, written) for id_, written in document.features.items()}
     resolved = resolve_plans(document)
     prices = resolve_prices(document)
+    credit_grants, top_ups = resolve_credit_grants(document), resolve_top_ups(document)
     plans = {
         id_: PlanVersion(
             plan=id_,
@@ -86,6 +84,8 @@ def compile_catalog(
             prices=compile_prices(prices[id_][1]),
             proration=proration_of(document, id_),
             trial=_trial(written.trial),
+            credit_grants=compile_credit_grants(credit_grants[id_][1]),
+            top_ups=compile_top_ups(top_ups[id_][1]),
         )
         for id_, written in document.plans.items()
     }
@@ -98,6 +98,9 @@ def compile_catalog(
             id_: _add_on(id_, written, document, resolved)
             for id_, written in document.add_ons.items()
         },
+        default_plan=document.default_plan or "",
+        credit_types=compile_credit_types(document),
+        partner_apps=compile_partner_apps(document),
     )
 
 
@@ -138,6 +141,7 @@ def _entitlement(id_: str, feature: FeatureDocument, grant: Grant) -> Entitlemen
             id_,
             limits=tuple(_limit(written) for written in grant.limits or ()),
             rates=tuple(_rate(written) for written in grant.rates or ()),
+            credit=credit_draw(grant.credits),
         )
     return _plain_entitlement(id_, feature, grant)
 
@@ -174,36 +178,6 @@ def rate_id(written: RateDocument) -> str:
     return f"per_{written.per}" if written.id is None else written.id
 
 
-def limit_id(written: LimitDocument) -> str:
-    """Return a limit's id: its own, else the name of its period, or `held`."""
-    if written.id is not None:
-        return written.id
-    if isinstance(written.window, CalendarWindow):
-        return written.window.calendar
-    if isinstance(written.window, AnniversaryWindow):
-        return written.window.anniversary
-    return written.window or HELD
-
-
-def window_of(written: WindowDocument | None) -> Window:
-    """Return a window with its time-zone object. The time zone is one of `TIME_ZONES`.
-
-    What is held now has none written: all that was ever acquired and released counts.
-    """
-    if isinstance(written, CalendarWindow):
-        return _window(WindowKind.CALENDAR, written.calendar, written.time_zone)
-    if isinstance(written, AnniversaryWindow):
-        return _window(WindowKind.ANNIVERSARY, written.anniversary, written.time_zone)
-    if written in (None, "lifetime"):
-        return Window(WindowKind.LIFETIME)
-    return _window(WindowKind.CALENDAR, written, "UTC")
-
-
-def _window(kind: WindowKind, period: str, time_zone: str) -> Window:
-    zone = UTC if time_zone == "UTC" else ZoneInfo(time_zone)
-    return Window(kind, Period(period), time_zone, zone)
-
-
 def _add_on(
     id_: str,
     written: AddOnDocument,
@@ -217,6 +191,7 @@ def _add_on(
         plans=tuple(written.plans or ()),
         offer=_offer(written.offer),
         prices=compile_prices(written.prices),
+        credit_grants=compile_credit_grants(written.credit_grants),
     )
 
 
@@ -261,6 +236,7 @@ def _addition(
         id_,
         limits=tuple(_added_limit(each, limits.get(each.id)) for each in grant.limits or ()),
         rates=tuple(_added_rate(each, rates.get(each.id)) for each in grant.rates or ()),
+        credit=credit_draw(grant.credits),
     )
 
 

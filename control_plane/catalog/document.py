@@ -9,9 +9,16 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
+from control_plane.catalog.credit_document import (
+    CREDIT_TYPES_MAX,
+    CreditGrants,
+    CreditTypeDocument,
+    TopUps,
+)
 from control_plane.catalog.document_parts import URL_PATTERN, Absent, DocumentModel, Id, Name
 from control_plane.catalog.feature_document import FeatureDocument
 from control_plane.catalog.grant_document import AddOnGrant, Grant
+from control_plane.catalog.partner_document import PARTNER_APPS_MAX, PartnerAppDocument
 from control_plane.catalog.price_document import PricesDocument
 from weighbridge.rules.units import TRIAL_DAYS_MAX
 
@@ -59,6 +66,12 @@ class PlanDocument(DocumentModel):
     proration: ProrationName | Absent = Field(
         None, description="What changing to it within a period costs at once; else as inherited."
     )
+    credit_grants: CreditGrants | Absent = Field(
+        None, description="Credits that it comes with; else those of the plan it extends."
+    )
+    top_ups: TopUps | Absent = Field(
+        None, description="Credits bought when few are left; else as the plan it extends."
+    )
     trial: TrialDocument | Absent = Field(None, description="How long it can be tried; else not.")
     upgrades_to: Annotated[list[Id], Field(max_length=PLANS_MAX)] = Field(
         default_factory=list, description="Plans to offer when this one refuses, nearest first."
@@ -77,10 +90,14 @@ class AddOnDocument(DocumentModel):
         None, description="Plans it can be added to; else all."
     )
     features: Annotated[dict[Id, AddOnGrant], Field(min_length=1, max_length=FEATURES_MAX)] = Field(
-        default_factory=dict, description="What it adds, by feature; needed unless it has prices."
+        default_factory=dict,
+        description="What it adds, by feature; needed unless it has prices or credits.",
     )
     prices: Annotated[PricesDocument, Field(min_length=1)] | Absent = Field(
         None, description="What it costs, by currency."
+    )
+    credit_grants: CreditGrants = Field(
+        default_factory=list, description="Credits that each piece of it brings."
     )
     offer: OfferDocument = Field(
         default_factory=lambda: OfferDocument(message="", url=None),
@@ -101,8 +118,17 @@ class CatalogDocument(DocumentModel):
     plans: Annotated[dict[Id, PlanDocument], Field(min_length=1, max_length=PLANS_MAX)] = Field(
         description="What a customer can be on, by id."
     )
+    default_plan: Id | Absent = Field(
+        None, description="The plan of customers nobody provisioned; else they are unknown."
+    )
     add_ons: Annotated[dict[Id, AddOnDocument], Field(max_length=ADD_ONS_MAX)] = Field(
         default_factory=dict, description="What can be bought on top of a plan, by id."
+    )
+    credit_types: Annotated[dict[Id, CreditTypeDocument], Field(max_length=CREDIT_TYPES_MAX)] = (
+        Field(default_factory=dict, description="Kinds of credits, and what usage costs of them.")
+    )
+    partner_apps: Annotated[dict[Id, PartnerAppDocument], Field(max_length=PARTNER_APPS_MAX)] = (
+        Field(default_factory=dict, description="Apps of partners, by id.")
     )
 
 

@@ -18,7 +18,8 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
-from weighbridge.rules.rating.money import PERCENT_MAX, PRICE_MAX, decimal_problem
+from weighbridge.rules.credits import CREDITS_MAX, PLACES_MAX, micro_of
+from weighbridge.rules.rating.money import PERCENT_MAX, PRICE_MAX, decimal_problem, plain
 from weighbridge.rules.units import AMOUNT_MAX, ID_RULE
 
 ID_PATTERN: Final = r"^[A-Za-z0-9._:@/-]{1,128}$"
@@ -68,6 +69,14 @@ def _percent(value: Any) -> Decimal:
     return _decimal(value, PERCENT_MAX)
 
 
+def _credits(value: Any) -> Decimal:
+    amount = _decimal(value, Decimal(CREDITS_MAX))
+    if micro_of(amount) is None:
+        text = f"{plain(amount)} is finer than a micro-credit; at most {PLACES_MAX} decimal places"
+        raise PydanticCustomError("decimal", "{text}", {"text": text})
+    return amount
+
+
 # Editors read a number as a float; a number or a text, we read its digits.
 _DECIMAL_SCHEMA: Final = WithJsonSchema(
     {
@@ -81,6 +90,9 @@ _AS_TEXT: Final = PlainSerializer(str, return_type=str)
 
 Price = Annotated[Decimal, PlainValidator(_price), _AS_TEXT, _DECIMAL_SCHEMA]
 """An amount in the currency itself, exactly as written."""
+
+Credits = Annotated[Decimal, PlainValidator(_credits), _AS_TEXT, _DECIMAL_SCHEMA]
+"""An amount of credits, exactly as written: whole micro-credits."""
 
 Percent = Annotated[Decimal, PlainValidator(_percent), _AS_TEXT, _DECIMAL_SCHEMA]
 """A percentage from 0 to 100, exactly as written."""

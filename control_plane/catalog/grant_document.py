@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 from control_plane.catalog.document_parts import Absent, Amount, DocumentModel, Id, PeriodName
 from control_plane.catalog.feature_document import VALUES_MAX
 from weighbridge.rules.units import AMOUNT_MAX
+from weighbridge.rules.window import LENGTH_MS_MAX, MINUTE_MS
 
 LIMITS_MAX: Final = 16
 RATES_MAX: Final = 16
@@ -16,6 +17,8 @@ RATES_MAX: Final = 16
 Unlimited = Literal["unlimited"]
 RateAmount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
 WindowName = Literal["hour", "day", "week", "month", "year", "lifetime"]
+LengthName = Literal["hour", "day", "week"]
+LengthCount = Annotated[int, Field(ge=1, le=LENGTH_MS_MAX // MINUTE_MS)]
 KindName = Literal["hard", "soft"]
 RatePeriodName = Literal["second", "minute", "hour"]
 
@@ -23,6 +26,7 @@ RatePeriodName = Literal["second", "minute", "hour"]
 LIMIT_WORD: Final = "limit word"
 GRANT_WORD: Final = "grant word"
 WINDOW_WORD: Final = "window word"
+LENGTH_WORD: Final = "length word"
 
 
 def _limit_tag(value: Any) -> str:
@@ -36,10 +40,19 @@ def _grant_tag(value: Any) -> str | None:
     return tags.get(type(value))
 
 
+def _credits_tag(value: Any) -> str:
+    return "credits draw" if isinstance(value, dict) else "credits id"
+
+
 def _window_tag(value: Any) -> str:
     if not isinstance(value, dict):
         return WINDOW_WORD
-    return "window anniversary" if "anniversary" in value else "window calendar"
+    kinds = (key for key in ("rolling", "session", "anniversary") if key in value)
+    return f"window {next(kinds, 'calendar')}"
+
+
+def _length_tag(value: Any) -> str:
+    return "length mapping" if isinstance(value, dict) else LENGTH_WORD
 
 
 class CalendarWindow(DocumentModel):
@@ -56,10 +69,40 @@ class AnniversaryWindow(DocumentModel):
     time_zone: str = Field("UTC", description="IANA name; whose local time returns.")
 
 
+class LengthDocument(DocumentModel):
+    """How long something lasts: what is written, together."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    minutes: LengthCount | Absent = Field(None, description="Minutes of it.")
+    hours: LengthCount | Absent = Field(None, description="Hours of it.")
+    days: LengthCount | Absent = Field(None, description="Days of it, of 24 hours each.")
+
+
+Length = Annotated[
+    Annotated[LengthName, Tag(LENGTH_WORD)] | Annotated[LengthDocument, Tag("length mapping")],
+    Discriminator(_length_tag),
+]
+
+
+class RollingWindow(DocumentModel):
+    """A window that goes with now: in any span of one length."""
+
+    rolling: Length = Field(description="The length, from 1 minute to 366 days.")
+
+
+class SessionWindow(DocumentModel):
+    """A window that opens at the first use."""
+
+    session: Length = Field(description="How long one lasts, from 1 minute to 366 days.")
+
+
 WindowDocument = Annotated[
     Annotated[WindowName, Tag(WINDOW_WORD)]
     | Annotated[CalendarWindow, Tag("window calendar")]
-    | Annotated[AnniversaryWindow, Tag("window anniversary")],
+    | Annotated[AnniversaryWindow, Tag("window anniversary")]
+    | Annotated[RollingWindow, Tag("window rolling")]
+    | Annotated[SessionWindow, Tag("window session")],
     Discriminator(_window_tag),
 ]
 
@@ -68,7 +111,7 @@ class LimitDocument(DocumentModel):
     """A limit of a plan."""
 
     id: Id | Absent = Field(
-        None, description="Unique within the feature; else the period's name, or `held`."
+        None, description="Unique within the feature; else the window's period or kind, or `held`."
     )
     limit: Annotated[
         Annotated[Amount, Tag("limit amount")] | Annotated[Unlimited, Tag(LIMIT_WORD)],
@@ -120,11 +163,25 @@ class AddOnRateDocument(DocumentModel):
     burst: RateAmount | Absent = Field(None, description="Units added at once; else the limit.")
 
 
+class CreditDrawDocument(DocumentModel):
+    """How usage is paid with credits."""
+
+    type: Id = Field(description="The credit type that pays.")
+    kind: KindName = Field(
+        "hard", description="hard refuses without credits; soft goes on, and counts overage."
+    )
+
+
+CreditsDocument = Annotated[
+    Annotated[Id, Tag("credits id")] | Annotated[CreditDrawDocument, Tag("credits draw")],
+    Discriminator(_credits_tag),
+]
+
 _LIMITS_OR_RATES: Final = ConfigDict(json_schema_extra={"minProperties": 1})
 
 
 class LimitsDocument(DocumentModel):
-    """What a plan grants on a metered feature: limits, rates or both."""
+    """What a plan grants on a metered feature: limits, rates, credits or several of them."""
 
     model_config = _LIMITS_OR_RATES
 
@@ -134,10 +191,13 @@ class LimitsDocument(DocumentModel):
     rates: Annotated[list[RateDocument], Field(min_length=1, max_length=RATES_MAX)] | Absent = (
         Field(None, description="How fast; all of them hold at once.")
     )
+    credits: CreditsDocument | Absent = Field(
+        None, description="The credit type that usage is paid with; else none."
+    )
 
 
 class AddOnLimitsDocument(DocumentModel):
-    """What an add-on adds to a metered feature: limits, rates or both."""
+    """What an add-on adds to a metered feature: limits, rates, or the feature paid with credits."""
 
     model_config = _LIMITS_OR_RATES
 
@@ -147,6 +207,9 @@ class AddOnLimitsDocument(DocumentModel):
     rates: (
         Annotated[list[AddOnRateDocument], Field(min_length=1, max_length=RATES_MAX)] | Absent
     ) = Field(None, description="Added rate by rate.")
+    credits: CreditsDocument | Absent = Field(
+        None, description="The credit type that pays, where plans lack the feature."
+    )
 
 
 GrantedValues = Annotated[list[Id], Field(min_length=1, max_length=VALUES_MAX)]

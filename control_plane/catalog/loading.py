@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from control_plane.catalog.checking import add_on_limits, references
+from control_plane.catalog.credit_checking import credit_references, credits_together
 from control_plane.catalog.document import CatalogDocument
+from control_plane.catalog.partner_checking import partner_references, partners_together
 from control_plane.catalog.price_checking import price_references, prices_together
 from control_plane.catalog.problem import Finding, Problem, line_of, raise_first
 from control_plane.catalog.shape import document_from_source
@@ -15,9 +17,9 @@ Check = Callable[[CatalogDocument], Iterable[Finding]]
 
 # In this order: each row rests on those before.
 _CHECKS: tuple[tuple[Check, ...], ...] = (
-    (references, price_references),
+    (references, price_references, credit_references, partner_references),
     (add_on_limits,),
-    (prices_together,),
+    (prices_together, credits_together, partners_together),
 )
 
 

@@ -19,6 +19,8 @@ from control_plane.catalog.price_document import (
     AllowanceDocument,
     AnyPriceDocument,
     CountedPriceDocument,
+    CreditPriceDocument,
+    FeaturePrice,
     GraduatedPriceDocument,
     PercentPriceDocument,
     PricesDocument,
@@ -30,6 +32,7 @@ from control_plane.catalog.problem import Finding, Path, listed, quoted, unknown
 from weighbridge.rules.catalog import Limit, LimitKind
 from weighbridge.rules.rating.prices import clashes
 from weighbridge.rules.rating.tiers import tier_problems
+from weighbridge.rules.window import WindowKind
 
 PRICES_IN_ALL_MAX: Final = 20_000
 """Prices and tiers of all plans, inherited ones included: it bounds what comparing costs."""
@@ -45,8 +48,9 @@ def price_references(document: CatalogDocument) -> Iterator[Finding]:
     for id_, plan in document.plans.items():
         yield from _lists(("plans", id_, "prices"), plan.prices or {}, document)
     for id_, add_on in document.add_ons.items():
-        if add_on.prices is None and not add_on.features:
-            yield ("add_ons", id_, "features"), "is missing: an add-on adds features, or has prices"
+        if add_on.prices is None and not add_on.features and not add_on.credit_grants:
+            text = "is missing: an add-on adds features or credits, or has prices"
+            yield ("add_ons", id_, "features"), text
         yield from _lists(("add_ons", id_, "prices"), add_on.prices or {}, document)
 
 
@@ -57,6 +61,7 @@ def prices_together(document: CatalogDocument) -> Iterator[Finding]:
     if size > PRICES_IN_ALL_MAX:
         text = f"have {size} prices and tiers, inherited ones included; at most"
         yield ("plans",), f"{text} {PRICES_IN_ALL_MAX}"
+    yield from _change_currencies(document, {id_: prices for id_, (_, prices) in resolved.items()})
     entitlements = resolve_plans(document)
     for id_, (writer, prices) in resolved.items():
         owner = f"plan {quoted(id_)}" + ("" if writer == id_ else ", which inherits this price,")
@@ -89,7 +94,7 @@ def _lists(path: Path, prices: PricesDocument, document: CatalogDocument) -> Ite
 
 
 def _price(path: Path, price: AnyPriceDocument, document: CatalogDocument) -> Iterator[Finding]:
-    yield from _feature(path, price, document)
+    yield from _subject(path, price, document)
     of = getattr(price, "of", "usage")
     for key in _OF_USAGE_ONLY.get(of, ()):
         if key in price.model_fields_set:
@@ -104,7 +109,15 @@ def _price(path: Path, price: AnyPriceDocument, document: CatalogDocument) -> It
                 yield (*path, key), "is there beside past_limit; keep one of them"
 
 
-def _feature(path: Path, price: AnyPriceDocument, document: CatalogDocument) -> Iterator[Finding]:
+def _subject(path: Path, price: AnyPriceDocument, document: CatalogDocument) -> Iterator[Finding]:
+    """Find a price of a feature or credit type that is not there, or of nothing."""
+    if not isinstance(price, CreditPriceDocument):
+        yield from _feature(path, price, document)
+    elif price.credits not in document.credit_types:
+        yield (*path, "credits"), unknown("credit type", price.credits, document.credit_types)
+
+
+def _feature(path: Path, price: FeaturePrice, document: CatalogDocument) -> Iterator[Finding]:
     is_of_usage = isinstance(price, UnitPriceDocument) or (
         isinstance(price, CountedPriceDocument | PercentPriceDocument) and price.of == "usage"
     )
@@ -165,6 +178,24 @@ def _same_things(path: Path, prices: PricesDocument) -> Iterator[Finding]:
                 break
 
 
+def _change_currencies(
+    document: CatalogDocument, prices: Mapping[str, PricesDocument]
+) -> Iterator[Finding]:
+    """Find plans to change to that are not sold in the currency: a change keeps it."""
+    for id_, plan in document.plans.items():
+        others: list[tuple[Path, str]] = [
+            (("upgrades_to", position), above) for position, above in enumerate(plan.upgrades_to)
+        ]
+        if plan.trial is not None:
+            others.append((("trial", "at_end"), plan.trial.at_end))
+        for place, other in others:
+            sold = prices.get(other)
+            missing = [code for code in prices[id_] if sold and code not in sold]
+            if missing:
+                text = f"plan {quoted(other)} is not sold in {missing[0]}, in which this plan is"
+                yield ("plans", id_, *place), f"{text}; a change of plan keeps the currency"
+
+
 def _same_currencies(
     add_on: str, prices: PricesDocument | None, plans: Mapping[str, PricesDocument]
 ) -> Iterator[Finding]:
@@ -176,6 +207,12 @@ def _same_currencies(
             text = f"has no prices in {missing[0]}, in which plan {quoted(plan)} is sold"
             yield ("add_ons", add_on, "prices"), text
             return
+    sold = {code for written in plans.values() for code in written}
+    for code in prices:
+        # Plans that cost nothing are sold in any currency.
+        if code not in sold and all(plans.values()):
+            text = f"no plan that it suits is sold in {code}, but in {listed(sorted(sold))}"
+            yield ("add_ons", add_on, "prices", code), text
 
 
 def _size(prices: PricesDocument) -> int:
@@ -221,6 +258,7 @@ def _unpassable(limit: Limit, every: str) -> str:
     if limit.limit is None:
         return "is unlimited, so there is nothing past it"
     if limit.window.period is None or limit.window.period.value != every:
-        window = "never turns" if limit.window.period is None else f"turns by {limit.window.key}"
+        is_lifetime = limit.window.kind is WindowKind.LIFETIME
+        window = "never turns" if is_lifetime else f"turns by {limit.window.text}"
         return f"{window}, but the price is charged every {every}; let them agree"
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from control_plane.catalog.tree import Tree, without_empty
+from weighbridge.rules.credits import CREDIT_METER, MICRO
 from weighbridge.rules.rating.money import plain
 from weighbridge.rules.rating.prices import (
     CommitmentPrice,
@@ -56,6 +57,11 @@ def _own_tree(price: Price) -> dict[str, Tree]:
 
 
 def _quantity_tree(price: QuantityPrice) -> dict[str, Tree]:
+    rate = price.rate
+    if price.feature.startswith(CREDIT_METER) and isinstance(rate, UnitRate):
+        per_credit = UnitRate(rate.amount, rate.per // MICRO)
+        credit_type = price.feature.removeprefix(CREDIT_METER)
+        return {**_rate_tree(per_credit, "per_unit"), "credits": credit_type}
     return {
         **_rate_tree(price.rate, "per_seat" if price.counted is Counted.SEATS else "per_unit"),
         "feature": price.feature,

@@ -12,6 +12,8 @@ from control_plane.catalog.price_document import (
     CommitmentPriceDocument,
     CountedPrice,
     CountedPriceDocument,
+    CreditPriceDocument,
+    FeaturePrice,
     FlatPriceDocument,
     GraduatedPriceDocument,
     MinimumPriceDocument,
@@ -23,13 +25,14 @@ from control_plane.catalog.price_document import (
     UnitPriceDocument,
     VolumePriceDocument,
 )
+from weighbridge.rules.credits import MICRO, credit_meter
+from weighbridge.rules.matching import Match
 from weighbridge.rules.rating.money import Currency
 from weighbridge.rules.rating.prices import (
     CommitmentPrice,
     Counted,
     FeePercentagePrice,
     FlatPrice,
-    Match,
     MinimumPrice,
     PercentagePrice,
     Price,
@@ -100,6 +103,8 @@ def price_key(written: AnyPriceDocument) -> str:
     """Return what a price is called: its id, else a name of what it charges for."""
     if written.id is not None:
         return written.id
+    if isinstance(written, CreditPriceDocument):
+        return f"credits[{written.credits}]"
     name = _NAMES.get(type(written), "")
     if isinstance(written, PercentPriceDocument) and written.of == "fees":
         name = "percent_of_fees"
@@ -117,6 +122,22 @@ def match_of(written: AnyPriceDocument) -> Match:
 
 
 def _price(written: AnyPriceDocument, key: str, currency: Currency) -> Price:
+    if isinstance(written, CreditPriceDocument):
+        return _credit_price(written, key, currency)
+    return _feature_price(written, key, currency)
+
+
+def _credit_price(written: CreditPriceDocument, key: str, currency: Currency) -> QuantityPrice:
+    return QuantityPrice(
+        key=key,
+        currency=currency,
+        rate=UnitRate(written.per_unit, written.per * MICRO),
+        feature=credit_meter(written.credits),
+        every=Period(written.every),
+    )
+
+
+def _feature_price(written: FeaturePrice, key: str, currency: Currency) -> Price:
     every = Period(written.every)
     feature = written.feature or ""
     match written:

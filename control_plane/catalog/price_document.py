@@ -16,6 +16,7 @@ from control_plane.catalog.document_parts import (
     PeriodName,
     Price,
 )
+from weighbridge.rules.credits import MICRO
 from weighbridge.rules.rating.tiers import PER_MAX, TIERS_MAX
 from weighbridge.rules.units import DIMENSION_VALUE_LENGTH_MAX, DIMENSIONS_MAX
 
@@ -24,6 +25,7 @@ CURRENCIES_MAX: Final = 32
 
 # The key that says what kind of price it is, in the order in which they are looked for.
 PRICE_KINDS: Final = (
+    "credits",
     "flat",
     "per_seat",
     "per_unit",
@@ -88,6 +90,16 @@ class UnitPriceDocument(AllowanceDocument, PriceDocument):
     )
     per_unit: Price = Field(description="The price of `per` units.")
     per: Count = Field(1, description="For how many units the price is; fewer cost a part of it.")
+
+
+class CreditPriceDocument(PriceDocument):
+    """Every credit used past the balance costs the same."""
+
+    credits: Id = Field(description="The credit type; something draws on it with kind soft.")
+    per_unit: Price = Field(description="The price of `per` credits.")
+    per: Annotated[int, Field(ge=1, le=MICRO)] = Field(
+        1, description="For how many credits the price is; fewer cost a part of it."
+    )
 
 
 class TierDocument(DocumentModel):
@@ -174,8 +186,22 @@ class CommitmentPriceDocument(PriceDocument):
     feature: Id | Absent = Field(None, description="By usage of this feature; else by all usage.")
 
 
+FeaturePrice = (
+    FlatPriceDocument
+    | SeatPriceDocument
+    | UnitPriceDocument
+    | GraduatedPriceDocument
+    | VolumePriceDocument
+    | PackagePriceDocument
+    | PercentPriceDocument
+    | MinimumPriceDocument
+    | CommitmentPriceDocument
+)
+"""Prices that name a feature, or can."""
+
 AnyPriceDocument = Annotated[
-    Annotated[FlatPriceDocument, Tag("price flat")]
+    Annotated[CreditPriceDocument, Tag("price credits")]
+    | Annotated[FlatPriceDocument, Tag("price flat")]
     | Annotated[SeatPriceDocument, Tag("price per_seat")]
     | Annotated[UnitPriceDocument, Tag("price per_unit")]
     | Annotated[GraduatedPriceDocument, Tag("price graduated")]
@@ -188,6 +214,7 @@ AnyPriceDocument = Annotated[
 ]
 
 MODEL_OF_PRICE_TAG: Final[dict[str, type[DocumentModel]]] = {
+    "price credits": CreditPriceDocument,
     "price flat": FlatPriceDocument,
     "price per_seat": SeatPriceDocument,
     "price per_unit": UnitPriceDocument,

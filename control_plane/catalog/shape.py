@@ -8,11 +8,20 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from control_plane.catalog.credit_document import (
+    EXPIRY_WORD,
+    CreditCostDocument,
+    CreditGrantDocument,
+    CreditTypeDocument,
+    ExpiryDocument,
+    TopUpDocument,
+)
 from control_plane.catalog.document import (
     AddOnDocument,
     CatalogDocument,
     OfferDocument,
     PlanDocument,
+    TrialDocument,
 )
 from control_plane.catalog.document_parts import RULE_OF_PATTERN, DocumentModel
 from control_plane.catalog.feature_document import (
@@ -26,15 +35,27 @@ from control_plane.catalog.feature_document import (
 )
 from control_plane.catalog.grant_document import (
     GRANT_WORD,
+    LENGTH_WORD,
     LIMIT_WORD,
     WINDOW_WORD,
     AddOnLimitDocument,
     AddOnRateDocument,
     AnniversaryWindow,
     CalendarWindow,
+    CreditDrawDocument,
+    LengthDocument,
     LimitDocument,
     LimitsDocument,
     RateDocument,
+    RollingWindow,
+    SessionWindow,
+)
+from control_plane.catalog.partner_document import (
+    PartnerAppDocument,
+    PartnerQuotaDocument,
+    QuotaLimitDocument,
+    RevenueShareDocument,
+    ShareTierDocument,
 )
 from control_plane.catalog.price_document import (
     MODEL_OF_PRICE_TAG,
@@ -45,15 +66,19 @@ from control_plane.catalog.price_document import (
 from control_plane.catalog.problem import Path, Problem, line_of, listed, quoted, raise_first
 from control_plane.catalog.yaml_source import YamlSource
 
-_GRANT_FORMS: Final = "true, false, an integer, unlimited, a list of values, or limits and rates"
+_GRANT_FORMS: Final = (
+    "true, false, an integer, unlimited, a list of values, or limits, rates and credits"
+)
 
 # What is right where an alternative was taken for a word, and the word is none of its words.
 _FORMS_OF_TAG: Final = {
     GRANT_WORD: _GRANT_FORMS,
     LIMIT_WORD: "an integer or unlimited",
     OUTAGE_WORD: "deny, allow, last_known or {safe_capacity: UNITS}",
-    WINDOW_WORD: "hour, day, week, month, year, lifetime, {calendar: PERIOD} or "
-    "{anniversary: PERIOD}",
+    EXPIRY_WORD: "never, period_end, trial_end or {after_days: DAYS}",
+    WINDOW_WORD: "hour, day, week, month, year, lifetime, {calendar: PERIOD}, "
+    "{anniversary: PERIOD}, {rolling: LENGTH} or {session: LENGTH}",
+    LENGTH_WORD: "hour, day, week or such as {hours: 5}",
 }
 
 
@@ -173,17 +198,39 @@ def _model_at(location: tuple[int | str, ...]) -> type[DocumentModel]:
     if not location:
         return CatalogDocument
     section, last = location[0], location[-1]
-    if len(location) == len(("plans", "ID")):
-        return PlanDocument if section == "plans" else AddOnDocument
-    if isinstance(last, int) and location[-2] in ("graduated", "volume"):
-        return TierDocument
-    # Between the key and the index, a list that may be left out has a tag of its own.
-    if isinstance(last, int) and "rates" in location[-3:-1]:
-        return RateDocument if section == "plans" else AddOnRateDocument
+    if len(location) == len(("plans", "ID")) and section in _MODEL_OF_SECTION:
+        return _MODEL_OF_SECTION[section]
+    if location[-2] == "quotas":
+        return PartnerQuotaDocument
     if isinstance(last, int):
-        return LimitDocument if section == "plans" else AddOnLimitDocument
+        # Between the key and the index, a list that may be left out has a tag of its own.
+        key = next(part for part in reversed(location[:-1]) if part in _MODELS_OF_LIST)
+        of_others, of_add_ons = _MODELS_OF_LIST[key]
+        return of_add_ons if section == "add_ons" else of_others
     return _MODEL_OF_TAG[last]
 
+
+_MODEL_OF_SECTION: Final[dict[int | str, type[DocumentModel]]] = {
+    "plans": PlanDocument,
+    "add_ons": AddOnDocument,
+    "credit_types": CreditTypeDocument,
+    "partner_apps": PartnerAppDocument,
+}
+
+# What a list holds: in add-ons, and everywhere else.
+_MODELS_OF_LIST: Final[dict[int | str, tuple[type[DocumentModel], type[DocumentModel]]]] = {
+    "limits": (LimitDocument, AddOnLimitDocument),
+    "rates": (RateDocument, AddOnRateDocument),
+    "graduated": (TierDocument, TierDocument),
+    "volume": (TierDocument, TierDocument),
+    "costs": (CreditCostDocument, CreditCostDocument),
+    "credit_grants": (CreditGrantDocument, CreditGrantDocument),
+    "top_ups": (TopUpDocument, TopUpDocument),
+    "per_customer": (QuotaLimitDocument, QuotaLimitDocument),
+    "total": (QuotaLimitDocument, QuotaLimitDocument),
+    "shares": (RevenueShareDocument, RevenueShareDocument),
+    "tiers": (ShareTierDocument, ShareTierDocument),
+}
 
 _MODEL_OF_TAG: Final[dict[str, type[DocumentModel]]] = {
     "feature boolean": BooleanFeature,
@@ -194,6 +241,12 @@ _MODEL_OF_TAG: Final[dict[str, type[DocumentModel]]] = {
     "outage mapping": SafeCapacityDocument,
     "window calendar": CalendarWindow,
     "window anniversary": AnniversaryWindow,
+    "window rolling": RollingWindow,
+    "window session": SessionWindow,
+    "length mapping": LengthDocument,
     "offer": OfferDocument,
+    "trial": TrialDocument,
+    "credits draw": CreditDrawDocument,
+    "expiry days": ExpiryDocument,
     **MODEL_OF_PRICE_TAG,
 }

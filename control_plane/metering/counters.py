@@ -7,7 +7,7 @@ of a window it counts in is decided by the instant of the usage.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -16,8 +16,16 @@ from sqlalchemy import Connection, select
 from control_plane.metering.records import SetAsideReason
 from control_plane.provisioning import CatalogLibrary, catalog_editions, load_customers
 from control_plane.storage import tables
-from weighbridge.rules.catalog import Catalog, Customer, FeatureType, SubscriptionStatus
-from weighbridge.rules.entitlement import Grant, NoGrant, PlanCompiler, grant_of
+from weighbridge.rules.catalog import (
+    Catalog,
+    Customer,
+    Entitlement,
+    FeatureType,
+    SubscriptionStatus,
+)
+from weighbridge.rules.entitlement import PlanCompiler
+from weighbridge.rules.granting import Level, NoGrant, grant_of, level_of
+from weighbridge.rules.unprovisioned import unprovisioned_customer
 from weighbridge.rules.window import Window, window_bounds
 
 CUSTOMERS_MAX: Final = 50_000
@@ -56,17 +64,19 @@ class CountedWindow(NamedTuple):
 class CountedSpan:
     """The windows that usage of any instant in [from, until) counts in; no `until_ms`: for good.
 
-    Those of the grant in force come first. `is_swept` says that no rows are left which usage of the
+    Those of the grant in force come first. `moving` are rolling windows and sessions, which usage
+    of any instant counts in. `is_swept` says that no rows are left which usage of the
     span should count in but does not.
     """
 
-    __slots__ = ("from_ms", "is_swept", "until_ms", "windows")
+    __slots__ = ("from_ms", "is_swept", "moving", "until_ms", "windows")
 
-    def __init__(self, windows: tuple[CountedWindow, ...]) -> None:
+    def __init__(self, windows: tuple[CountedWindow, ...], moving: tuple[Window, ...] = ()) -> None:
         self.from_ms = max((window.start_ms for window in windows), default=0)
         ends = (window.end_ms for window in windows if window.end_ms is not None)
         self.until_ms = min(ends, default=None)
         self.windows = windows
+        self.moving = moving
         self.is_swept = False
 
     def contains(self, at_ms: int) -> bool:
@@ -76,13 +86,19 @@ class CountedSpan:
 class FeatureWindows:
     """The windows of one feature with their anchors, as they are until `until_ms`."""
 
-    __slots__ = ("_spans", "_windows", "until_ms")
+    __slots__ = ("_moving", "_spans", "_windows", "until_ms")
 
     def __init__(self, windows: Iterable[tuple[Window, int]], until_ms: int | None) -> None:
-        # The same key and anchor turn together.
-        self._windows = tuple(
-            {(w.key, anchor_ms): (w, anchor_ms) for w, anchor_ms in windows}.values()
-        )
+        # The same key and anchor turn together; those that move have no anchor.
+        turning: dict[tuple[str, int], tuple[Window, int]] = {}
+        moving: dict[str, Window] = {}
+        for window, anchor_ms in windows:
+            if window.length_ms is None:
+                turning[window.key, anchor_ms] = (window, anchor_ms)
+            else:
+                moving[window.key] = window
+        self._windows = tuple(turning.values())
+        self._moving = tuple(moving.values())
         self._spans: list[CountedSpan] = []
         self.until_ms = until_ms
 
@@ -91,7 +107,7 @@ class FeatureWindows:
         for span in self._spans:
             if span.contains(at_ms):
                 return span
-        found = CountedSpan(self._turns(at_ms))
+        found = CountedSpan(self._turns(at_ms), self._moving)
         self._spans.insert(0, found)
         del self._spans[SPANS_PER_COUNTER_MAX:]
         return found
@@ -128,14 +144,30 @@ class CatalogCounters:
 
 
 class CustomerCounters:
-    """One version of a customer under one version of its catalog."""
+    """One version of a customer, and of everybody above it, under one version of its catalog."""
 
-    __slots__ = ("_windows", "catalog", "customer")
+    __slots__ = ("_windows", "above", "catalog", "customer")
 
-    def __init__(self, customer: Customer, catalog: CatalogCounters) -> None:
+    def __init__(
+        self, customer: Customer, catalog: CatalogCounters, above: CustomerCounters | None = None
+    ) -> None:
         self.customer = customer
         self.catalog = catalog
+        # Its parent's.
+        self.above = above
         self._windows: dict[tuple[str, str], FeatureWindows] = {}
+
+    @property
+    def ancestors(self) -> tuple[str, ...]:
+        """Everybody above the customer, nearest first."""
+        return tuple(each.customer.id for each in self.lineage())
+
+    def lineage(self) -> Iterator[CustomerCounters]:
+        """Iterate over everybody above the customer, nearest first."""
+        above = self.above
+        while above is not None:
+            yield above
+            above = above.above
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -163,26 +195,45 @@ class CustomerCounters:
             windows = self._windows[key] = self._windows_from(counter, now_ms)
         return windows.span(at_ms)
 
+    def level(self, at_ms: int) -> Level:
+        """Return what the customer says to all below it at an instant."""
+        above = None if self.above is None else self.above.level(at_ms)
+        return level_of(self.catalog.compiler, self.customer, above, at_ms)
+
     def _windows_from(self, counter: Counter, now_ms: int) -> FeatureWindows:
-        compiler = self.catalog.compiler
-        windows: list[tuple[Window, int]] = []
-        grant = grant_of(compiler, self.customer, counter.resource, now_ms)
-        until_ms = change_ms = grant.changes_at_ms
-        windows += _windows_of(grant, counter.feature)
+        found, until_ms = self._windows_at(counter, now_ms)
+        windows = list(found)
+        change_ms = until_ms
         while change_ms is not None:
-            grant = grant_of(compiler, self.customer, counter.resource, change_ms)
-            windows += _windows_of(grant, counter.feature)
-            change_ms = grant.changes_at_ms
+            found, change_ms = self._windows_at(counter, change_ms)
+            windows += found
         return FeatureWindows(windows, until_ms)
 
+    def _windows_at(
+        self, counter: Counter, at_ms: int
+    ) -> tuple[list[tuple[Window, int]], int | None]:
+        """Return the windows that limits of the counter are in at an instant, and until when.
 
-def _windows_of(grant: Grant | NoGrant, feature: str) -> list[tuple[Window, int]]:
-    if isinstance(grant, NoGrant):
-        return []
-    entitlement = grant.entitlements.get(feature)
+        Limits of those above are not among them: they count in counters of their own.
+        """
+        if not counter.resource:
+            # As those below see it: an override counts also where nobody has a subscription.
+            level = self.level(at_ms)
+            windows = _windows_of(level.entitlements.get(counter.feature), level.anchor_ms)
+            return windows, level.changes_at_ms
+        compiler = self.catalog.compiler
+        above = None if self.above is None else self.above.level(at_ms)
+        grant = grant_of(compiler, self.customer, counter.resource, at_ms, above)
+        if isinstance(grant, NoGrant):
+            return [], grant.changes_at_ms
+        entitlement = grant.entitlements.get(counter.feature)
+        return _windows_of(entitlement, grant.subscription.anchor_ms), grant.changes_at_ms
+
+
+def _windows_of(entitlement: Entitlement | None, anchor_ms: int) -> list[tuple[Window, int]]:
     if entitlement is None or not entitlement.enabled:
         return []
-    return [(limit.window, grant.subscription.anchor_ms) for limit in entitlement.limits]
+    return [(limit.window, anchor_ms) for limit in entitlement.limits]
 
 
 class CounterCache:
@@ -207,19 +258,45 @@ class CounterCache:
         self._metered_before.clear()
 
     def refresh(self, connection: Connection, customers: Collection[str]) -> None:
-        """Bring these customers and all catalogs to what the transaction sees."""
+        """Bring these customers, all above them and all catalogs to what the transaction sees."""
         self._refresh_catalogs(connection)
-        versions = _customer_versions(connection, customers)
+        versions: dict[str, int] = {}
+        parents: dict[str, str] = {}
+        wanted: Collection[str] = customers
+        while wanted:
+            found = _customer_versions(connection, wanted)
+            for customer in wanted:
+                if customer not in found:
+                    self._customers.pop(customer, None)
+            versions.update((customer, version) for customer, (version, _) in found.items())
+            above = {customer: parent for customer, (_, parent) in found.items() if parent}
+            parents.update(above)
+            wanted = {parent for parent in above.values() if parent not in versions}
+        self._make_room(versions)
+        self._build(connection, versions, parents)
+
+    def _build(
+        self, connection: Connection, versions: Mapping[str, int], parents: Mapping[str, str]
+    ) -> None:
+        """Work out anew who changed, and who is under them; those above come first."""
         stale = [
             customer
             for customer, version in versions.items()
             if not self._is_current(customer, version)
         ]
-        for customer in customers:
-            if customer not in versions:
-                self._customers.pop(customer, None)
-        self._make_room(versions)
         self.put(connection, load_customers(connection, stale))
+        if parents:
+            for customer in versions:
+                self._put_under(customer, parents)
+
+    def _put_under(self, customer: str, parents: Mapping[str, str]) -> CustomerCounters | None:
+        counters = self._customers[customer]
+        parent = parents.get(customer)
+        above = None if parent is None else self._put_under(parent, parents)
+        if counters.above is not above:
+            counters = CustomerCounters(counters.customer, counters.catalog, above)
+            self._customers[customer] = counters
+        return counters
 
     def find(self, customer: str) -> CustomerCounters | None:
         """Return a customer named to the last `refresh`; None where it does not exist."""
@@ -232,7 +309,9 @@ class CounterCache:
             if not self._catalogs[customer.catalog].has_plans_of(customer):
                 # On an older plan version that nobody was on when the catalog was loaded.
                 self._load_catalog(connection, customer.catalog)
-            counters = CustomerCounters(customer, self._catalogs[customer.catalog])
+            before = self._customers.get(customer.id)
+            above = None if before is None else before.above
+            counters = CustomerCounters(customer, self._catalogs[customer.catalog], above)
             self._customers[customer.id] = counters
             found.append(counters)
         return found
@@ -240,6 +319,13 @@ class CounterCache:
     def catalogs(self) -> list[Catalog]:
         """Return the current version of every catalog, as of the last `refresh`."""
         return [counters.catalog for counters in self._catalogs.values()]
+
+    def default(self) -> CustomerCounters | None:
+        """Return what a customer nobody provisioned has; None where it is unknown."""
+        for catalog in self._catalogs.values():
+            if catalog.catalog.default_plan:
+                return CustomerCounters(unprovisioned_customer(catalog.catalog, "", 0), catalog)
+        return None
 
     def was_metered(self, connection: Connection, catalog: str, version: int, feature: str) -> bool:
         """Whether an earlier version of a catalog metered a feature that it lacks now.
@@ -281,12 +367,16 @@ class CounterCache:
                 del self._customers[customer]
 
 
-def _customer_versions(connection: Connection, customers: Collection[str]) -> dict[str, int]:
+def _customer_versions(
+    connection: Connection, customers: Collection[str]
+) -> dict[str, tuple[int, str | None]]:
+    """Return the version and the parent of each that exists."""
     customer = tables.customer.c
     ids = list(customers)
-    versions: dict[str, int] = {}
+    found: dict[str, tuple[int, str | None]] = {}
     for first in range(0, len(ids), IDS_PER_QUERY):
         chunk = ids[first : first + IDS_PER_QUERY]
-        query = select(customer.id, customer.version).where(customer.id.in_(chunk))
-        versions.update((row.id, row.version) for row in connection.execute(query))
-    return versions
+        query = select(customer.id, customer.version, customer.parent_id)
+        rows = connection.execute(query.where(customer.id.in_(chunk)))
+        found.update((row.id, (row.version, row.parent_id)) for row in rows)
+    return found

@@ -29,6 +29,7 @@ from control_plane.metering.records import (
 from control_plane.metering.rows import insert_rows, rows_by_key
 from control_plane.metering.tally import Group, Tally
 from control_plane.metering.totals import TotalKey, count_overdrawn
+from control_plane.provisioning import create_unprovisioned, load_customers
 from control_plane.storage.tables import usage_event, usage_record, usage_set_aside
 
 AHEAD_MS_MAX: Final = 24 * 3_600_000
@@ -60,14 +61,17 @@ class Settlement:
     # how many there are; None where it changed none of them.
     overdrawn: list[TotalKey] = field(default_factory=list)
     overdrawn_total: int | None = None
+    # Those that came by the default plan.
+    customers_created: list[str] = field(default_factory=list)
 
 
 class _Placed(NamedTuple):
-    """An entry that can be applied, and the windows it counts in."""
+    """An entry that can be applied, and the windows it counts in: its customer's and above."""
 
     record: UsageRecord
     entry: UsageEntry
     group: Group
+    above: tuple[Group, ...]
 
 
 def settle_records(
@@ -146,9 +150,11 @@ class _Settling:
 
     def _place(self, records: Sequence[UsageRecord]) -> list[_Placed]:
         """Find the windows of each entry; set aside those that belong nowhere."""
-        self._cache.refresh(
-            self._connection, {entry.customer for record in records for entry in record.entries}
-        )
+        named = {entry.customer for record in records for entry in record.entries}
+        self._cache.refresh(self._connection, named)
+        missing = {name for name in named if self._cache.find(name) is None}
+        if missing:
+            self._create(missing, records)
         latest_ms = self._now_ms + AHEAD_MS_MAX
         placed = []
         for record in records:
@@ -156,14 +162,33 @@ class _Settling:
                 if entry.occurred_at_ms > latest_ms:
                     self._put_aside(record, entry, SetAsideReason.IN_THE_FUTURE)
                     continue
-                found = self._group(entry)
-                if isinstance(found, Group):
-                    placed.append(_Placed(record, entry, found))
+                found = self._placed(record, entry)
+                if isinstance(found, _Placed):
+                    placed.append(found)
                 else:
                     self._put_aside(record, entry, found)
         return placed
 
-    def _group(self, entry: UsageEntry) -> Group | SetAsideReason:
+    def _create(self, missing: set[str], records: Sequence[UsageRecord]) -> None:
+        """Make those customers that the default plan has, and of whom usage can be applied."""
+        default = self._cache.default()
+        if default is None:
+            return
+        latest_ms = self._now_ms + AHEAD_MS_MAX
+        coming = {
+            entry.customer: None
+            for record in records
+            for entry in record.entries
+            if entry.customer in missing
+            and entry.occurred_at_ms <= latest_ms
+            and default.refusal(entry.resource, entry.feature, entry.amount) is None
+        }
+        if coming:
+            ids = self._settlement.customers_created = [*coming]
+            create_unprovisioned(self._connection, default.catalog.catalog, ids, self._now_ms)
+            self._cache.put(self._connection, load_customers(self._connection, ids))
+
+    def _placed(self, record: UsageRecord, entry: UsageEntry) -> _Placed | SetAsideReason:
         name, resource, feature, amount, at_ms, *_ = entry
         customer = self._cache.find(name)
         if customer is None:
@@ -172,7 +197,15 @@ class _Settling:
         if refusal is not None and not self._was_metered(customer.customer.catalog, entry, refusal):
             return refusal
         counter = Counter(name, resource, feature)
-        return self._tally.group(counter, customer.span(counter, at_ms, self._now_ms))
+        group = self._tally.group(counter, customer.span(counter, at_ms, self._now_ms))
+        if customer.above is None:
+            return _Placed(record, entry, group, ())
+        above = []
+        for ancestor in customer.lineage():
+            counter = Counter(ancestor.customer.id, "", feature)
+            span = ancestor.span(counter, at_ms, self._now_ms)
+            above.append(self._tally.group(counter, span))
+        return _Placed(record, entry, group, tuple(above))
 
     def _was_metered(self, catalog: str, entry: UsageEntry, refusal: SetAsideReason) -> bool:
         if refusal in (SetAsideReason.RESOURCE_UNKNOWN, SetAsideReason.NOT_RELEASABLE):
@@ -193,7 +226,7 @@ class _Settling:
         uses = [_key_use(placed[index].entry) for index in keyed]
         verdicts = claim_keys(self._connection, uses, self._now_ms)
         for position in sorted(verdicts.conflicting):
-            record, entry, _ = placed[keyed[position]]
+            record, entry, *_ = placed[keyed[position]]
             self._put_aside(record, entry, SetAsideReason.KEY_CONFLICT)
             detail = (
                 f"customer {entry.customer}: idempotency key {entry.key!r} was settled with "
@@ -208,8 +241,10 @@ class _Settling:
 
     def _store_events(self, placed: Sequence[_Placed]) -> None:
         rows = []
-        for record, entry, group in placed:
-            if group.add(entry.amount):
+        if self._tally.needs_order:
+            placed = sorted(placed, key=lambda item: item.entry.occurred_at_ms)
+        for record, entry, group, above in placed:
+            if group.add(entry.occurred_at_ms, entry.amount, above):
                 rows.append(_event_row(record, entry))
             else:
                 self._put_aside(record, entry, SetAsideReason.OVERFLOW)

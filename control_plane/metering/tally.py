@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Connection
 
 from control_plane.metering.counters import CountedSpan, Counter
+from control_plane.metering.moving import MovingKey, Parts, SessionParts, open_parts
 from control_plane.metering.totals import (
     TotalKey,
     delete_totals,
@@ -19,7 +21,9 @@ from control_plane.metering.totals import (
     total_key,
     update_totals,
 )
+from weighbridge.rules.moving import is_moving
 from weighbridge.rules.units import COUNTER_MAX
+from weighbridge.rules.window import Window
 
 _DAY_MS: Final = 86_400_000
 CLOSED_KEPT_MS: Final = 40 * _DAY_MS
@@ -48,25 +52,41 @@ class _Row:
 class Group:
     """The usage of one counter that counts in the same windows."""
 
-    __slots__ = ("counter", "rows", "span")
+    __slots__ = ("counter", "parts", "rows", "span")
 
     def __init__(self, counter: Counter, span: CountedSpan) -> None:
         self.counter = counter
         self.span = span
         self.rows: list[_Row] = []
+        self.parts: list[Parts] = []
 
     @property
     def keys(self) -> list[TotalKey]:
         return [total_key(self.counter, window) for window in self.span.windows]
 
-    def add(self, amount: int) -> bool:
-        """Count an amount in every window, or in none where a total would not hold it."""
-        rows = self.rows
+    @property
+    def moving(self) -> dict[MovingKey, Window]:
+        return {MovingKey(self.counter, window.key): window for window in self.span.moving}
+
+    def add(self, at_ms: int, amount: int, above: Sequence[Group] = ()) -> bool:
+        """Count an amount in every window, or in none where a total would not hold it.
+
+        `above` are the groups of the customer's ancestors, in which it counts as well.
+        """
+        rows, parts = self.rows, self.parts
+        if above:
+            rows = [*rows, *(row for group in above for row in group.rows)]
+            parts = [*parts, *(each for group in above for each in group.parts)]
         for row in rows:
             if not -COUNTER_MAX <= row.total + amount <= COUNTER_MAX:
                 return False
+        for each in parts:
+            if not each.has_room(at_ms, amount):
+                return False
         for row in rows:
             row.total += amount
+        for each in parts:
+            each.add(at_ms, amount)
         return True
 
 
@@ -77,6 +97,12 @@ class Tally:
         # By identity of the span: it belongs to one counter, and the group keeps it alive.
         self._groups: dict[int, Group] = {}
         self._rows: dict[TotalKey, _Row] = {}
+        self._parts: dict[MovingKey, Parts] = {}
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether usage has to be added in the order of its time: that is how sessions open."""
+        return any(isinstance(parts, SessionParts) for parts in self._parts.values())
 
     def group(self, counter: Counter, span: CountedSpan) -> Group:
         """Return the group of the counter's usage in that span."""
@@ -104,6 +130,16 @@ class Tally:
             self._rows[key] = _Row(total, has_row=False)
         for group in groups:
             group.rows = [self._rows[key] for key in group.keys]
+        self._open_parts(connection, now_ms)
+
+    def _open_parts(self, connection: Connection, now_ms: int) -> None:
+        moving = [group for group in self._groups.values() if group.span.moving]
+        if not moving:
+            return
+        wanted = {key: window for group in moving for key, window in group.moving.items()}
+        self._parts = open_parts(connection, wanted, now_ms)
+        for group in moving:
+            group.parts = [self._parts[key] for key in group.moving]
 
     def _sweep(self, connection: Connection, now_ms: int) -> None:
         """Drop rows that usage of a span could belong to, but that it is not counted in.
@@ -120,7 +156,7 @@ class Tally:
             key
             for group in unswept
             for key in by_counter[group.counter]
-            if _latest_end_ms(key) <= closed_ms or _may_miss(group.span, key)
+            if _is_unwanted(group.span, key, closed_ms)
         }
         delete_totals(connection, dropped)
         for group in unswept:
@@ -132,7 +168,7 @@ class Tally:
         Touched is more than changed: usage that settles 0 (a repeated key) has to be told to the
         sidecar that counted it.
         """
-        if not self._rows:
+        if not self._rows and not self._parts:
             return None
         usage_revision = next_usage_revision(connection, now_ms)
         rows = self._rows.items()
@@ -144,7 +180,21 @@ class Tally:
         update_totals(
             connection, ((key, row.total) for key, row in rows if row.has_row), usage_revision
         )
+        self._write_parts(connection, usage_revision)
         return usage_revision
+
+    def _write_parts(self, connection: Connection, usage_revision: int) -> None:
+        made, changed, removed = [], [], []
+        for (counter, window_key), parts in self._parts.items():
+            changes = parts.changes()
+            of = (*counter, window_key)
+            made += [(TotalKey(*of, start), units) for start, units in changes.made.items()]
+            changed += [(TotalKey(*of, start), units) for start, units in changes.changed.items()]
+            removed += [TotalKey(*of, start) for start in changes.removed]
+        if self._parts:
+            delete_totals(connection, removed)
+            insert_totals(connection, made, usage_revision)
+            update_totals(connection, changed, usage_revision)
 
     def overdrawn(self) -> list[TotalKey]:
         """Return the allocations of which this transaction brought more back than was taken."""
@@ -154,6 +204,12 @@ class Tally:
     def has_overdraft(self) -> bool:
         """Whether a total is below 0, or was."""
         return any(row.total < 0 or row.before < 0 for row in self._rows.values())
+
+
+def _is_unwanted(span: CountedSpan, key: TotalKey, closed_ms: int) -> bool:
+    if is_moving(key.window_key):
+        return all(window.key != key.window_key for window in span.moving)
+    return _latest_end_ms(key) <= closed_ms or _may_miss(span, key)
 
 
 def _may_miss(span: CountedSpan, key: TotalKey) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Dialect,
+    FromClause,
     Select,
     and_,
     bindparam,
@@ -26,6 +28,7 @@ from sqlalchemy import (
 )
 
 from control_plane.metering.counters import CountedWindow, Counter, CustomerCounters
+from control_plane.metering.moving import MovingKey, open_parts
 from control_plane.metering.rows import (
     Prepared,
     chunks_filled,
@@ -39,7 +42,13 @@ from control_plane.metering.rows import (
     update_rows,
     wanted_rows,
 )
-from control_plane.storage.tables import OVERDRAWN, environment, usage_event, usage_total
+from control_plane.storage.tables import (
+    OVERDRAWN,
+    customer_ancestor,
+    environment,
+    usage_event,
+    usage_total,
+)
 from weighbridge.rules.units import COUNTER_MAX
 from weighbridge.rules.window import Window
 
@@ -139,46 +148,90 @@ def _read(
 def sum_events(
     connection: Connection, windows: Iterable[tuple[TotalKey, int | None]]
 ) -> dict[TotalKey, int]:
-    """Sum the events of windows, each given with its end."""
+    """Sum the events of windows, each given with its end.
+
+    Of a customer itself that is all of everybody under it as well, whatever their resource.
+    """
     rows = [
         (*key.counter, key.start_ms, FOREVER_MS if end_ms is None else end_ms, key)
         for key, end_ms in windows
     ]
     sums = {row[-1]: 0 for row in rows}
+    _add_sums(connection, _prepared_sum, rows, sums)
+    _add_sums(connection, _prepared_sum_below, [row for row in rows if not row[1]], sums)
+    # A total that is full stays so, and shows: further usage is set aside as overflow.
+    return {key: max(min(total, COUNTER_MAX), -COUNTER_MAX) for key, total in sums.items()}
+
+
+def _add_sums(
+    connection: Connection,
+    prepared: Callable[[Dialect, int], Prepared],
+    rows: Sequence[tuple[Any, ...]],
+    sums: dict[TotalKey, int],
+) -> None:
     for chunk in chunks_filled(connection.dialect, rows):
-        statement = _prepared_sum(connection.dialect, size_of(connection.dialect, chunk))
+        statement = prepared(connection.dialect, size_of(connection.dialect, chunk))
         numbered = [(*row[:-1], position) for position, row in enumerate(chunk)]
+        added: dict[TotalKey, int] = {}
         for position, high, low in connection.exec_driver_sql(
             statement.text, statement.of_rows(numbered)
         ):
-            # A total that is full stays so, and shows: further usage is set aside as overflow.
-            total = int(high) * HALF + int(low)
-            sums[chunk[position][-1]] = max(min(total, COUNTER_MAX), -COUNTER_MAX)
-    return sums
+            # The last row may be there several times, to fill the chunk.
+            added[chunk[position][-1]] = int(high) * HALF + int(low)
+        for key, total in added.items():
+            sums[key] += total
 
 
 @lru_cache(maxsize=16)
 def _prepared_sum(dialect: Dialect, size: int) -> Prepared:
-    span = ("start_ms", "end_ms", "position")
-    columns = [*columns_of(usage_event, _COUNTER), *(column(name, BigInteger) for name in span)]
-    wanted = wanted_rows(dialect, columns, size)
+    wanted = _wanted_spans(dialect, size)
     event = usage_event.c
-    # In two halves: the sum itself could overflow the database's integers. Halves by bits and
-    # literals, for the parameters are the cells alone. Of a negative amount the high half is
-    # rounded down and the low one is positive: both engines shift in the sign.
-    high = func.sum(event.amount.bitwise_rshift(literal_column("32", BigInteger)))
-    low = func.sum(event.amount.bitwise_and(literal_column(str(HALF - 1), BigInteger)))
-    is_in_window = and_(
-        *(event[name] == wanted.c[name] for name in _COUNTER),
-        event.occurred_at_ms >= wanted.c.start_ms,
-        event.occurred_at_ms < wanted.c.end_ms,
-    )
+    is_in_window = and_(*(event[name] == wanted.c[name] for name in _COUNTER), _is_within(wanted))
     query: Select[Any] = (
-        select(wanted.c.position, high, low)
+        select(wanted.c.position, *_HALVES)
         .join_from(wanted, usage_event, is_in_window)
         .group_by(wanted.c.position)
     )
-    return prepare_list(dialect, query, (*_COUNTER, *span))
+    return prepare_list(dialect, query, (*_COUNTER, *_SPAN))
+
+
+@lru_cache(maxsize=16)
+def _prepared_sum_below(dialect: Dialect, size: int) -> Prepared:
+    wanted = _wanted_spans(dialect, size)
+    event, below = usage_event.c, customer_ancestor.c
+    is_in_window = and_(
+        event.customer_id == below.customer_id,
+        event.feature_id == wanted.c.feature_id,
+        _is_within(wanted),
+    )
+    query: Select[Any] = (
+        select(wanted.c.position, *_HALVES)
+        .join_from(wanted, customer_ancestor, below.ancestor_id == wanted.c.customer_id)
+        .join(usage_event, is_in_window)
+        .group_by(wanted.c.position)
+    )
+    return prepare_list(dialect, query, (*_COUNTER, *_SPAN))
+
+
+_SPAN: Final = ("start_ms", "end_ms", "position")
+
+# In two halves: the sum itself could overflow the database's integers. Halves by bits and
+# literals, for the parameters are the cells alone. Of a negative amount the high half is
+# rounded down and the low one is positive: both engines shift in the sign.
+_HALVES: Final = (
+    func.sum(usage_event.c.amount.bitwise_rshift(literal_column("32", BigInteger))),
+    func.sum(usage_event.c.amount.bitwise_and(literal_column(str(HALF - 1), BigInteger))),
+)
+
+
+def _wanted_spans(dialect: Dialect, size: int) -> FromClause:
+    spans = (column(name, BigInteger) for name in _SPAN)
+    return wanted_rows(dialect, [*columns_of(usage_event, _COUNTER), *spans], size)
+
+
+def _is_within(wanted: FromClause) -> ColumnElement[bool]:
+    occurred_at_ms = usage_event.c.occurred_at_ms
+    return and_(occurred_at_ms >= wanted.c.start_ms, occurred_at_ms < wanted.c.end_ms)
 
 
 def read_current(
@@ -204,7 +257,33 @@ def read_current(
         totals[key.customer].append(
             WindowTotal(key.resource, key.feature, counted.window, key.start_ms, found[key])
         )
+    for moving in _read_moving(connection, wanted, now_ms):
+        totals[moving.customer].append(moving.total)
     return {customer.customer.id: tuple(totals[customer.customer.id]) for customer, _ in wanted}
+
+
+class _MovingTotal(NamedTuple):
+    customer: str
+    total: WindowTotal
+
+
+def _read_moving(
+    connection: Connection,
+    wanted: Sequence[tuple[CustomerCounters, Sequence[Counter]]],
+    now_ms: int,
+) -> Iterator[_MovingTotal]:
+    """Yield the totals of all parts of rolling windows and sessions."""
+    windows = {
+        MovingKey(counter, window.key): window
+        for customer, counters in wanted
+        for counter in counters
+        for window in customer.span(counter, now_ms, now_ms).moving
+    }
+    for key, parts in open_parts(connection, windows, now_ms).items():
+        _, resource, feature = key.counter
+        for start_ms, units in parts.current.items():
+            total = WindowTotal(resource, feature, windows[key], start_ms, units)
+            yield _MovingTotal(key.counter.customer, total)
 
 
 def used_counters(

@@ -6,16 +6,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, false, func, or_, select, union
 
 from control_plane.catalog import CatalogChange
+from control_plane.catalog.credit_comparing import uses_credits
 from control_plane.provisioning.migrating import (
     MigrationChoice,
     changed_plans,
     is_not_held_back,
     is_on_version,
 )
-from control_plane.storage.tables import customer, override, subscription, subscription_add_on
+from control_plane.storage.tables import (
+    customer,
+    customer_ancestor,
+    override,
+    subscription,
+    subscription_add_on,
+)
 from weighbridge.rules.catalog import Catalog, CustomerStatus, Migration, SubscriptionStatus
 from weighbridge.rules.errors import FailedPreconditionError
 
@@ -64,12 +71,25 @@ def touched_by_all(changes: Iterable[CatalogChange], choice: MigrationChoice) ->
 def affected_customers(
     connection: Connection, catalog_id: str, touched: Touched, now_ms: int
 ) -> AffectedCustomers:
-    """Find the customers with an active subscription to something touched."""
-    found = _subscribers(catalog_id, touched).where(
-        customer.c.status == CustomerStatus.ACTIVE.value,
-        or_(subscription.c.ends_at_ms.is_(None), subscription.c.ends_at_ms > now_ms),
+    """Find the customers with an active subscription to something touched, and all under them."""
+    subscribers = (
+        _subscribers(catalog_id, touched)
+        .where(
+            customer.c.status == CustomerStatus.ACTIVE.value,
+            or_(subscription.c.ends_at_ms.is_(None), subscription.c.ends_at_ms > now_ms),
+        )
+        .cte("subscribers")
     )
-    sample = connection.scalars(found.order_by(customer.c.id).limit(SAMPLE_SIZE)).all()
+    above = customer_ancestor.c
+    below = (
+        select(customer.c.id)
+        .join(customer_ancestor, above.customer_id == customer.c.id)
+        .join(subscribers, subscribers.c.id == above.ancestor_id)
+        .where(customer.c.status == CustomerStatus.ACTIVE.value)
+    )
+    each = union(select(subscribers.c.id), below).subquery()
+    found = select(each.c.id)
+    sample = connection.scalars(found.order_by(each.c.id).limit(SAMPLE_SIZE)).all()
     if len(sample) < SAMPLE_SIZE:
         return AffectedCustomers(len(sample), tuple(sample))
     count = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
@@ -96,6 +116,18 @@ def require_unused(
         for plan in changed_plans(before, after)
         if choice.of(plan) is not Migration.NOW
     }
+    _require_plans_unused(connection, before, after)
+    _require_same_meters(before, after)
+    _require_credits_unused(connection, before, after, kept | staying)
+    for feature_id, feature in before.features.items():
+        now = after.features.get(feature_id)
+        if now is None:
+            _require_feature_unused(connection, before, feature_id, kept, is_removed=True)
+        elif now.type is not feature.type:
+            _require_feature_unused(connection, before, feature_id, kept | staying)
+
+
+def _require_plans_unused(connection: Connection, before: Catalog, after: Catalog) -> None:
     for plan in before.plans:
         if plan not in after.plans:
             _require_none(
@@ -112,13 +144,6 @@ def require_unused(
                 f"add-on {add_on!r}",
                 "take it off their subscriptions first",
             )
-    _require_same_meters(before, after)
-    for feature_id, feature in before.features.items():
-        now = after.features.get(feature_id)
-        if now is None:
-            _require_feature_unused(connection, before, feature_id, kept, is_removed=True)
-        elif now.type is not feature.type:
-            _require_feature_unused(connection, before, feature_id, kept | staying)
 
 
 def _require_same_meters(before: Catalog, after: Catalog) -> None:
@@ -154,12 +179,9 @@ def _require_feature_unused(
     _require_none(connection, overriding, name, "remove their overrides of it first")
     for plan, number in sorted(kept):
         if feature_id in before.plans[plan][number].entitlements:
-            keeping = _subscribers(before.id, Touched(plans=frozenset({plan})))
-            if number != max(before.plans[plan]):
-                keeping = keeping.where(is_on_version(before, plan, number))
             _require_none(
                 connection,
-                keeping,
+                _keeping(before, plan, number),
                 name,
                 f"they keep version {number} of plan {plan!r}, which grants it",
             )
@@ -180,6 +202,33 @@ def _require_feature_unused(
             name,
             "apply the catalog without it in their plan or add-on first",
         )
+
+
+def _require_credits_unused(
+    connection: Connection, before: Catalog, after: Catalog, kept: set[tuple[str, int]]
+) -> None:
+    """Look for customers who would be left with credits that are gone, or buy nothing any more."""
+    for plan, number in sorted(kept):
+        version = before.plans[plan][number]
+        gone = [each for each in before.credit_types if each not in after.credit_types]
+        names = [f"credit type {each!r}" for each in gone if uses_credits(version, each)]
+        names += [
+            f"the cost of {feature!r} in {draw.credit_type!r}"
+            for feature, each in version.entitlements.items()
+            if (draw := each.credit) is not None
+            and draw.credit_type in after.credit_types
+            and feature not in after.credit_types[draw.credit_type].costs
+        ]
+        for name in names:
+            remedy = f"they keep version {number} of plan {plan!r}, which uses it"
+            _require_none(connection, _keeping(before, plan, number), name, remedy)
+
+
+def _keeping(before: Catalog, plan: str, number: int) -> Select[Any]:
+    keeping = _subscribers(before.id, Touched(plans=frozenset({plan})))
+    if number == max(before.plans[plan]):
+        return keeping
+    return keeping.where(is_on_version(before, plan, number))
 
 
 def _require_none(connection: Connection, found: Select[Any], name: str, remedy: str) -> None:

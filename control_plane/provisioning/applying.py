@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from control_plane.catalog import (
     CatalogChange,
     CatalogDocument,
-    compile_catalog,
     diff_catalogs,
     load_document,
-    next_plan_versions,
+    notices,
 )
 from control_plane.provisioning.affected import (
     AffectedCustomers,
@@ -23,8 +22,9 @@ from control_plane.provisioning.affected import (
     touched_by,
     touched_by_all,
 )
-from control_plane.provisioning.catalogs import CatalogLibrary
+from control_plane.provisioning.catalogs import CatalogLibrary, catalog_versions
 from control_plane.provisioning.conflicts import require_version
+from control_plane.provisioning.drafts import remove_draft_like
 from control_plane.provisioning.migrating import (
     ALL_NOW,
     MigrationChoice,
@@ -32,9 +32,11 @@ from control_plane.provisioning.migrating import (
     require_followers,
     settle_migrations,
 )
+from control_plane.provisioning.next_version import compile_next
 from control_plane.provisioning.revisions import next_revision
 from control_plane.storage.tables import catalog, catalog_version, plan_version
 from weighbridge.rules.catalog import Catalog, Migration
+from weighbridge.rules.errors import FailedPreconditionError
 from weighbridge.rules.units import require_text
 
 SOURCE_NAME_LENGTH_MAX = 256
@@ -61,12 +63,16 @@ class AffectingChange:
 
 @dataclass(frozen=True, slots=True)
 class CatalogDiff:
-    """What a document would change. `current_version` is 0 where the catalog is new."""
+    """What a document would change. `current_version` is 0 where the catalog is new.
+
+    `notices` say what of it is kept and not enforced yet.
+    """
 
     catalog: str
     current_version: int
     changes: tuple[AffectingChange, ...]
     affected: AffectedCustomers
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class AppliedCatalog:
     version: int
     changes: tuple[CatalogChange, ...] = ()
     migrations: MigrationChoice = ALL_NOW
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +119,14 @@ def diff_catalog(
     compared = _compare(connection, library, source, migrations)
     before, after = compared.before, compared.after
     require_followers(connection, before, after, migrations)
+    _require_one_default(connection, library, after)
     counted = _count(connection, after.id, compared.changes, migrations, now_ms)
     return CatalogDiff(
         catalog=after.id,
         current_version=0 if before is None else before.version,
         changes=counted.changes,
         affected=counted.affected,
+        notices=tuple(notices(after)),
     )
 
 
@@ -139,16 +148,20 @@ def apply_catalog(
     compared = _compare(connection, library, source, migrations)
     before, after = compared.before, compared.after
     version = 0 if before is None else before.version
+    told = tuple(notices(after))
     # First of all: what another has changed may be why the rest does not pass.
     require_version(connection, library, after.id, expected_version, version)
     require_followers(connection, before, after, migrations)
+    _require_one_default(connection, library, after)
+    if before is not None:
+        remove_draft_like(connection, after)
     if before is not None and not compared.changes:
-        return AppliedCatalog(after.id, version)
+        return AppliedCatalog(after.id, version, notices=told)
     if before is not None:
         settle_migrations(connection, after.id, now_ms)
         require_unused(connection, library.load(connection, after.id), after, migrations)
     _store(connection, compared, source, now_ms)
-    return AppliedCatalog(after.id, after.version, compared.changes, migrations)
+    return AppliedCatalog(after.id, after.version, compared.changes, migrations, told)
 
 
 def count_affected(connection: Connection, applied: AppliedCatalog, now_ms: int) -> CountedChanges:
@@ -171,22 +184,20 @@ def _compare(
     query = select(catalog.c.id).where(catalog.c.id == document.catalog)
     exists = connection.execute(query).first() is not None
     before = library.load(connection, document.catalog) if exists else None
-    version = 1 if before is None else before.version + 1
-    numbers = next_plan_versions(
-        before, compile_catalog(document, version), _highest_plan_versions(connection, document)
-    )
-    after = compile_catalog(document, version, numbers)
+    after = compile_next(connection, before, document)
     return _Comparison(document, before, after, diff_catalogs(before, after), migrations)
 
 
-def _highest_plan_versions(connection: Connection, document: CatalogDocument) -> dict[str, int]:
-    """Return the highest number that each plan ever had, removed ones included."""
-    query = (
-        select(plan_version.c.plan_id, func.max(plan_version.c.version).label("number"))
-        .where(plan_version.c.catalog_id == document.catalog)
-        .group_by(plan_version.c.plan_id)
-    )
-    return {row.plan_id: row.number for row in connection.execute(query)}
+def _require_one_default(connection: Connection, library: CatalogLibrary, after: Catalog) -> None:
+    """Refuse a second catalog with a default plan: an id nobody knows would be on both."""
+    if not after.default_plan:
+        return
+    for other in sorted(catalog_versions(connection)):
+        if other != after.id and (plan := library.load(connection, other).default_plan):
+            raise FailedPreconditionError(
+                f"default_plan: catalog {other!r} has the default plan {plan!r}; "
+                "only one catalog can have one, so remove that first"
+            )
 
 
 def _count(

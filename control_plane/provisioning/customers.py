@@ -18,6 +18,11 @@ from control_plane.provisioning.checks import (
     require_few,
 )
 from control_plane.provisioning.loading import CustomerRecord, load_records
+from control_plane.provisioning.parents import (
+    insert_under,
+    require_parent,
+    require_same_catalog,
+)
 from control_plane.provisioning.planning import WantedSubscription
 from control_plane.provisioning.revisions import next_revision
 from control_plane.provisioning.subscriptions import insert_first, require_offered
@@ -37,13 +42,17 @@ PAGE_SIZE_MAX: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class NewCustomer:
-    """A customer to make. No `catalog`: the only one there is; no `plan`: none yet."""
+    """A customer to make, under a `parent` or none.
+
+    No `catalog`: the parent's, else the only one there is; no `plan`: none yet.
+    """
 
     id: str
     name: str = ""
     catalog: str = ""
     resources: tuple[str, ...] = ()
     plan: str = ""
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,10 @@ def create_customer(
         require_id(f"resources[{index}]", name)
     require_distinct("resources", new.resources)
     require_optional_id("plan", new.plan)
-    catalog_id = _catalog_of(connection, new.catalog)
+    parent = require_parent(connection, new.parent)
+    catalog_id = _catalog_of(connection, new.catalog or (parent.catalog if parent else ""))
+    if parent is not None:
+        require_same_catalog(parent, catalog_id)
     wanted = WantedSubscription(customer=new.id, plan=new.plan)
     catalog_now = library.load(connection, catalog_id)
     if new.plan:
@@ -80,8 +92,11 @@ def create_customer(
         "status": CustomerStatus.ACTIVE.value,
         "version": version,
         "created_at_ms": now_ms,
+        "parent_id": new.parent or None,
     }
     connection.execute(insert(customer).values(values))
+    if parent is not None:
+        insert_under(connection, new.id, parent)
     if new.resources:
         rows = [{"customer_id": new.id, "id": name} for name in new.resources]
         connection.execute(insert(resource), rows)
@@ -96,7 +111,11 @@ def get_customer(connection: Connection, customer_id: str) -> CustomerRecord:
 
 
 def list_customers(
-    connection: Connection, page_size: int = 0, page_token: str = "", catalog_id: str = ""
+    connection: Connection,
+    page_size: int = 0,
+    page_token: str = "",
+    catalog_id: str = "",
+    parent_id: str = "",
 ) -> CustomerPage:
     """Return a page of customers by id. A page of size 0 has PAGE_SIZE_DEFAULT."""
     if not 0 <= page_size <= PAGE_SIZE_MAX:
@@ -107,6 +126,9 @@ def list_customers(
     query = select(customer.c.id).where(customer.c.id > page_token).order_by(customer.c.id)
     if catalog_id:
         query = query.where(customer.c.catalog_id == catalog_id)
+    if require_optional_id("parent", parent_id):
+        require_customer(connection, "parent", parent_id)
+        query = query.where(customer.c.parent_id == parent_id)
     ids = connection.scalars(query.limit(size + 1)).all()
     page = ids[:size]
     return CustomerPage(tuple(load_records(connection, page)), page[-1] if len(ids) > size else "")

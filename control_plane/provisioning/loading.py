@@ -96,6 +96,7 @@ def _load_chunk(connection: Connection, ids: Sequence[str]) -> list[CustomerReco
                 resources=tuple(resources[row.id]),
                 subscriptions=tuple(subscriptions[row.id]),
                 overrides=tuple(overrides[row.id]),
+                parent=row.parent_id or "",
             ),
             name=row.name,
             created_at_ms=row.created_at_ms,

@@ -17,11 +17,12 @@ from control_plane.provisioning.changing import (
 from control_plane.provisioning.checks import named_few, require_instant
 from control_plane.provisioning.completing import complete_entitlement, require_fitting
 from control_plane.provisioning.loading import CustomerRecord
+from control_plane.provisioning.parents import ancestors_of
 from control_plane.provisioning.rows import entitlement_to_row, override_from_row
 from control_plane.provisioning.timeline import load_timeline
 from control_plane.provisioning.wanted import WantedEntitlement
 from control_plane.storage.tables import override
-from weighbridge.rules.catalog import Entitlement, Override
+from weighbridge.rules.catalog import Entitlement, Override, Subscription
 from weighbridge.rules.errors import InvalidArgumentError, NotFoundError
 from weighbridge.rules.units import require_id
 
@@ -56,7 +57,7 @@ def set_override(
             f"it has {named_few(catalog.features)}"
         )
     require_fitting(feature, wanted.entitlement)
-    subscription = load_timeline(connection, wanted.customer, wanted.resource, now_ms).current
+    subscription = _subscription(connection, wanted, now_ms)
     entitlement = complete_entitlement(catalog, subscription, wanted.entitlement, now_ms)
     if not _is_the_same(_existing(connection, wanted), entitlement, wanted):
         _replace(connection, wanted, entitlement, now_ms)
@@ -83,6 +84,20 @@ def remove_override(
         )
     take_version(connection, customer_id, now_ms)
     return load_record(connection, customer_id)
+
+
+def _subscription(
+    connection: Connection, wanted: WantedOverride, now_ms: int
+) -> Subscription | None:
+    """Return the subscription that stands: its own, or that of the nearest above it."""
+    current = load_timeline(connection, wanted.customer, wanted.resource, now_ms).current
+    if current is not None or wanted.resource:
+        return current
+    for ancestor in ancestors_of(connection, wanted.customer):
+        current = load_timeline(connection, ancestor, "", now_ms).current
+        if current is not None:
+            return current
+    return None
 
 
 def _require_span(wanted: WantedOverride) -> None:

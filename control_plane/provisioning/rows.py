@@ -68,6 +68,7 @@ def _limit_to_row(limit: Limit) -> Json:
             "kind": window.kind.value,
             "period": None if window.period is None else window.period.value,
             "time_zone": window.time_zone,
+            "length_ms": window.length_ms,
         },
     }
 
@@ -84,6 +85,7 @@ def _limit_from_row(row: Json) -> Limit:
             period=None if period is None else Period(period),
             time_zone=time_zone,
             zone=require_time_zone("window.time_zone", time_zone),
+            length_ms=window["length_ms"],
         ),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo
 
-from control_plane.catalog.compiling import TIME_ZONES
+from control_plane.catalog.window_compiling import TIME_ZONES
 from weighbridge.rules.errors import InvalidArgumentError
 
 

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, select
 
 from control_plane.metering.records import RecordMark
 from control_plane.metering.totals import WindowTotal
-from control_plane.provisioning import CatalogLibrary, current_revision
+from control_plane.provisioning import CatalogLibrary, current_revision, load_draft
+from control_plane.provisioning.drafts import CompiledDraft
 from control_plane.publishing.loading import Loaded, SnapshotLoader
 from control_plane.publishing.outbox import Revoked, Totals, Urgent
 from control_plane.publishing.publisher import marks_of
@@ -17,9 +18,13 @@ from control_plane.publishing.sessions import SidecarSession
 from control_plane.storage import tables
 from control_plane.storage.database import Database
 from weighbridge.rules.catalog import Catalog, Customer, CustomerStatus, Edition
+from weighbridge.rules.errors import FailedPreconditionError
+from weighbridge.runtime.logs import get_logger
 
 CUSTOMERS_PER_LOAD: Final = 200
 CUSTOMERS_PER_CHECK: Final = 500
+
+_log = get_logger("publishing")
 
 
 class WholeCustomer(NamedTuple):
@@ -37,6 +42,12 @@ class Unknown(NamedTuple):
     version: int
 
 
+class NoDraft(NamedTuple):
+    """A catalog has no draft."""
+
+    catalog: str
+
+
 class InitialComplete(NamedTuple):
     """All that the greeting asked for has been sent."""
 
@@ -52,7 +63,17 @@ class Beat(NamedTuple):
     usage_revision: int
 
 
-Delivery = Urgent | Totals | Catalog | WholeCustomer | Unknown | InitialComplete | Beat
+Delivery = (
+    Urgent
+    | Totals
+    | Catalog
+    | CompiledDraft
+    | NoDraft
+    | WholeCustomer
+    | Unknown
+    | InitialComplete
+    | Beat
+)
 
 
 class Deliverer:
@@ -84,6 +105,9 @@ class Deliverer:
         catalogs = outbox.take_catalogs()
         if catalogs:
             return await self._load_catalogs(catalogs)
+        drafts = outbox.take_drafts()
+        if drafts:
+            return await self._load_drafts(drafts)
         customers = outbox.take_customers(CUSTOMERS_PER_LOAD)
         if customers:
             return await self._load_customers(customers)
@@ -149,30 +173,53 @@ class Deliverer:
         self._session.catalogs.update((catalog.id, catalog.edition) for catalog in loaded)
         return [*loaded]
 
+    async def _load_drafts(self, catalogs: Iterable[str]) -> list[Delivery]:
+        return await self._database.read(lambda c: [self._draft(c, each) for each in catalogs])
+
+    def _draft(self, connection: Connection, catalog: str) -> CompiledDraft | NoDraft:
+        try:
+            return load_draft(connection, self._library, catalog) or NoDraft(catalog)
+        except FailedPreconditionError as error:
+            # What decides nothing must not end the stream of what does.
+            _log.error("draft not sent", catalog=catalog, problem=str(error))
+            return NoDraft(catalog)
+
     async def _load_customers(self, customers: Sequence[str]) -> list[Delivery]:
         session = self._session
         loaded = await self._loader.load(customers, session.greeting.epochs)
         session.note_read(loaded.revision, loaded.usage_revision)
+        parts = [(customers, loaded)]
+        # Followed first and read then, so that no change of theirs is missed in between.
+        above = session.follow(loaded.above(customers))
+        above += session.outbox.take_these(loaded.above(customers))
+        if above:
+            parts.insert(0, (above, await self._loader.load(above, session.greeting.epochs)))
         deliveries: list[Delivery] = []
-        for customer in customers:
-            session.outbox.drop_older_totals(customer, loaded.usage_revision)
-            deliveries.append(self._delivery(customer, loaded))
+        needed: set[str] = set()
+        for names, of in parts:
+            for customer in names:
+                session.outbox.drop_older_totals(customer, of.usage_revision)
+                deliveries.append(self._delivery(customer, of))
+            needed |= self._catalogs_needed(of)
         # A catalog that the customers need goes first, also where no notice of it came so far.
-        needed = {
-            found.customer.catalog
-            for found in loaded.customers.values()
-            if session.catalogs.get(found.customer.catalog, Edition()) < found.customer.edition_min
-        }
         catalogs = needed.union(session.outbox.take_catalogs())
         if catalogs:
             deliveries = [*await self._load_catalogs(catalogs), *deliveries]
         return deliveries
+
+    def _catalogs_needed(self, loaded: Loaded) -> set[str]:
+        held = self._session.catalogs
+        return {
+            found.customer.catalog
+            for found in loaded.customers.values()
+            if held.get(found.customer.catalog, Edition()) < found.customer.edition_min
+        }
 
     def _delivery(self, customer: str, loaded: Loaded) -> Delivery:
         found = loaded.customers.get(customer)
         if found is None:
             return Unknown(customer, loaded.revision)
         if found.customer.status is CustomerStatus.REVOKED:
-            return Revoked(customer, found.customer.version)
+            return Revoked(customer, found.customer.version, found.customer.parent)
         included = marks_of(self._session.greeting.epochs, loaded.marks)
         return WholeCustomer(found.customer, found.totals, included)

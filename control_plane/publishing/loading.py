@@ -39,6 +39,19 @@ class Loaded(NamedTuple):
     marks: dict[EpochKey, RecordMark]
     revision: int
     usage_revision: int
+    ancestors: dict[str, tuple[str, ...]]
+
+    def above(self, customers: Iterable[str]) -> list[str]:
+        """Return everybody above these customers and not among them, the topmost first."""
+        named = set(customers)
+        return list(
+            dict.fromkeys(
+                ancestor
+                for customer in customers
+                for ancestor in reversed(self.ancestors.get(customer, ()))
+                if ancestor not in named
+            )
+        )
 
 
 FeatureKey = tuple[str, str]
@@ -86,6 +99,7 @@ class SnapshotReader:
             _marks(connection, epochs),
             current_revision(connection),
             current_usage_revision(connection),
+            {counters.customer.id: counters.ancestors for counters in found if counters.ancestors},
         )
 
     def changed_totals(

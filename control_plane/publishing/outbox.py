@@ -31,10 +31,11 @@ class UsageSetAside(NamedTuple):
 
 
 class Revoked(NamedTuple):
-    """A customer is to be refused from now on."""
+    """A customer is to be refused from now on. `parent` is whom it is under."""
 
     customer: str
     version: int
+    parent: str = ""
 
 
 class Totals(NamedTuple):
@@ -66,11 +67,13 @@ class Outbox:
         self._totals: dict[str, dict[FeatureKey, FeatureTotals]] = {}
         self._included: tuple[RecordMark, ...] = ()
         self._catalogs: dict[str, None] = {}
+        self._drafts: dict[str, None] = {}
         self._customers: dict[str, None] = {}
 
     def __len__(self) -> int:
         urgent = len(self._settled) + len(self._revoked) + len(self._reports)
-        return urgent + len(self._totals) + len(self._catalogs) + len(self._customers)
+        catalogs = len(self._catalogs) + len(self._drafts)
+        return urgent + len(self._totals) + catalogs + len(self._customers)
 
     def put_urgent(self, message: Urgent) -> None:
         """Have something sent before everything else.
@@ -107,6 +110,10 @@ class Outbox:
     def put_catalogs(self, catalogs: Iterable[str]) -> None:
         """Have the current versions of catalogs sent, before any customer."""
         self._catalogs.update(dict.fromkeys(catalogs))
+
+    def put_drafts(self, catalogs: Iterable[str]) -> None:
+        """Have the drafts of catalogs sent, or that there is none."""
+        self._drafts.update(dict.fromkeys(catalogs))
 
     def put_customers(self, customers: Iterable[str]) -> None:
         """Have customers sent as they are when their turn comes."""
@@ -152,6 +159,19 @@ class Outbox:
         """Take all catalogs that wait."""
         taken = list(self._catalogs)
         self._catalogs.clear()
+        return taken
+
+    def take_drafts(self) -> list[str]:
+        """Take all catalogs whose drafts wait."""
+        taken = list(self._drafts)
+        self._drafts.clear()
+        return taken
+
+    def take_these(self, customers: Iterable[str]) -> list[str]:
+        """Take those of the customers that wait."""
+        taken = [customer for customer in customers if customer in self._customers]
+        for customer in taken:
+            del self._customers[customer]
         return taken
 
     def take_customers(self, count: int) -> list[str]:

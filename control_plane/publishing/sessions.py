@@ -40,7 +40,7 @@ class Refused(NamedTuple):
 class Greeting:
     """What a sidecar says of itself when it connects. Versions held are by id; 0 is none.
 
-    `epochs` are all it keeps records of, its own last.
+    `epochs` are all it keeps records of, its own last; `drafts` are the catalogs it has drafts of.
     """
 
     sidecar_id: str
@@ -55,6 +55,7 @@ class Greeting:
     held_usage_revision: int
     epochs: tuple[EpochKey, ...]
     seen: Seen
+    drafts: tuple[str, ...] = ()
 
     def without_held(self) -> Greeting:
         """Return it as if nothing were held."""
@@ -127,18 +128,28 @@ class SidecarSession:
     def subscribe(self, customers: Iterable[str]) -> None:
         """Send customers whole, and their changes from now on.
 
-        Raises ResourceExhaustedError past what one sidecar may follow one by one.
+        Those above them are followed when their turn comes: it is known then who that is.
         """
         wanted = list(customers)
-        if self.greeting.interest is not Interest.ALL:
-            self.customers.update(wanted)
-            if len(self.customers) > CUSTOMERS_MAX:
-                raise ResourceExhaustedError(
-                    f"a sidecar may subscribe to {CUSTOMERS_MAX} customers; "
-                    "unsubscribe from some, or follow all"
-                )
+        self.follow(wanted)
         self.outbox.put_customers(wanted)
         self.wake()
+
+    def follow(self, customers: Iterable[str]) -> list[str]:
+        """Send changes of customers from now on; return those of which none were sent so far.
+
+        Raises ResourceExhaustedError past what one sidecar may follow one by one.
+        """
+        if self.greeting.interest is Interest.ALL:
+            return []
+        added = [customer for customer in customers if customer not in self.customers]
+        self.customers.update(added)
+        if len(self.customers) > CUSTOMERS_MAX:
+            raise ResourceExhaustedError(
+                f"a sidecar may subscribe to {CUSTOMERS_MAX} customers, those above them included; "
+                "unsubscribe from some, or follow all"
+            )
+        return added
 
     def unsubscribe(self, customers: Iterable[str]) -> None:
         """Send nothing more of customers."""

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
@@ -20,20 +19,10 @@ from sqlalchemy import (
     text,
 )
 
+from control_plane.storage.metadata import ID, KEY, WORD, metadata
 from control_plane.storage.types import SERIAL, key_text
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-_Id = key_text(128)
-_Key = key_text(256)
-_Word = key_text(16)
+_Id, _Key, _Word = ID, KEY, WORD
 
 # One row: the revision that every change to a catalog or customer moves by one, and the one that
 # every transaction that settles usage moves by one.
@@ -91,6 +80,18 @@ catalog_version = Table(
     Column("restores", BigInteger),
 )
 
+# At most one of a catalog: a document that sidecars evaluate beside the current version.
+catalog_draft = Table(
+    "catalog_draft",
+    metadata,
+    Column("catalog_id", _Id, ForeignKey("catalog.id"), primary_key=True),
+    # The revision that put it.
+    Column("number", BigInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("source_name", String(256), nullable=False),
+)
+
 # Which catalog version made which version of a plan; the content is in its document. Immutable,
 # except that a migration that holds nobody back any more becomes `now`.
 plan_version = Table(
@@ -117,6 +118,18 @@ customer = Table(
     Column("status", _Word, nullable=False),
     Column("version", BigInteger, nullable=False, index=True),
     Column("created_at_ms", BigInteger, nullable=False),
+    # Never changes: usage is counted with those above.
+    Column("parent_id", _Id, ForeignKey("customer.id"), index=True),
+)
+
+# Everybody above a customer: its parent at depth 1. Made with the customer.
+customer_ancestor = Table(
+    "customer_ancestor",
+    metadata,
+    Column("customer_id", _Id, ForeignKey("customer.id"), primary_key=True),
+    Column("ancestor_id", _Id, ForeignKey("customer.id"), primary_key=True),
+    Column("depth", Integer, nullable=False),
+    Index("ix_customer_ancestor_below", "ancestor_id", "customer_id"),
 )
 
 resource = Table(

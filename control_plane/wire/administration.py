@@ -70,6 +70,7 @@ def diff_to_proto(diff: CatalogDiff) -> admin_service_pb2.DiffCatalogResponse:
         changes=[change_to_proto(each.change, each.customers) for each in diff.changes],
         customers_affected=diff.affected.count,
         customers_affected_sample=diff.affected.sample,
+        notices=diff.notices,
     )
 
 
@@ -81,6 +82,7 @@ def applied_to_proto(
         version=applied.version,
         changes=[change_to_proto(each.change, each.customers) for each in counted.changes],
         customers_affected=counted.affected.count,
+        notices=applied.notices,
     )
 
 
@@ -167,12 +169,18 @@ def customer_record_to_proto(record: CustomerRecord) -> admin_service_pb2.Custom
         subscriptions=[subscription_to_proto(each) for each in customer.subscriptions],
         overrides=[override_to_proto(each) for each in customer.overrides],
         created_at_unix_ms=record.created_at_ms,
+        parent=customer.parent,
     )
 
 
 def new_customer_from_proto(request: admin_service_pb2.CreateCustomerRequest) -> NewCustomer:
     return NewCustomer(
-        request.id, request.name, request.catalog, tuple(request.resources), request.plan
+        request.id,
+        request.name,
+        request.catalog,
+        tuple(request.resources),
+        request.plan,
+        request.parent,
     )
 
 

@@ -11,16 +11,16 @@ from control_plane.wire.enums import (
     WINDOW_KINDS,
     enum_from_proto,
 )
-from weighbridge.rules.catalog import Entitlement, Limit
+from weighbridge.rules.catalog import CreditDraw, Entitlement, Limit
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.rate import Rate
-from weighbridge.rules.window import Window, WindowKind
+from weighbridge.rules.window import MOVING_KINDS, Window, WindowKind, length_problem
 from weighbridge.v1 import types_pb2
 
 
 def window_to_proto(window: Window) -> types_pb2.Window:
     if window.period is None:
-        return types_pb2.Window(kind=WINDOW_KINDS[window.kind])
+        return types_pb2.Window(kind=WINDOW_KINDS[window.kind], length_ms=window.length_ms or 0)
     return types_pb2.Window(
         kind=WINDOW_KINDS[window.kind],
         period=PERIODS[window.period],
@@ -35,6 +35,11 @@ def window_from_proto(field: str, window: types_pb2.Window) -> Window:
         if window.period:
             raise InvalidArgumentError(f"{field}.period", "a lifetime window has none; leave it")
         return Window(kind)
+    if kind in MOVING_KINDS:
+        problem = length_problem(window.length_ms)
+        if problem is not None:
+            raise InvalidArgumentError(f"{field}.length_ms", f"{window.length_ms} {problem}")
+        return Window(kind, length_ms=window.length_ms)
     period = enum_from_proto(f"{field}.period", PERIODS, window.period)
     time_zone = window.time_zone or "UTC"
     zone = require_time_zone(f"{field}.time_zone", time_zone)
@@ -75,7 +80,12 @@ def entitlement_to_proto(entitlement: Entitlement) -> types_pb2.Entitlement:
         values=entitlement.values,
         limits=[limit_to_proto(limit) for limit in entitlement.limits],
         rates=[rate_to_proto(rate) for rate in entitlement.rates],
+        credits=None if entitlement.credit is None else draw_to_proto(entitlement.credit),
     )
+
+
+def draw_to_proto(draw: CreditDraw) -> types_pb2.CreditDraw:
+    return types_pb2.CreditDraw(credit_type=draw.credit_type, kind=LIMIT_KINDS[draw.kind])
 
 
 def wanted_limit_from_proto(field: str, limit: types_pb2.Limit) -> WantedLimit:
@@ -98,6 +108,9 @@ def wanted_entitlement_from_proto(
     field: str, entitlement: types_pb2.Entitlement
 ) -> WantedEntitlement:
     """Return what a caller wants of a feature. Raises InvalidArgumentError."""
+    if entitlement.HasField("credits"):
+        problem = "cannot be given: what is paid with credits, plans and add-ons say"
+        raise InvalidArgumentError(f"{field}.credits", problem)
     return WantedEntitlement(
         feature=entitlement.feature,
         enabled=entitlement.enabled,

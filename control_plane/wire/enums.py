@@ -39,6 +39,8 @@ WINDOW_KINDS: Final[Mapping[WindowKind, types_pb2.WindowKind.ValueType]] = {
     WindowKind.CALENDAR: types_pb2.WINDOW_KIND_CALENDAR,
     WindowKind.ANNIVERSARY: types_pb2.WINDOW_KIND_ANNIVERSARY,
     WindowKind.LIFETIME: types_pb2.WINDOW_KIND_LIFETIME,
+    WindowKind.ROLLING: types_pb2.WINDOW_KIND_ROLLING,
+    WindowKind.SESSION: types_pb2.WINDOW_KIND_SESSION,
 }
 
 PERIODS: Final[Mapping[Period, types_pb2.WindowPeriod.ValueType]] = {

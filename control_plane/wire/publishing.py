@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from control_plane.metering.records import EpochKey
+from control_plane.provisioning.drafts import CompiledDraft
 from control_plane.publishing.delivery import (
     Beat,
     Delivery,
     InitialComplete,
+    NoDraft,
     Unknown,
     WholeCustomer,
 )
 from control_plane.publishing.incarnations import Seen
 from control_plane.publishing.outbox import Revoked, Totals, UsageSetAside, UsageSettled
 from control_plane.publishing.sessions import Greeting, Interest, Refused, SidecarSession
+from control_plane.wire.drafts import compiled_draft_to_proto
 from control_plane.wire.snapshots import catalog_to_proto, customer_to_proto
 from control_plane.wire.usage import (
     epoch_key_from_proto,
@@ -72,6 +75,7 @@ def greeting_from_proto(hello: pb.Hello) -> Greeting:
         held_revision=_version("hello.held_revision", hello.held_revision),
         held_usage_revision=_version("hello.held_usage_revision", hello.held_usage_revision),
         epochs=(*(key for key in epochs if key != own), own),
+        drafts=tuple(held_from_proto("hello.drafts", hello.drafts)),
         seen=Seen(
             require_optional_id("hello.incarnation", hello.incarnation),
             _version("hello.seen_revision", hello.seen_revision),
@@ -162,7 +166,9 @@ def _set_aside_to_proto(delivery: UsageSetAside) -> pb.SyncResponse:
 
 
 def _revoked_to_proto(delivery: Revoked) -> pb.SyncResponse:
-    revoked = pb.CustomerRevoked(customer=delivery.customer, version=delivery.version)
+    revoked = pb.CustomerRevoked(
+        customer=delivery.customer, version=delivery.version, parent=delivery.parent
+    )
     return pb.SyncResponse(revoked=revoked)
 
 
@@ -194,6 +200,8 @@ _MESSAGES: Final[Mapping[type, Callable[[Any], pb.SyncResponse]]] = {
     Totals: lambda totals: pb.SyncResponse(totals=_totals_to_proto(totals)),
     WholeCustomer: lambda whole: pb.SyncResponse(customer=_whole_to_proto(whole)),
     Catalog: lambda catalog: pb.SyncResponse(catalog=catalog_to_proto(catalog)),
+    CompiledDraft: lambda draft: pb.SyncResponse(draft=compiled_draft_to_proto(draft)),
+    NoDraft: lambda none: pb.SyncResponse(draft_removed=pb.DraftRemoved(catalog=none.catalog)),
     Unknown: _unknown_to_proto,
     InitialComplete: _complete_to_proto,
     Beat: _beat_to_proto,

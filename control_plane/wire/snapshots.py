@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from control_plane.wire.credits import (
+    credit_grant_to_proto,
+    credit_type_to_proto,
+    top_up_to_proto,
+)
 from control_plane.wire.entitlements import entitlement_to_proto
 from control_plane.wire.enums import (
     CUSTOMER_STATUSES,
@@ -12,6 +17,7 @@ from control_plane.wire.enums import (
     OUTAGE_KINDS,
     SUBSCRIPTION_STATUSES,
 )
+from control_plane.wire.partners import partner_app_to_proto
 from weighbridge.rules.catalog import (
     AddOn,
     Catalog,
@@ -59,6 +65,8 @@ def plan_version_to_proto(plan: PlanVersion) -> sync_service_pb2.PlanVersion:
         upgrades_to=plan.upgrades_to,
         offer=upgrade_offer_to_proto(plan.offer),
         trial=trial_to_proto(plan.trial),
+        credit_grants=[credit_grant_to_proto(grant) for grant in plan.credit_grants],
+        top_ups=[top_up_to_proto(top_up) for top_up in plan.top_ups],
     )
 
 
@@ -69,6 +77,7 @@ def add_on_to_proto(add_on: AddOn) -> sync_service_pb2.AddOn:
         entitlements=[entitlement_to_proto(granted) for granted in add_on.entitlements.values()],
         plans=add_on.plans,
         offer=upgrade_offer_to_proto(add_on.offer),
+        credit_grants=[credit_grant_to_proto(grant) for grant in add_on.credit_grants],
     )
 
 
@@ -98,6 +107,9 @@ def catalog_to_proto(catalog: Catalog) -> sync_service_pb2.CatalogSnapshot:
             for step in steps
         ],
         addition=catalog.addition,
+        default_plan=catalog.default_plan,
+        credit_types=[credit_type_to_proto(each) for each in catalog.credit_types.values()],
+        partner_apps=[partner_app_to_proto(each) for each in catalog.partner_apps.values()],
     )
 
 
@@ -149,4 +161,5 @@ def customer_to_proto(customer: Customer) -> sync_service_pb2.CustomerSnapshot:
         resources=customer.resources,
         subscriptions=[subscription_to_proto(s) for s in customer.subscriptions],
         overrides=[override_to_proto(o) for o in customer.overrides],
+        parent=customer.parent,
     )

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sidecar.core.book import Units
-from sidecar.core.gate import Decided, Gate, Moment, NotLoaded
+from sidecar.core.book import Units, UnplacedUsage
+from sidecar.core.decided import Decided, NotLoaded
+from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyedAnswer, require_same_payload
+from sidecar.core.moment import Moment
 from sidecar.core.rates import Taken, Used
 from sidecar.core.request import (
     REPORT_AHEAD_MS_MAX,
@@ -41,6 +43,15 @@ class SameAs(NamedTuple):
 Outcome = Decided | NotLoaded | Replay | SameAs
 
 
+class _Staged(NamedTuple):
+    """Usage that was counted, with the customer and with all `ancestors` (None: not known)."""
+
+    request: Request
+    units: Units
+    taken: tuple[Taken, ...]
+    ancestors: tuple[str, ...] | None
+
+
 class Batch:
     """Calls decided together, whose usage goes into one journal record."""
 
@@ -49,7 +60,7 @@ class Batch:
         self._position = position
         self._moment = moment
         self._is_outage = gate.is_outage(moment)
-        self._staged: list[tuple[Request, Units, tuple[Taken, ...]]] = []
+        self._staged: list[_Staged] = []
         self._keys: dict[tuple[str, str], tuple[bytes, int]] = {}
         self._summed: dict[tuple[str, str, str, Kind], int] = {}
         self.entries: list[UsageEntry] = []
@@ -85,13 +96,19 @@ class Batch:
         for (customer, key), (digest, index) in self._keys.items():
             answer = KeyedAnswer(digest, self._position, index)
             self._gate.keys.add(customer, key, answer, used_at_ms)
-        for customer in {request.customer for request, _, _ in self._staged}:
+        changed = {staged.request.customer for staged in self._staged}
+        for staged in self._staged:
+            if staged.ancestors:
+                changed.update(staged.ancestors)
+        for customer in changed:
             self._gate.on_changed(customer)
 
     def rollback(self) -> None:
         """Undo what was staged: its record could not be written."""
-        for request, units, taken in reversed(self._staged):
+        for request, units, taken, ancestors in reversed(self._staged):
             key = (request.resource, request.feature)
+            if ancestors is None or ancestors:
+                self._take_back_above(request, units, ancestors)
             self._gate.book.take_back(request.customer, key, units)
             self._gate.rates.give_back(taken)
             if self._is_outage:
@@ -135,7 +152,13 @@ class Batch:
         self._gate.book.record(request.customer, key, self._position, units)
         if self._is_outage:
             self._gate.spending.add((request.customer, *key), units.amount)
-        self._staged.append((request, units, self._take_rates(decided, units)))
+        ancestors = decided.ancestors
+        if ancestors is None or ancestors:
+            self._count_above(request, units, ancestors)
+        taken = self._take_rates(decided, units)
+        self._staged.append(_Staged(request, units, taken, ancestors))
+        if self._gate.shadow is not None:
+            self._gate.shadow.record(request, ancestors or (), units)
         entry = UsageEntry(
             request.customer,
             request.resource,
@@ -158,15 +181,45 @@ class Batch:
             return
         self.entries.append(entry)
 
+    def _count_above(
+        self, request: Request, units: Units, ancestors: tuple[str, ...] | None
+    ) -> None:
+        gate, key = self._gate, ("", request.feature)
+        if ancestors is None:
+            usage = UnplacedUsage(self._position, request.feature, units)
+            gate.book.unplaced.keep(request.customer, usage)
+            return
+        for ancestor in ancestors:
+            gate.book.record(ancestor, key, self._position, units)
+            if self._is_outage:
+                gate.spending.add((ancestor, *key), units.amount)
+
+    def _take_back_above(
+        self, request: Request, units: Units, ancestors: tuple[str, ...] | None
+    ) -> None:
+        gate, key = self._gate, ("", request.feature)
+        if ancestors is None:
+            gate.book.unplaced.take_back(request.customer, units)
+            return
+        for ancestor in ancestors:
+            gate.book.take_back(ancestor, key, units)
+            if self._is_outage:
+                gate.spending.add((ancestor, *key), -units.amount)
+
     def _take_rates(self, decided: Decided, units: Units) -> tuple[Taken, ...]:
         # What would have been refused takes nothing, so that observing a rate shows what
         # enforcing it would do.
-        if not decided.rates or decided.verdict.observed is not None:
+        has_none = not decided.rates and not decided.rates_above
+        if has_none or decided.verdict.observed is not None:
             return ()
         request, moment = decided.request, self._moment
         key = (request.resource, request.feature)
         used = Used(units.amount, moment.boot_ms, max(moment.now_ms - units.at_ms, 0))
-        return self._gate.rates.take(request.customer, key, decided.rates, used)
+        rates = self._gate.rates
+        taken = rates.take(request.customer, key, decided.rates, used)
+        for ancestor, above in decided.rates_above:
+            taken += rates.take(ancestor, ("", request.feature), above, used)
+        return taken
 
     def _add_summed(self, entry: UsageEntry) -> None:
         group = (entry.customer, entry.resource, entry.feature, entry.kind)

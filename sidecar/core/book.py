@@ -41,6 +41,56 @@ class Uncounted:
         self.is_taken = False
 
 
+class UnplacedUsage(NamedTuple):
+    """Own usage of a customer, to be counted with those above it as well."""
+
+    position: Position
+    feature: str
+    units: Units
+
+
+class Unplaced:
+    """Own usage of customers of whom it is not known who is above them: they are not here yet."""
+
+    def __init__(self) -> None:
+        self._customers: dict[str, list[UnplacedUsage]] = {}
+
+    def __contains__(self, customer: str) -> bool:
+        return customer in self._customers
+
+    def customers(self) -> tuple[str, ...]:
+        """Return whose usage is here."""
+        return tuple(self._customers)
+
+    def keep(self, customer: str, usage: UnplacedUsage) -> None:
+        """Remember usage."""
+        if usage.units.amount:
+            self._customers.setdefault(customer, []).append(usage)
+
+    def take(self, customer: str) -> list[UnplacedUsage]:
+        """Return a customer's usage, and forget it."""
+        return self._customers.pop(customer, [])
+
+    def take_back(self, customer: str, units: Units) -> None:
+        """Undo the newest `keep`."""
+        if units.amount:
+            kept = self._customers[customer]
+            kept.pop()
+            if not kept:
+                del self._customers[customer]
+
+    def settled(self, included: Included) -> None:
+        """Forget what the control plane has settled: totals of those above include it."""
+        if not self._customers:
+            return
+        for customer, usage in list(self._customers.items()):
+            kept = [u for u in usage if u.position.number > included.get(u.position.epoch_index, 0)]
+            if kept:
+                self._customers[customer] = kept
+            else:
+                del self._customers[customer]
+
+
 class UsageBook:
     """Usage per customer. A `FeatureUsage` is made when a limit is first looked at."""
 
@@ -52,6 +102,7 @@ class UsageBook:
         # The same by feature, so that finding those of one does not look at all.
         self._uncounted_of: dict[tuple[str, FeatureKey], deque[Uncounted]] = {}
         self._uncounted_customers: Tally[str] = Tally()
+        self.unplaced = Unplaced()
 
     def find(self, customer: str, key: FeatureKey) -> FeatureUsage | None:
         """Return the usage of a feature that something counts in, if there is."""
@@ -88,6 +139,14 @@ class UsageBook:
             usage.record(position, units.at_ms, units.amount)
             return
         self._keep(Uncounted(position, customer, key, units))
+
+    def record_late(self, customer: str, key: FeatureKey, position: Position, units: Units) -> None:
+        """Add own usage that is older than what was recorded since."""
+        usage = self.find(customer, key)
+        if usage is not None:
+            usage.record_late(position, units.at_ms, units.amount)
+        else:
+            self._keep(Uncounted(position, customer, key, units))
 
     def take_back(self, customer: str, key: FeatureKey, units: Units) -> None:
         """Undo the newest `record`; to be called in reverse order."""
@@ -126,6 +185,7 @@ class UsageBook:
 
     def settled(self, included: Included) -> None:
         """Forget uncounted usage that the control plane has settled: totals to come include it."""
+        self.unplaced.settled(included)
         uncounted = self._uncounted
         while uncounted:
             item = uncounted[0]
@@ -138,7 +198,7 @@ class UsageBook:
 
     def has_own(self, customer: str) -> bool:
         """Whether the customer has usage here that the control plane has not included so far."""
-        if customer in self._uncounted_customers:
+        if customer in self._uncounted_customers or customer in self.unplaced:
             return True
         return any(usage.has_own for usage in self._customers.get(customer, {}).values())
 
@@ -153,7 +213,7 @@ class UsageBook:
 
     def _move_uncounted(self, customer: str, key: FeatureKey, usage: FeatureUsage) -> None:
         for item in self._take_uncounted(customer, key, None):
-            usage.record(item.position, item.at_ms, item.amount)
+            usage.record_late(item.position, item.at_ms, item.amount)
 
     def _take_uncounted(
         self, customer: str, key: FeatureKey, included: Included | None

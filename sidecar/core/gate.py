@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from sidecar.core.book import UsageBook
+from sidecar.core.counting import (
+    Counted,
+    buckets_of,
+    counted_above,
+    limiting,
+    with_above,
+    with_rates_above,
+)
+from sidecar.core.decided import Decided, Judged, NotLoaded, Subject, hints_of
 from sidecar.core.keys import KeyTable
 from sidecar.core.link import Link
-from sidecar.core.outage import OutageSpending, apply_outage_policy
+from sidecar.core.moment import Moment
+from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
 from sidecar.core.rates import RateBuckets
 from sidecar.core.request import Kind, Request
+from sidecar.core.shadow import Shadow
 from sidecar.core.snapshots import CustomerState, SnapshotCache
 from weighbridge.rules.catalog import (
     Customer,
@@ -35,18 +45,9 @@ from weighbridge.rules.decision import (
     observed,
     refused,
 )
-from weighbridge.rules.entitlement import (
-    Grant,
-    NoGrant,
-    PlanCompiler,
-    Question,
-    upgrade_hints,
-)
-from weighbridge.rules.errors import (
-    FailedPreconditionError,
-    InvalidArgumentError,
-)
-from weighbridge.rules.rate import Rate
+from weighbridge.rules.entitlement import PlanCompiler
+from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentError
+from weighbridge.rules.granting import Bounded, Grant, NoGrant, bounded
 from weighbridge.rules.units import COUNTER_MAX
 
 _HINTED = frozenset(
@@ -57,56 +58,6 @@ _HINTED = frozenset(
         Reason.RATE_LIMITED,
     }
 )
-
-
-class Moment(NamedTuple):
-    """Now: on the control plane's clock, and on this machine's CLOCK_BOOTTIME."""
-
-    now_ms: int
-    boot_ms: int
-
-
-class Decided(NamedTuple):
-    """An answer. `is_recorded`: its usage is staged in the batch's record.
-
-    `rates` are those that its usage is taken from.
-    """
-
-    request: Request
-    verdict: Verdict
-    decided_by: DecidedBy
-    feature: Feature | None
-    hints: tuple[UpgradeHint, ...]
-    catalog_version: int
-    snapshot_version: int
-    snapshot_age_ms: int | None
-    now_ms: int
-    is_recorded: bool = False
-    rates: tuple[Rate, ...] = ()
-
-
-class NotLoaded(NamedTuple):
-    """The customer has to be loaded before this can be answered."""
-
-    customer: str
-
-
-class _Subject(NamedTuple):
-    """Who asks for what, resolved."""
-
-    request: Request
-    state: CustomerState
-    compiler: PlanCompiler
-    grant: Grant
-    feature: Feature
-    moment: Moment
-
-
-class _Judged(NamedTuple):
-    verdict: Verdict
-    decided_by: DecidedBy
-    states: Sequence[LimitState] = ()
-    rates: tuple[Rate, ...] = ()
 
 
 class Gate:
@@ -127,6 +78,8 @@ class Gate:
         self.link = link
         self.spending = OutageSpending()
         self.rates = RateBuckets()
+        # Drafts of catalogs, which decide nothing; None where there are none.
+        self.shadow: Shadow | None = None
         # Decisions by feature ("" where unknown), reason and what decided: read by the metrics.
         self.decisions: Tally[tuple[str, Reason | None, DecidedBy]] = Tally()
         # Of those that were allowed, what would have been refused, had it not been only observed.
@@ -150,6 +103,8 @@ class Gate:
         self.decisions[feature, decided.verdict.reason, decided.decided_by] += 1
         if decided.verdict.observed is not None:
             self.observed_refusals[feature, decided.verdict.observed] += 1
+        if self.shadow is not None:
+            self.shadow.compare(self.cache, decided)
 
     def resolve(
         self, customer: str, resource: str, moment: Moment
@@ -157,50 +112,54 @@ class Gate:
         """Find a customer and what it has now; or why there is nothing to find."""
         state = self.cache.find(customer)
         if state is None:
-            if self.cache.is_absent(customer):
+            if not self.cache.is_absent(customer):
+                return self._require_may_hold(customer)
+            state = self.cache.stand_in(customer)
+            if state is None:
                 return Reason.CUSTOMER_UNKNOWN
-            if not self.cache.may_hold(customer):
-                raise FailedPreconditionError(
-                    f"customer: this sidecar holds a fixed list of customers, without {customer!r}"
-                )
-            return NotLoaded(customer)
         compiler = self.cache.compiler(state.customer.catalog)
         if compiler is None:
             # Only a tombstone can be held without its catalog.
             return Reason.REVOKED
+        if state.parent:
+            missing = self.cache.missing_above(state, compiler, moment.now_ms)
+            if missing:
+                absent = self.cache.is_absent(missing)
+                return Reason.CUSTOMER_UNKNOWN if absent else NotLoaded(missing)
         return state, compiler, state.grant(compiler, resource, moment.now_ms)
+
+    def _require_may_hold(self, customer: str) -> NotLoaded:
+        if not self.cache.may_hold(customer):
+            raise FailedPreconditionError(
+                f"customer: this sidecar holds a fixed list of customers, without {customer!r}"
+            )
+        return NotLoaded(customer)
 
     def decide(self, request: Request, moment: Moment) -> Decided | NotLoaded:
         """Decide one call. Changes nothing."""
-        if request.kind is Kind.REPORT and self.cache.find(request.customer) is None:
+        if request.kind is Kind.REPORT and not self.cache.is_whole(request.customer):
             return self._without_snapshot(request, moment, ALLOWED, DecidedBy.CACHE)
         resolved = self.resolve(request.customer, request.resource, moment)
         if isinstance(resolved, NotLoaded):
             return self._unloaded(request, moment, resolved)
         if isinstance(resolved, Reason):
-            return self._plain_refusal(request, moment, resolved)
+            ancestors = self.cache.ancestors(request.customer)
+            return self._plain_refusal(request, moment, resolved)._replace(ancestors=ancestors)
         state, compiler, grant = resolved
         feature = compiler.catalog.features.get(request.feature)
         if isinstance(grant, NoGrant) or feature is None:
             self.book.close(request.customer, (request.resource, request.feature))
         if isinstance(grant, NoGrant):
-            return self._without_grant(request, moment, grant.reason, state, feature)
+            decided = self._without_grant(request, moment, grant.reason, state, feature)
+            is_above = grant.limited_by and not decided.verdict.allowed
+            return decided._replace(limited_by=grant.limited_by) if is_above else decided
         if feature is None:
             return self._plain_refusal(request, moment, Reason.FEATURE_UNKNOWN, state)
-        subject = _Subject(request, state, compiler, grant, feature, moment)
+        subject = Subject(request, state, compiler, grant, feature, moment)
         judged = self._judge(subject)
         hints: tuple[UpgradeHint, ...] = ()
         if judged.verdict.reason in _HINTED:
-            question = Question(
-                feature.id,
-                feature.type,
-                request.amount,
-                request.value,
-                judged.states,
-                moment.now_ms,
-                None if judged.verdict.rate is None else judged.verdict.rate.rate,
-            )
-            hints = upgrade_hints(compiler, grant, question)
+            hints = hints_of(subject, judged)
         return Decided(
             request,
             judged.verdict,
@@ -212,6 +171,11 @@ class Gate:
             self.link.snapshot_age_ms(moment.boot_ms),
             moment.now_ms,
             rates=judged.rates,
+            ancestors=state.ancestors,
+            limited_by=judged.limited_by,
+            rates_above=buckets_of(judged.counted) if judged.counted else (),
+            states=judged.states,
+            counted=judged.counted,
         )
 
     def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:
@@ -219,7 +183,35 @@ class Gate:
         if compiler.catalog.version > customer.catalog_version_min:
             self.on_refresh_wanted(customer.id)
 
-    def _judge(self, subject: _Subject) -> _Judged:
+    def counted_above(self, bounds: Bounded, feature: Feature, moment: Moment) -> list[Counted]:
+        """Return what counts on a feature above a customer."""
+        if not bounds.levels:
+            return []
+        counted = counted_above(self.book, self.rates, bounds, feature, moment)
+        for each in counted:
+            ancestor = self.cache.find(each.level.customer) if each.has_new else None
+            compiler = None if ancestor is None else self.cache.compiler(ancestor.customer.catalog)
+            if ancestor is not None and compiler is not None:
+                self.window_is_new(ancestor.customer, compiler)
+        return counted
+
+    def place_usage(self, customer: str) -> None:
+        """Count usage with those above a customer that are known by now."""
+        if customer not in self.book.unplaced:
+            return
+        ancestors = self.cache.ancestors(customer)
+        if ancestors is None:
+            return
+        for usage in self.book.unplaced.take(customer):
+            for ancestor in ancestors:
+                key = ("", usage.feature)
+                self.book.record_late(ancestor, key, usage.position, usage.units)
+        for ancestor in ancestors:
+            # What was pushed of them meanwhile may have included it.
+            self.on_refresh_wanted(ancestor)
+            self.on_changed(ancestor)
+
+    def _judge(self, subject: Subject) -> Judged:
         request = subject.request
         judged = self._judge_feature(subject)
         # A report is admitted in any case, so there is nothing it would have been refused for.
@@ -234,7 +226,7 @@ class Gate:
             )
         return judged
 
-    def _judge_feature(self, subject: _Subject) -> _Judged:
+    def _judge_feature(self, subject: Subject) -> Judged:
         request, feature = subject.request, subject.feature
         if request.kind is not Kind.CHECK and feature.type is not FeatureType.METERED:
             raise InvalidArgumentError(
@@ -242,19 +234,40 @@ class Gate:
                 f"{feature.id!r} is a {feature.type.value} feature; usage is recorded on metered "
                 "features, this one is asked for with Check",
             )
+        if subject.grant.above is not None:
+            return self._judge_under(subject, bounded(subject.grant, feature.id))
         entitlement = subject.grant.entitlements.get(feature.id)
         if entitlement is None or not entitlement.enabled:
             self.book.close(request.customer, (request.resource, request.feature))
             # What is held can be given back whatever the plan has by now.
             is_release = _is_release(request, feature)
             verdict = ALLOWED if is_release else refused(Reason.FEATURE_NOT_IN_PLAN)
-            return _Judged(verdict, DecidedBy.CACHE)
+            return Judged(verdict, DecidedBy.CACHE)
         if feature.type is not FeatureType.METERED:
             verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
-            return _Judged(verdict, DecidedBy.CACHE)
+            return Judged(verdict, DecidedBy.CACHE)
         return self._judge_metered(subject, entitlement)
 
-    def _judge_metered(self, subject: _Subject, entitlement: Entitlement) -> _Judged:
+    def _judge_under(self, subject: Subject, bounds: Bounded) -> Judged:
+        """Decide where the customer has others above it: they all have to admit it as well."""
+        request, feature, moment = subject.request, subject.feature, subject.moment
+        entitlement, limited_by, _ = bounds
+        if entitlement is None:
+            if _is_release(request, feature):
+                return Judged(ALLOWED, DecidedBy.CACHE)
+            refusal = refused(Reason.FEATURE_NOT_IN_PLAN)
+            return Judged(refusal, DecidedBy.CACHE, limited_by=limited_by)
+        if feature.type is not FeatureType.METERED:
+            verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
+            return Judged(verdict, DecidedBy.CACHE, limited_by=limited_by)
+        counted = self.counted_above(bounds, feature, moment)
+        judged = self._judge_metered(subject, entitlement, counted)
+        return judged._replace(limited_by=limiting(judged.verdict, counted), counted=counted)
+
+    def _judge_metered(
+        self, subject: Subject, entitlement: Entitlement, counted: Sequence[Counted] = ()
+    ) -> Judged:
+        """Decide against the customer's own limits, and those that are counted above it."""
         request, moment = subject.request, subject.moment
         amount = request.units
         is_allocation = subject.feature.meter is Meter.ALLOCATION
@@ -273,17 +286,29 @@ class Gate:
                 states = held(states)
         elif self.book.find(request.customer, key) is not None:
             self.book.close(request.customer, key)
+        own_states = states
+        states = with_above(states, counted) if counted else states
         verdict = decide_metered(states, amount, moment.now_ms)
         decided_by = DecidedBy.CACHE
         if self.is_outage(moment):
-            spent = self.spending.spent((request.customer, request.resource, request.feature))
-            verdict = apply_outage_policy(subject.feature.outage, verdict, states, amount, spent)
+            spent = self._spent(request, own_states, counted)
+            verdict = apply_outage_policy(subject.feature.outage, verdict, spent, amount)
             decided_by = DecidedBy.OUTAGE_POLICY
-        if entitlement.rates and request.kind is not Kind.REPORT:
+        if (entitlement.rates or counted) and request.kind is not Kind.REPORT:
             # After the outage policy: what this sidecar counts alone, no outage makes uncertain.
             rates = self.rates.states(request.customer, key, entitlement.rates, moment.boot_ms)
-            verdict = apply_rates(verdict, rates, amount)
-        return _Judged(verdict, decided_by, states, entitlement.rates)
+            verdict = apply_rates(verdict, with_rates_above(rates, counted), amount)
+        return Judged(verdict, decided_by, states, entitlement.rates)
+
+    def _spent(
+        self, request: Request, states: Sequence[LimitState], counted: Sequence[Counted]
+    ) -> list[Spent]:
+        own = self.spending.spent((request.customer, request.resource, request.feature))
+        above = [
+            Spent(each.states, self.spending.spent((each.level.customer, "", request.feature)))
+            for each in counted
+        ]
+        return [Spent(states, own), *above]
 
     def _without_grant(
         self,
@@ -312,7 +337,9 @@ class Gate:
         self, request: Request, moment: Moment, verdict: Verdict, decided_by: DecidedBy
     ) -> Decided:
         age_ms = self.link.snapshot_age_ms(moment.boot_ms)
-        return Decided(request, verdict, decided_by, None, (), 0, 0, age_ms, moment.now_ms)
+        return Decided(
+            request, verdict, decided_by, None, (), 0, 0, age_ms, moment.now_ms, ancestors=None
+        )
 
     def _plain_refusal(
         self,
@@ -330,6 +357,7 @@ class Gate:
             feature=feature,
             catalog_version=compiler.catalog.version if compiler else 0,
             snapshot_version=state.customer.version,
+            ancestors=state.ancestors,
         )
 
 

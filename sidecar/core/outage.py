@@ -9,6 +9,7 @@ be released under every policy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from weighbridge.rules.catalog import LimitKind, OutageKind, OutagePolicy
 from weighbridge.rules.decision import ALLOWED, LimitState, Reason, Verdict, refused
@@ -40,27 +41,33 @@ class OutageSpending:
             self._spent.clear()
 
 
+class Spent(NamedTuple):
+    """Limits of the customer, or of one above it, and what was admitted of them in this outage."""
+
+    states: Sequence[LimitState]
+    units: int
+
+
 def apply_outage_policy(
-    policy: OutagePolicy,
-    verdict: Verdict,
-    states: Sequence[LimitState],
-    amount: int,
-    spent: int,
+    policy: OutagePolicy, verdict: Verdict, spent: Sequence[Spent], amount: int
 ) -> Verdict:
-    """Return what the policy makes of the verdict that the last totals give."""
+    """Return what the policy makes of the verdict that the last totals give.
+
+    It holds for the customer, and for each one above it of whom `spent` tells.
+    """
     match policy.kind:
         case OutageKind.LAST_KNOWN:
             return verdict
         case OutageKind.DENY:
             return refused(Reason.OUTAGE_POLICY) if verdict.allowed and amount > 0 else verdict
         case OutageKind.ALLOW:
-            if verdict.allowed or _was_reached_before(states, spent):
+            if verdict.allowed or any(_was_reached_before(*each) for each in spent):
                 return verdict
             return ALLOWED
         case OutageKind.SAFE_CAPACITY:
-            if verdict.allowed and amount > 0 and spent + amount > policy.capacity:
-                left = policy.capacity - spent
-                return refused(Reason.OUTAGE_POLICY)._replace(allowed_amount=left or None)
+            left = policy.capacity - max(each.units for each in spent)
+            if verdict.allowed and amount > max(left, 0):
+                return refused(Reason.OUTAGE_POLICY)._replace(allowed_amount=max(left, 0) or None)
             return verdict
 
 

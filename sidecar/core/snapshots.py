@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from enum import Enum
+from itertools import islice
 
 from weighbridge.rules.catalog import Catalog, Customer, CustomerStatus
-from weighbridge.rules.entitlement import Grant, NoGrant, PlanCompiler, grant_of
+from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.errors import FailedPreconditionError
+from weighbridge.rules.granting import Grant, Level, NoGrant, grant_of, level_of, lineage
+from weighbridge.rules.unprovisioned import unprovisioned_customer
 
 ABSENT_MAX = 10_000
-"""How many customers are remembered not to exist."""
+"""How many customers are remembered not to exist, beside those with usage that is not settled."""
 
 
 class Mode(Enum):
@@ -23,14 +27,33 @@ class Mode(Enum):
 
 
 class CustomerState:
-    """A customer, and what each resource has until something changes it."""
+    """A customer, and what each resource has until something changes it.
 
-    __slots__ = ("_compiler", "_grants", "customer")
+    `ancestors` are those above it, nearest first, once they were all seen here.
+    """
+
+    __slots__ = (
+        "_above",
+        "_compiler",
+        "_grants",
+        "_level",
+        "_level_compiler",
+        "_seen",
+        "ancestors",
+        "customer",
+        "parent",
+    )
 
     def __init__(self, customer: Customer) -> None:
         self.customer = customer
+        self.parent = customer.parent
+        self.ancestors: tuple[str, ...] = ()
         self._compiler: PlanCompiler | None = None
         self._grants: dict[str, Grant | NoGrant] = {}
+        self._above: Level | None = None
+        self._seen = -1
+        self._level: Level | None = None
+        self._level_compiler: PlanCompiler | None = None
 
     def grant(self, compiler: PlanCompiler, resource: str, now_ms: int) -> Grant | NoGrant:
         """Return what the customer ("" resource) or the resource has now."""
@@ -39,10 +62,40 @@ class CustomerState:
             self._compiler = compiler
         grant = self._grants.get(resource)
         if grant is None or (grant.changes_at_ms is not None and now_ms >= grant.changes_at_ms):
-            grant = grant_of(compiler, self.customer, resource, now_ms)
+            grant = grant_of(compiler, self.customer, resource, now_ms, self._above)
             if grant.changes_at_ms is not None or isinstance(grant, Grant):
                 self._grants[resource] = grant
         return grant
+
+    def is_under(self, seen: int, now_ms: int) -> bool:
+        """Whether `put_under` was called with all above it as it still is."""
+        above = self._above
+        return (
+            self._seen == seen
+            and above is not None
+            and (above.changes_at_ms is None or now_ms < above.changes_at_ms)
+        )
+
+    def put_under(self, above: Level, seen: int) -> None:
+        """Take in what is above it as of `seen`; what it has is worked out anew if that changed."""
+        self._seen = seen
+        if above is not self._above:
+            self._above = above
+            self.ancestors = tuple(level.customer for level in lineage(above))
+            self._grants.clear()
+
+    def level(self, compiler: PlanCompiler, above: Level | None, now_ms: int) -> Level:
+        """Return what it says to all below it; the same object while that does not change."""
+        level = self._level
+        if (
+            level is None
+            or level.above is not above
+            or compiler is not self._level_compiler
+            or (level.changes_at_ms is not None and now_ms >= level.changes_at_ms)
+        ):
+            self._level_compiler = compiler
+            level = self._level = level_of(compiler, self.customer, above, now_ms)
+        return level
 
 
 class SnapshotCache:
@@ -57,8 +110,13 @@ class SnapshotCache:
         self._compilers: dict[str, PlanCompiler] = {}
         self._customers: OrderedDict[str, CustomerState] = OrderedDict()
         self._absent: OrderedDict[str, int] = OrderedDict()
-        # Pushed out of `_absent` by newer ones, to be let go of.
-        self._surplus: list[str] = []
+        # What stands in for some of those, where a catalog has a default plan.
+        self._default: Catalog | None = None
+        self._stand_ins: dict[str, CustomerState] = {}
+        # How many of those held are right under a customer, whether that is held or not.
+        self._children: Tally[str] = Tally()
+        # Moves with every change of a customer that others are under, and of a catalog.
+        self._hierarchy_version = 0
         # Held of a history that the control plane has left; good until it says what is now.
         self.is_outdated = False
         self._outdated_catalogs: set[str] = set()
@@ -68,8 +126,8 @@ class SnapshotCache:
         return len(self._customers)
 
     def may_hold(self, customer: str) -> bool:
-        """Whether the mode allows the customer to be held."""
-        return self.mode is not Mode.LISTED or customer in self.listed
+        """Whether the mode allows the customer to be held; those above one that is held are."""
+        return self.mode is not Mode.LISTED or customer in self.listed or customer in self._children
 
     def compiler(self, catalog: str) -> PlanCompiler | None:
         """Return the compiler of the catalog version held."""
@@ -91,6 +149,48 @@ class SnapshotCache:
             self._customers.move_to_end(customer)
         return state
 
+    def missing_above(self, state: CustomerState, compiler: PlanCompiler, now_ms: int) -> str:
+        """Bring what is above a customer up to date; return the ancestor that is not here, if any.
+
+        To be called before `CustomerState.grant` of one that has a parent.
+        """
+        if state.is_under(self._hierarchy_version, now_ms):
+            return ""
+        ancestors: list[CustomerState] = []
+        parent = state.parent
+        while parent:
+            found = self._customers.get(parent)
+            if found is None:
+                return parent
+            ancestors.append(found)
+            parent = found.parent
+        above: Level | None = None
+        for ancestor in reversed(ancestors):
+            above = ancestor.level(compiler, above, now_ms)
+        assert above is not None, "only a customer with a parent has anything above it"
+        state.put_under(above, self._hierarchy_version)
+        return ""
+
+    def ancestors(self, customer: str) -> tuple[str, ...] | None:
+        """Return those above a customer, nearest first; None where one of them is not here."""
+        ancestors: list[str] = []
+        state = self._customers.get(customer)
+        while state is not None and state.parent:
+            ancestors.append(state.parent)
+            state = self._customers.get(state.parent)
+        return None if state is None else tuple(ancestors)
+
+    def is_whole(self, customer: str) -> bool:
+        """Whether the customer and all above it are here."""
+        state = self._customers.get(customer)
+        if state is None or not state.parent:
+            return state is not None
+        return self.ancestors(customer) is not None
+
+    def has_children(self, customer: str) -> bool:
+        """Whether any that is held is right under the customer."""
+        return customer in self._children
+
     def absent(self) -> set[str]:
         """Return the customers that are known not to exist."""
         return set(self._absent)
@@ -98,6 +198,17 @@ class SnapshotCache:
     def is_absent(self, customer: str) -> bool:
         """Whether the control plane said that there is no such customer."""
         return customer in self._absent
+
+    def stand_in(self, customer: str) -> CustomerState | None:
+        """Return what an absent customer has by the default plan; None: it is unknown."""
+        if self._default is None:
+            return None
+        state = self._stand_ins.get(customer)
+        if state is None:
+            version = self._absent[customer]
+            state = CustomerState(unprovisioned_customer(self._default, customer, version))
+            self._stand_ins[customer] = state
+        return state
 
     def apply_catalog(self, catalog: Catalog) -> bool:
         """Hold a catalog; False where its edition is not newer than the one held.
@@ -109,7 +220,9 @@ class SnapshotCache:
         if held is not None and catalog.edition <= held.catalog.edition:
             return False
         self._compilers[catalog.id] = PlanCompiler(catalog)
+        self._hierarchy_version += 1
         self._outdated_catalogs.discard(catalog.id)
+        self._choose_default()
         return True
 
     def apply_customer(self, customer: Customer) -> bool:
@@ -122,7 +235,15 @@ class SnapshotCache:
         if self._is_held(customer):
             return False
         self._absent.pop(customer.id, None)
+        self._stand_ins.pop(customer.id, None)
+        held = self._customers.get(customer.id)
         self._customers[customer.id] = CustomerState(customer)
+        if customer.parent:
+            self._children[customer.parent] += 1
+        if held is not None:
+            self._leave_parent(held)
+        if customer.id in self._children:
+            self._hierarchy_version += 1
         self._outdated_customers.discard(customer.id)
         return True
 
@@ -130,11 +251,10 @@ class SnapshotCache:
         """Remember that there is no such customer; False where something newer is held."""
         if version < self.held_version(customer):
             return False
-        self._customers.pop(customer, None)
+        self._drop(customer)
         self._outdated_customers.discard(customer)
         self._absent[customer] = version
-        if len(self._absent) > ABSENT_MAX:
-            self._surplus.append(self._absent.popitem(last=False)[0])
+        self._stand_ins.pop(customer, None)
         return True
 
     def held_version(self, customer: str) -> int:
@@ -155,6 +275,7 @@ class SnapshotCache:
         self._outdated_catalogs = set(self._compilers)
         self._outdated_customers = set(self._customers)
         self._absent = OrderedDict.fromkeys(self._absent, 0)
+        self._stand_ins.clear()
 
     def drop_outdated(self) -> list[str]:
         """Forget outdated catalogs: all there is has come. Return the customers still outdated."""
@@ -162,12 +283,16 @@ class SnapshotCache:
         for catalog in self._outdated_catalogs:
             self._compilers.pop(catalog, None)
         self._outdated_catalogs.clear()
+        self._choose_default()
         self._outdated_customers &= self._customers.keys()
         return list(self._outdated_customers)
 
     def evict(self, is_pinned: Callable[[str], bool]) -> list[str]:
-        """Drop the customers longest unasked for, down to the bound; return their ids."""
-        evicted, self._surplus = self._surplus, []
+        """Drop the customers longest unasked for, down to the bound; return their ids.
+
+        Those that do not exist have a bound of their own.
+        """
+        evicted = self._evict_absent(is_pinned)
         surplus = len(self._customers) - self._customers_max
         if self.mode is not Mode.ON_DEMAND or surplus <= 0:
             return evicted
@@ -175,11 +300,42 @@ class SnapshotCache:
         for customer in self._customers:
             if len(evicted) == surplus:
                 break
-            if not is_pinned(customer):
+            # Those above one that is held stay; they go after the last of these.
+            if customer not in self._children and not is_pinned(customer):
                 evicted.append(customer)
         for customer in evicted:
-            self._customers.pop(customer, None)
+            self._drop(customer)
         return evicted
+
+    def _choose_default(self) -> None:
+        held = (compiler.catalog for compiler in self._compilers.values())
+        defaults = (catalog for catalog in held if catalog.default_plan)
+        self._default = min(defaults, key=lambda catalog: catalog.id, default=None)
+        self._stand_ins.clear()
+
+    def _evict_absent(self, is_pinned: Callable[[str], bool]) -> list[str]:
+        surplus = len(self._absent) - ABSENT_MAX
+        if surplus <= 0:
+            return []
+        idle = (customer for customer in self._absent if not is_pinned(customer))
+        evicted = list(islice(idle, surplus))
+        for customer in evicted:
+            del self._absent[customer]
+            self._stand_ins.pop(customer, None)
+        return evicted
+
+    def _drop(self, customer: str) -> None:
+        state = self._customers.pop(customer, None)
+        if state is not None:
+            self._leave_parent(state)
+        if customer in self._children:
+            self._hierarchy_version += 1
+
+    def _leave_parent(self, state: CustomerState) -> None:
+        if state.parent:
+            self._children[state.parent] -= 1
+            if not self._children[state.parent]:
+                del self._children[state.parent]
 
     def _is_held(self, customer: Customer) -> bool:
         """Whether what is held is as new; the same version may have been read anew later."""

@@ -6,14 +6,14 @@ include. What this sidecar recorded later is kept here, record by record, until 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import insort
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from sidecar.core.moving import NEVER_MS, MovingCounter, moving_counter
 from weighbridge.rules.catalog import Entitlement, Limit
 from weighbridge.rules.decision import LimitState
 from weighbridge.rules.window import Window, WindowBounds, window_bounds
-
-NEVER_MS = 2**63
 
 
 class Position(NamedTuple):
@@ -28,7 +28,7 @@ Included = Mapping[int, int]
 
 
 class PushedTotal(NamedTuple):
-    """A total as the control plane pushed it."""
+    """A total as the control plane pushed it: of a window, or of a part of a moving one."""
 
     window_key: str
     window_start_ms: int
@@ -75,16 +75,29 @@ class Counter:
 class FeatureUsage:
     """Usage of one feature by one customer or resource, in every window that limits count in."""
 
-    __slots__ = ("_anchor_ms", "_counters", "_entitlement", "_meters", "_own", "_pushed")
+    __slots__ = (
+        "_anchor_ms",
+        "_counters",
+        "_entitlement",
+        "_meters",
+        "_mixed",
+        "_moving",
+        "_own",
+        "_pushed",
+    )
 
     def __init__(self) -> None:
         self._counters: dict[str, Counter] = {}
+        self._moving: dict[str, MovingCounter] = {}
         self._own: list[OwnUsage] = []
-        self._pushed: dict[str, PushedTotal] = {}
+        # By window; a moving window has one of each part.
+        self._pushed: Mapping[str, Sequence[PushedTotal]] = {}
         # What `_meters` was built from; compared by identity, since entitlements are shared.
         self._entitlement: Entitlement | None = None
         self._anchor_ms = 0
         self._meters: list[tuple[Limit, Counter]] = []
+        # All of them where some move, else none: most features have none that do.
+        self._mixed: list[tuple[Limit, Counter | MovingCounter]] = []
 
     @property
     def has_own(self) -> bool:
@@ -102,8 +115,10 @@ class FeatureUsage:
         known = dict(self._pushed)
         for key, counter in self._counters.items():
             if counter.total:
-                known[key] = PushedTotal(key, counter.bounds.start_ms, counter.total)
-        return tuple(known.values())
+                known[key] = (PushedTotal(key, counter.bounds.start_ms, counter.total),)
+        for key, moving in self._moving.items():
+            known[key] = tuple(PushedTotal(key, *part) for part in moving.settled.items())
+        return tuple(total for totals in known.values() for total in totals)
 
     def states(
         self, entitlement: Entitlement, anchor_ms: int, now_ms: int
@@ -115,6 +130,8 @@ class FeatureUsage:
         has_new = False
         if entitlement is not self._entitlement or anchor_ms != self._anchor_ms:
             has_new = self._bind(entitlement, anchor_ms, now_ms)
+        if self._mixed:
+            return self._mixed_states(now_ms), has_new
         states = []
         for limit, counter in self._meters:
             if now_ms >= counter.end_ms:
@@ -134,6 +151,21 @@ class FeatureUsage:
         for counter in self._counters.values():
             if counter.bounds.start_ms <= at_ms < counter.end_ms:
                 counter.own += amount
+        if self._moving:
+            for moving in self._moving.values():
+                moving.record(at_ms, amount)
+
+    def record_late(self, position: Position, at_ms: int, amount: int) -> None:
+        """Add units of this sidecar's own that may be older than others that are here."""
+        if self._own and position < self._own[-1].position:
+            insort(self._own, OwnUsage(position, at_ms, amount), key=_position)
+            for counter in self._counters.values():
+                if counter.bounds.start_ms <= at_ms < counter.end_ms:
+                    counter.own += amount
+            for moving in self._moving.values():
+                moving.record(at_ms, amount)
+        else:
+            self.record(position, at_ms, amount)
 
     def take_back(self, at_ms: int, amount: int) -> None:
         """Undo the newest `record` of that instant: its record could not be written."""
@@ -145,6 +177,8 @@ class FeatureUsage:
         for counter in self._counters.values():
             if counter.bounds.start_ms <= at_ms < counter.end_ms:
                 counter.own -= amount
+        for moving in self._moving.values():
+            moving.take_back(at_ms, amount)
 
     def push(self, totals: Iterable[PushedTotal], included: Included, *, is_whole: bool) -> None:
         """Take in totals that include this sidecar's records up to `included`.
@@ -153,19 +187,28 @@ class FeatureUsage:
         push no longer counts as own stays counted in the totals it does not name.
         """
         for settled in self._take_included(included):
-            for counter in self._counters.values():
-                if counter.bounds.start_ms <= settled.at_ms < counter.end_ms:
-                    counter.own -= settled.amount
-                    counter.total += settled.amount
-        if is_whole:
-            self._pushed.clear()
-            for counter in self._counters.values():
-                counter.total = 0
+            self._settle(settled)
+        by_key: dict[str, list[PushedTotal]] = {}
         for pushed in totals:
-            self._pushed[pushed.window_key] = pushed
-            counter_of_key = self._counters.get(pushed.window_key)
-            if counter_of_key is not None:
-                self._apply(counter_of_key, pushed)
+            by_key.setdefault(pushed.window_key, []).append(pushed)
+        if by_key or is_whole:
+            # All windows that are counted: one that is not named has to be asked for again.
+            self._pushed = by_key
+        for key, counter in self._counters.items():
+            if is_whole:
+                counter.total = 0
+            for pushed in by_key.get(key, ()):
+                self._apply(counter, pushed)
+        for key in self._moving if is_whole else self._moving.keys() & by_key.keys():
+            self._moving[key].replace(_parts(by_key.get(key, ())))
+
+    def _settle(self, own: OwnUsage) -> None:
+        for counter in self._counters.values():
+            if counter.bounds.start_ms <= own.at_ms < counter.end_ms:
+                counter.own -= own.amount
+                counter.total += own.amount
+        for moving in self._moving.values():
+            moving.settle(own.at_ms, own.amount)
 
     def _apply(self, counter: Counter, pushed: PushedTotal) -> None:
         if pushed.window_start_ms > counter.bounds.start_ms:
@@ -176,10 +219,17 @@ class FeatureUsage:
 
     def _bind(self, entitlement: Entitlement, anchor_ms: int, now_ms: int) -> bool:
         has_new = False
-        meters: list[tuple[Limit, Counter]] = []
         kept: dict[str, Counter] = {}
+        moving: dict[str, MovingCounter] = {}
+        mixed: list[tuple[Limit, Counter | MovingCounter]] = []
         for limit in entitlement.limits:
             key = limit.window.key
+            if limit.window.length_ms is not None:
+                held = moving.get(key) or self._moving.get(key)
+                has_new = has_new or (held is None and key not in self._pushed)
+                moving[key] = held or self._make_moving(limit.window, now_ms)
+                mixed.append((limit, moving[key]))
+                continue
             counter = kept.get(key) or self._counters.get(key)
             if counter is None or counter.anchor_ms != anchor_ms:
                 has_new = has_new or (counter is None and key not in self._pushed)
@@ -187,12 +237,35 @@ class FeatureUsage:
                 counter = Counter(limit.window, anchor_ms, bounds)
                 self._fill(counter)
             kept[key] = counter
-            meters.append((limit, counter))
-        self._counters = kept
-        self._meters = meters
+            mixed.append((limit, counter))
+        self._counters, self._moving = kept, moving
+        self._meters = [(limit, each) for limit, each in mixed if isinstance(each, Counter)]
+        self._mixed = mixed if moving else []
         self._entitlement = entitlement
         self._anchor_ms = anchor_ms
         return has_new
+
+    def _make_moving(self, window: Window, now_ms: int) -> MovingCounter:
+        moving = moving_counter(window, now_ms)
+        moving.replace(_parts(self._pushed.get(window.key, ())))
+        moving.refill(self._own_units(), now_ms)
+        return moving
+
+    def _own_units(self) -> Iterator[tuple[int, int]]:
+        return ((own.at_ms, own.amount) for own in self._own)
+
+    def _mixed_states(self, now_ms: int) -> list[LimitState]:
+        states = []
+        for limit, counter in self._mixed:
+            if isinstance(counter, Counter):
+                if now_ms >= counter.end_ms:
+                    self._move(counter, now_ms)
+                states.append(LimitState(limit, counter.bounds, counter.total + counter.own))
+                continue
+            if counter.is_stale:
+                counter.refill(self._own_units(), now_ms)
+            states.append(counter.state(limit, now_ms))
+        return states
 
     def _move(self, counter: Counter, at_ms: int) -> None:
         counter.move(window_bounds(counter.window, at_ms, counter.anchor_ms))
@@ -200,9 +273,8 @@ class FeatureUsage:
 
     def _fill(self, counter: Counter) -> None:
         start_ms, end_ms = counter.bounds.start_ms, counter.end_ms
-        pushed = self._pushed.get(counter.window.key)
-        is_this = pushed is not None and pushed.window_start_ms == start_ms
-        counter.total = pushed.total if pushed is not None and is_this else 0
+        pushed = self._pushed.get(counter.window.key, ())
+        counter.total = sum(each.total for each in pushed if each.window_start_ms == start_ms)
         counter.own = sum(own.amount for own in self._own if start_ms <= own.at_ms < end_ms)
 
     def _take_included(self, included: Included) -> list[OwnUsage]:
@@ -215,3 +287,11 @@ class FeatureUsage:
         taken = own[:count]
         del own[:count]
         return taken
+
+
+def _parts(totals: Iterable[PushedTotal]) -> Iterator[tuple[int, int]]:
+    return ((total.window_start_ms, total.total) for total in totals)
+
+
+def _position(own: OwnUsage) -> Position:
+    return own.position

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sidecar.core.gate import Gate, Moment, NotLoaded
+from sidecar.core.counting import Counted
+from sidecar.core.decided import NotLoaded
+from sidecar.core.gate import Gate
+from sidecar.core.moment import Moment
 from weighbridge.rules.catalog import Catalog, Customer, Entitlement, Feature, FeatureType
+from weighbridge.rules.credits import CreditGrant, grants_bought
 from weighbridge.rules.decision import LimitState, Reason, held
-from weighbridge.rules.entitlement import Grant, NoGrant
+from weighbridge.rules.granting import Grant, NoGrant, bounded
 from weighbridge.rules.rate import RateState
 
 
 class FeatureView(NamedTuple):
-    """One feature; no entitlement means that the plan lacks it."""
+    """One feature; no entitlement means that the plan, or that of one above it, lacks it.
+
+    `states` and `rates` are the customer's own, `counted` those of its ancestors.
+    """
 
     feature: Feature
     entitlement: Entitlement | None
     states: tuple[LimitState, ...]
     rates: tuple[RateState, ...] = ()
+    counted: tuple[Counted, ...] = ()
 
 
 class CustomerView(NamedTuple):
-    """All features of a customer or resource; a reason says why there are none."""
+    """All features of a customer or resource; a reason says why there are none.
+
+    `limited_by` names the ancestor that is the reason.
+    """
 
     customer: str
     resource: str
@@ -31,6 +42,9 @@ class CustomerView(NamedTuple):
     snapshot_version: int
     snapshot_age_ms: int | None
     features: tuple[FeatureView, ...] = ()
+    limited_by: str = ""
+    ancestors: tuple[str, ...] = ()
+    credit_grants: tuple[CreditGrant, ...] = ()
 
 
 def view_customer(
@@ -46,26 +60,43 @@ def view_customer(
     state, compiler, grant = resolved
     version = state.customer.version
     catalog = compiler.catalog
+    view = CustomerView(customer, resource, None, catalog, None, version, age_ms)
+    view = view._replace(ancestors=state.ancestors)
     if isinstance(grant, NoGrant):
-        return CustomerView(customer, resource, grant.reason, catalog, None, version, age_ms)
+        return view._replace(reason=grant.reason, limited_by=grant.limited_by)
     features = tuple(
         _view_feature(gate, (state.customer, resource), feature, grant, moment)
         for feature in catalog.features.values()
     )
-    return CustomerView(customer, resource, None, catalog, grant, version, age_ms, features)
+    granted = _granted(catalog, grant)
+    return view._replace(grant=grant, features=features, credit_grants=granted)
+
+
+def _granted(catalog: Catalog, grant: Grant) -> tuple[CreditGrant, ...]:
+    """Return the credits that plan and add-ons come with, as often as bought."""
+    bought = [
+        (add_on.credit_grants, item.quantity)
+        for item in grant.subscription.add_ons
+        if (add_on := catalog.add_ons.get(item.add_on)) is not None
+    ]
+    return grants_bought(grant.plan.credit_grants, bought, grant.subscription.quantity)
 
 
 def _view_feature(
     gate: Gate, owner: tuple[Customer, str], feature: Feature, grant: Grant, moment: Moment
 ) -> FeatureView:
-    entitlement = grant.entitlements.get(feature.id)
-    if entitlement is None or not entitlement.enabled:
+    bounds = bounded(grant, feature.id)
+    entitlement = bounds.entitlement
+    if entitlement is None:
         return FeatureView(feature, None, ())
+    if feature.type is not FeatureType.METERED:
+        return FeatureView(feature, entitlement, ())
     customer, resource = owner
     key = (resource, feature.id)
     rates = tuple(gate.rates.states(customer.id, key, entitlement.rates, moment.boot_ms))
-    if feature.type is not FeatureType.METERED or not entitlement.limits:
-        return FeatureView(feature, entitlement, (), rates)
+    counted = tuple(gate.counted_above(bounds, feature, moment))
+    if not entitlement.limits:
+        return FeatureView(feature, entitlement, (), rates, counted)
     usage = gate.book.open(customer.id, key)
     states, has_new = usage.states(entitlement, grant.subscription.anchor_ms, moment.now_ms)
     compiler = gate.cache.compiler(customer.catalog)
@@ -73,4 +104,4 @@ def _view_feature(
         gate.window_is_new(customer, compiler)
     if feature.is_allocation:
         states = held(states)
-    return FeatureView(feature, entitlement, tuple(states), rates)
+    return FeatureView(feature, entitlement, tuple(states), rates, counted)

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import grpc
 
-from sidecar.core.gate import Gate, Moment, NotLoaded
+from sidecar.core.decided import NotLoaded
+from sidecar.core.gate import Gate
+from sidecar.core.moment import Moment
 from sidecar.core.viewing import CustomerView, view_customer
 from sidecar.service.watching import Watchers
 from sidecar.wire.view import view_to_proto
@@ -86,6 +88,7 @@ class EntitlementsService:
                 while True:
                     view = await self._load(request.customer, request.resource, changed)
                     changed.clear()
+                    self._watchers.watch_above(changed, view.ancestors)
                     yield sidecar_pb.WatchResponse(entitlements=view_to_proto(view))
                     await _wait(changed, _REFRESH_S)
                     await asyncio.sleep(_FOLD_S)
@@ -94,18 +97,22 @@ class EntitlementsService:
 
     async def _load(self, customer: str, resource: str, changed: asyncio.Event) -> CustomerView:
         deadline_s = asyncio.get_running_loop().time() + self._load_timeout_s
-        view = view_customer(self._gate, customer, resource, self._moment())
-        if isinstance(view, NotLoaded):
-            self._want(customer)
-        while isinstance(view, NotLoaded):
+        wanted = ""
+        while True:
+            view = view_customer(self._gate, customer, resource, self._moment())
+            if not isinstance(view, NotLoaded):
+                return view
+            if view.customer != wanted:
+                # The customer, or one above it.
+                wanted = view.customer
+                self._watchers.watch_above(changed, (wanted,))
+                self._want(wanted)
             left_s = deadline_s - asyncio.get_running_loop().time()
             if left_s <= 0 or not await _wait(changed, left_s):
                 raise UnavailableError(
                     f"customer: {customer!r} could not be loaded in time; try again"
                 )
             changed.clear()
-            view = view_customer(self._gate, customer, resource, self._moment())
-        return view
 
 
 def _require_owner(

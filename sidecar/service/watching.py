@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -12,12 +12,14 @@ class Watchers:
 
     def __init__(self) -> None:
         self._by_customer: dict[str, set[asyncio.Event]] = {}
+        # Those above whom an event's customer is under.
+        self._above: dict[asyncio.Event, tuple[str, ...]] = {}
 
     def __len__(self) -> int:
-        return sum(len(events) for events in self._by_customer.values())
+        return len(self._above)
 
     def is_watched(self, customer: str) -> bool:
-        """Whether anybody watches the customer."""
+        """Whether anybody watches the customer, or one under it."""
         return customer in self._by_customer
 
     @contextmanager
@@ -25,9 +27,22 @@ class Watchers:
         """Watch a customer: the event is set whenever its answers may have changed."""
         event = asyncio.Event()
         self._by_customer.setdefault(customer, set()).add(event)
+        self._above[event] = ()
         try:
             yield event
         finally:
+            self._forget(event, (customer, *self._above.pop(event)))
+
+    def watch_above(self, event: asyncio.Event, ancestors: tuple[str, ...]) -> None:
+        """Have a watch's event set for those above its customer as well."""
+        for ancestor in ancestors:
+            events = self._by_customer.setdefault(ancestor, set())
+            if event not in events:
+                events.add(event)
+                self._above[event] += (ancestor,)
+
+    def _forget(self, event: asyncio.Event, customers: Iterable[str]) -> None:
+        for customer in customers:
             events = self._by_customer[customer]
             events.discard(event)
             if not events:

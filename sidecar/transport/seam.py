@@ -15,7 +15,9 @@ from typing import NamedTuple
 import grpc
 
 from sidecar.core.batch import Batch, Outcome, Replay, SameAs
-from sidecar.core.gate import Decided, Gate, Moment, NotLoaded
+from sidecar.core.decided import Decided, NotLoaded
+from sidecar.core.gate import Gate
+from sidecar.core.moment import Moment
 from sidecar.core.request import Request
 from sidecar.core.usage import Position
 from sidecar.journal import Journal

@@ -10,7 +10,8 @@ from typing import Final
 
 import grpc
 
-from sidecar.core.gate import Gate, Moment
+from sidecar.core.gate import Gate
+from sidecar.core.moment import Moment
 from sidecar.transport.seam import Answer, Call, Pending, Seam, Status
 
 ANSWER_MARGIN_MS: Final = 100

@@ -6,12 +6,13 @@ A snapshot that cannot be applied is nacked and reported, and the last good one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from sidecar.core.epochs import EpochIndexes, RecordMark
 from sidecar.core.gate import Gate
+from sidecar.uplink.drafting import DraftApplier
 from sidecar.wire.snapshot import SnapshotReader
 from weighbridge.rules.catalog import Customer, CustomerStatus
 from weighbridge.rules.errors import WeighbridgeError
@@ -22,6 +23,10 @@ CATALOG = "catalog"
 CUSTOMER = "customer"
 ABSENT = "absent"
 TOTALS = "totals"
+DRAFT = "draft"
+
+
+KINDS: Final = (CATALOG, CUSTOMER, ABSENT, TOTALS, DRAFT)
 
 
 class Saved(NamedTuple):
@@ -62,6 +67,7 @@ class Applier:
         self._gate = gate
         self._epochs = epochs
         self._reader = SnapshotReader()
+        self.drafts = DraftApplier(gate, self._reader)
         self.progress = Progress()
         self.unsaved: dict[tuple[str, str], Saved] = {}
         # Whether what is on disk has to go before anything is saved.
@@ -83,6 +89,8 @@ class Applier:
                 return self._apply_revoked(message.revoked)
             case "unknown":
                 self.apply_unknown(message.unknown)
+            case "draft" | "draft_removed":
+                return self._apply_draft(message)
             case "totals":
                 return self._apply_totals(message.totals)
             case "initial_snapshot_complete":
@@ -103,21 +111,21 @@ class Applier:
 
     def restore(self, saved: Iterable[Saved]) -> list[tuple[Saved, str]]:
         """Apply what was kept on disk; return what could not be, and why."""
-        by_kind: dict[str, list[Saved]] = {CATALOG: [], CUSTOMER: [], ABSENT: [], TOTALS: []}
+        by_kind: dict[str, list[Saved]] = {kind: [] for kind in KINDS}
         failed: list[tuple[Saved, str]] = []
         for item in saved:
             by_kind[item.kind].append(item)
-        for kind, restore in (
-            (CATALOG, self._restore_catalog),
-            (CUSTOMER, self._restore_customer),
-            (ABSENT, self._restore_absent),
-            (TOTALS, self._restore_totals),
-        ):
-            for item in by_kind[kind]:
-                try:
-                    restore(item)
-                except (WeighbridgeError, DecodeError) as error:
-                    failed.append((item, str(error)))
+        _restore_all(by_kind[CATALOG], self._restore_catalog, failed)
+        waiting = by_kind[CUSTOMER]
+        while held := [item for item in waiting if self._gate.cache.may_hold(item.id)]:
+            # Those above a customer may be held because it is.
+            waiting = [item for item in waiting if not self._gate.cache.may_hold(item.id)]
+            _restore_all(held, self._restore_customer, failed)
+        for customer in self._gate.book.unplaced.customers():
+            self._gate.place_usage(customer)
+        _restore_all(by_kind[ABSENT], self._restore_absent, failed)
+        _restore_all(by_kind[TOTALS], self._restore_totals, failed)
+        _restore_all(by_kind[DRAFT], self._restore_draft, failed)
         self.unsaved.clear()
         return failed
 
@@ -150,6 +158,19 @@ class Applier:
             self._gate.on_catalog_changed(message.catalog)
         return pb.SyncRequest(ack=pb.Ack(catalog=message.catalog, version=message.version))
 
+    def _apply_draft(self, message: pb.SyncResponse) -> pb.SyncRequest | None:
+        try:
+            kept = self.drafts.apply(message)
+        except WeighbridgeError as error:
+            self.nacked += 1
+            draft = message.draft
+            nack = pb.Nack(
+                catalog=draft.snapshot.catalog, version=draft.number, detail=f"draft: {error}"
+            )
+            return pb.SyncRequest(nack=nack)
+        self._keep(DRAFT, *kept)
+        return None
+
     def _apply_customer(self, message: pb.CustomerSnapshot) -> pb.SyncRequest:
         try:
             customer = self._reader.customer_from_proto(message)
@@ -176,8 +197,11 @@ class Applier:
             customer=message.customer,
             version=message.version,
             status=types_pb.CUSTOMER_STATUS_REVOKED,
+            parent=message.parent,
         )
-        customer = Customer(message.customer, message.version, CustomerStatus.REVOKED, "")
+        customer = Customer(
+            message.customer, message.version, CustomerStatus.REVOKED, "", parent=message.parent
+        )
         if self._gate.cache.apply_customer(customer):
             payload = tombstone.SerializeToString()
             self._keep(CUSTOMER, message.customer, message.version, payload)
@@ -221,14 +245,16 @@ class Applier:
         self._gate.cache.apply_catalog(self._reader.catalog_from_proto(message))
 
     def _restore_customer(self, item: Saved) -> None:
+        # What another mode held may not be held now; that was seen to.
         message = pb.CustomerSnapshot.FromString(item.payload)
-        # What another mode held may not be held now.
-        if self._gate.cache.may_hold(message.customer):
-            self._gate.cache.apply_customer(self._reader.customer_from_proto(message))
+        self._gate.cache.apply_customer(self._reader.customer_from_proto(message))
 
     def _restore_absent(self, item: Saved) -> None:
         message = pb.CustomerUnknown.FromString(item.payload)
         self._gate.cache.apply_absent(message.customer, message.version)
+
+    def _restore_draft(self, item: Saved) -> None:
+        self.drafts.restore(item.payload)
 
     def _restore_totals(self, item: Saved) -> None:
         message = pb.CustomerTotals.FromString(item.payload)
@@ -240,9 +266,23 @@ class Applier:
         self.unsaved[kind, item_id] = Saved(kind, item_id, version, payload)
 
     def _changed(self, customer: str) -> None:
+        self._gate.place_usage(customer)
+        if self._gate.cache.has_children(customer):
+            for below in self._gate.book.unplaced.customers():
+                self._gate.place_usage(below)
         self.on_loaded(customer)
         self._gate.on_changed(customer)
 
 
 def _ignore(_customer: str) -> None:
     return
+
+
+def _restore_all(
+    items: Iterable[Saved], restore: Callable[[Saved], None], failed: list[tuple[Saved, str]]
+) -> None:
+    for item in items:
+        try:
+            restore(item)
+        except (WeighbridgeError, DecodeError) as error:
+            failed.append((item, str(error)))

@@ -8,7 +8,8 @@ from typing import Final
 
 from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import RecordMark
-from sidecar.core.gate import Gate, Moment
+from sidecar.core.gate import Gate
+from sidecar.core.moment import Moment
 from sidecar.core.snapshots import Mode
 from sidecar.journal import Journal
 from sidecar.uplink.applying import Applier
@@ -83,6 +84,7 @@ class Session:
             seen_usage_revision=progress.seen_usage_revision,
             catalogs=held,
             customers=self._held_customers(),
+            drafts=self._held_drafts(),
             acknowledged=[
                 pb.RecordMark(sidecar_id=e.sidecar_id, epoch=e.epoch, number=e.settled_number)
                 for e in self._journal.epochs()
@@ -199,13 +201,18 @@ class Session:
             self._outgoing.append(answer)
             self.on_outgoing()
 
+    def _held_drafts(self) -> list[pb.HeldVersion]:
+        drafts = () if self._gate.shadow is None else self._gate.shadow.drafts()
+        return [pb.HeldVersion(id=d.compiler.catalog.id, version=d.number) for d in drafts]
+
     def _held_customers(self) -> list[pb.HeldVersion]:
         cache = self._gate.cache
         if cache.mode is Mode.ALL:
             return []
         held = {customer.id: cache.held_version(customer.id) for customer in cache.customers()}
         # Those that did not exist are asked about again: they may have been made since.
-        wanted = cache.listed if cache.mode is Mode.LISTED else held.keys() | cache.absent()
+        # Those above a customer that is listed are held and followed with it.
+        wanted = held.keys() | (cache.listed if cache.mode is Mode.LISTED else cache.absent())
         return [pb.HeldVersion(id=c, version=held.get(c, 0)) for c in sorted(wanted)]
 
 

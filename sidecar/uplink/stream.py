@@ -11,7 +11,7 @@ from typing import Final
 
 import grpc
 
-from sidecar.core.gate import Moment
+from sidecar.core.moment import Moment
 from sidecar.uplink.session import IdentityRefusedError, Session
 from weighbridge.rules.errors import WeighbridgeError
 from weighbridge.runtime.logs import get_logger

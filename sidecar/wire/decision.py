@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from sidecar.core.gate import Decided
+from sidecar.core.decided import Decided
 from sidecar.core.request import Kind
 from weighbridge.rules.catalog import FeatureType, LimitKind
 from weighbridge.rules.decision import DecidedBy, LimitState, Reason, UpgradeHint, Verdict
+from weighbridge.rules.moving import bounds_of_use
 from weighbridge.rules.rate import RatePeriod, RateState
 from weighbridge.rules.window import Period, Window, WindowKind
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
@@ -41,6 +42,8 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
     """Write a decision into a message, field by field: this is the hot path."""
     request, verdict = decided.request, decided.verdict
     message.feature = request.feature
+    if decided.limited_by:
+        message.limited_by = decided.limited_by
     message.decided_by = _DECIDED_BY[decided.decided_by]
     message.catalog_version = decided.catalog_version
     message.snapshot_version = decided.snapshot_version
@@ -110,8 +113,8 @@ def replayed_answer(kind: Kind, answer: bytes) -> bytes:
     return response.SerializeToString()
 
 
-def limit_usage_to_proto(state: LimitState) -> pb.LimitUsage:
-    """Return the state of a limit."""
+def limit_usage_to_proto(state: LimitState, limited_by: str = "") -> pb.LimitUsage:
+    """Return the state of a limit; of an ancestor's, `limited_by` names it."""
     limit = state.limit
     message = pb.LimitUsage(
         limit=pb.Limit(
@@ -121,29 +124,33 @@ def limit_usage_to_proto(state: LimitState) -> pb.LimitUsage:
             window=window_to_proto(limit.window),
         ),
         used=state.used,
-        window_start_unix_ms=state.bounds.start_ms,
-        window_end_unix_ms=state.bounds.end_ms,
+        limited_by=limited_by,
     )
+    if state.bounds is not None:
+        message.window_start_unix_ms = state.bounds.start_ms
+        if state.bounds.end_ms is not None:
+            message.window_end_unix_ms = state.bounds.end_ms
     if limit.limit is not None:
         message.remaining = max(limit.limit - state.used, 0)
     return message
 
 
-def rate_usage_to_proto(state: RateState) -> pb.RateUsage:
-    """Return the state of a rate."""
+def rate_usage_to_proto(state: RateState, limited_by: str = "") -> pb.RateUsage:
+    """Return the state of a rate; of an ancestor's, `limited_by` names it."""
     rate = state.rate
     return pb.RateUsage(
         rate=pb.Rate(
             id=rate.id, limit=rate.limit, period=_RATE_PERIODS[rate.period], burst=rate.burst
         ),
         remaining=state.remaining,
+        limited_by=limited_by,
     )
 
 
 def window_to_proto(window: Window) -> pb.Window:
     """Return the window."""
     if window.period is None:
-        return pb.Window(kind=_WINDOW_KINDS[window.kind])
+        return pb.Window(kind=_WINDOW_KINDS[window.kind], length_ms=window.length_ms or 0)
     return pb.Window(
         kind=_WINDOW_KINDS[window.kind],
         period=_PERIODS[window.period],
@@ -169,13 +176,17 @@ def _fill_refusal(message: pb.Decision, decided: Decided) -> None:
 
 
 def _fill_limit(message: pb.Decision, state: LimitState, recorded: int, now_ms: int) -> None:
-    limit, bounds, used = state
+    limit, bounds, used, _ = state
     used = max(used + recorded, 0)
     message.limit_id = limit.id
     message.used = used
     if limit.limit is not None:
         message.limit = limit.limit
         message.remaining = max(limit.limit - used, 0)
+    if bounds is None:
+        if not recorded:
+            return
+        bounds = bounds_of_use(limit.window, now_ms)
     message.window_start_unix_ms = bounds.start_ms
     if bounds.end_ms is not None:
         message.window_end_unix_ms = bounds.end_ms

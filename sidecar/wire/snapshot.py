@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeVar
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sidecar.core.book import FeatureKey
 from sidecar.core.usage import PushedTotal
+from sidecar.wire.credits import (
+    credit_grants_from_proto,
+    credit_types_from_proto,
+    top_ups_from_proto,
+)
+from sidecar.wire.known import known
+from sidecar.wire.partners import partner_apps_from_proto
 from weighbridge.rules.catalog import (
     AddOn,
     Catalog,
+    CreditDraw,
     Customer,
     CustomerStatus,
     Enforcement,
@@ -34,11 +42,9 @@ from weighbridge.rules.catalog import (
 )
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.rate import Rate, RatePeriod
-from weighbridge.rules.window import Period, Window, WindowKind
+from weighbridge.rules.window import MOVING_KINDS, Period, Window, WindowKind, length_problem
 from weighbridge.v1 import sync_service_pb2 as sync_pb
 from weighbridge.v1 import types_pb2 as pb
-
-T = TypeVar("T")
 
 FEATURE_TYPES: Final[Mapping[int, FeatureType]] = {
     pb.FEATURE_TYPE_BOOLEAN: FeatureType.BOOLEAN,
@@ -54,6 +60,8 @@ WINDOW_KINDS: Final[Mapping[int, WindowKind]] = {
     pb.WINDOW_KIND_CALENDAR: WindowKind.CALENDAR,
     pb.WINDOW_KIND_ANNIVERSARY: WindowKind.ANNIVERSARY,
     pb.WINDOW_KIND_LIFETIME: WindowKind.LIFETIME,
+    pb.WINDOW_KIND_ROLLING: WindowKind.ROLLING,
+    pb.WINDOW_KIND_SESSION: WindowKind.SESSION,
 }
 PERIODS: Final[Mapping[int, Period]] = {
     pb.WINDOW_PERIOD_HOUR: Period.HOUR,
@@ -113,7 +121,7 @@ class SnapshotReader:
     """
 
     def __init__(self) -> None:
-        self._windows: dict[tuple[int, int, str], Window] = {}
+        self._windows: dict[tuple[int, int, str, int], Window] = {}
         self._shared: dict[tuple[SubscribedAddOn, ...], tuple[SubscribedAddOn, ...]] = {}
         self._names: dict[str, str] = {}
 
@@ -133,6 +141,11 @@ class SnapshotReader:
             add_ons={add_on.id: self._add_on_from_proto(add_on) for add_on in message.add_ons},
             steps=steps,
             addition=message.addition,
+            default_plan=message.default_plan,
+            credit_types=credit_types_from_proto(message.credit_types),
+            partner_apps=partner_apps_from_proto(
+                message.partner_apps, self._limit_from_proto, self._window_from_proto
+            ),
         )
 
     def customer_from_proto(self, message: sync_pb.CustomerSnapshot) -> Customer:
@@ -140,13 +153,14 @@ class SnapshotReader:
         return Customer(
             id=message.customer,
             version=message.version,
-            status=_known(_CUSTOMER_STATUSES, message.status, "status"),
+            status=known(_CUSTOMER_STATUSES, message.status, "status"),
             catalog=self._name(message.catalog),
             catalog_version_min=message.catalog_version_min,
             catalog_addition_min=message.catalog_addition_min,
             resources=tuple(message.resources),
             subscriptions=tuple(self._subscription_from_proto(s) for s in message.subscriptions),
             overrides=tuple(self._override_from_proto(o) for o in message.overrides),
+            parent=self._name(message.parent),
         )
 
     def totals_from_proto(
@@ -171,6 +185,8 @@ class SnapshotReader:
             trial=(
                 Trial(message.trial.days, message.trial.then) if message.HasField("trial") else None
             ),
+            credit_grants=credit_grants_from_proto(message.credit_grants, self._window_from_proto),
+            top_ups=top_ups_from_proto(message.top_ups),
         )
 
     def _add_on_from_proto(self, message: sync_pb.AddOn) -> AddOn:
@@ -180,6 +196,7 @@ class SnapshotReader:
             entitlements=self._entitlements_from_proto(message.entitlements),
             plans=tuple(message.plans),
             offer=_offer_from_proto(message.offer),
+            credit_grants=credit_grants_from_proto(message.credit_grants, self._window_from_proto),
         )
 
     def _entitlements_from_proto(
@@ -195,19 +212,20 @@ class SnapshotReader:
             values=tuple(message.values),
             limits=tuple(self._limit_from_proto(limit) for limit in message.limits),
             rates=tuple(_rate_from_proto(rate) for rate in message.rates),
+            credit=_draw_from_proto(message.credits) if message.HasField("credits") else None,
         )
 
     def _limit_from_proto(self, message: pb.Limit) -> Limit:
         return Limit(
             id=message.id,
-            kind=_known(LIMIT_KINDS, message.kind, "limits.kind"),
+            kind=known(LIMIT_KINDS, message.kind, "limits.kind"),
             limit=message.limit if message.HasField("limit") else None,
             window=self._window_from_proto(message.window),
             per_seat=message.per_seat,
         )
 
     def _window_from_proto(self, message: pb.Window) -> Window:
-        key = (message.kind, message.period, message.time_zone)
+        key = (message.kind, message.period, message.time_zone, message.length_ms)
         window = self._windows.get(key)
         if window is None:
             window = self._windows[key] = _make_window(message)
@@ -221,7 +239,7 @@ class SnapshotReader:
             plan=self._name(message.plan),
             plan_version=message.plan_version if message.HasField("plan_version") else None,
             add_ons=self._shared.setdefault(add_ons, add_ons),
-            status=_known(_SUBSCRIPTION_STATUSES, message.status, "subscriptions.status"),
+            status=known(_SUBSCRIPTION_STATUSES, message.status, "subscriptions.status"),
             anchor_ms=message.anchor_unix_ms,
             starts_at_ms=message.starts_at_unix_ms,
             ends_at_ms=message.ends_at_unix_ms if message.HasField("ends_at_unix_ms") else None,
@@ -254,16 +272,16 @@ def feature_from_proto(message: sync_pb.Feature) -> Feature:
     """Return the feature."""
     return Feature(
         id=message.id,
-        type=_known(FEATURE_TYPES, message.type, "features.type"),
+        type=known(FEATURE_TYPES, message.type, "features.type"),
         name=message.name,
         unit=message.unit,
         values=tuple(message.values),
         outage=OutagePolicy(
-            _known(_OUTAGE_KINDS, message.outage_policy, "features.outage_policy"),
+            known(_OUTAGE_KINDS, message.outage_policy, "features.outage_policy"),
             message.safe_capacity,
         ),
-        enforcement=_known(_ENFORCEMENTS, message.enforcement, "features.enforcement"),
-        meter=_known(_METERS, message.meter, "features.meter"),
+        enforcement=known(_ENFORCEMENTS, message.enforcement, "features.enforcement"),
+        meter=known(_METERS, message.meter, "features.meter"),
     )
 
 
@@ -271,34 +289,36 @@ def _rate_from_proto(message: pb.Rate) -> Rate:
     return Rate(
         id=message.id,
         limit=message.limit,
-        period=_known(_RATE_PERIODS, message.period, "rates.period"),
+        period=known(_RATE_PERIODS, message.period, "rates.period"),
         burst=message.burst if message.HasField("burst") else message.limit,
     )
 
 
+def _draw_from_proto(message: pb.CreditDraw) -> CreditDraw:
+    return CreditDraw(message.credit_type, known(LIMIT_KINDS, message.kind, "credits.kind"))
+
+
 def _step_from_proto(message: sync_pb.VersionStep) -> VersionStep:
-    migration = _known(_MIGRATIONS, message.migration, "steps.migration")
+    migration = known(_MIGRATIONS, message.migration, "steps.migration")
     return VersionStep(message.version, message.since_unix_ms, migration)
 
 
 def _make_window(message: pb.Window) -> Window:
-    kind = _known(WINDOW_KINDS, message.kind, "window.kind")
+    kind = known(WINDOW_KINDS, message.kind, "window.kind")
     if kind is WindowKind.LIFETIME:
         return Window(kind)
+    if kind in MOVING_KINDS:
+        problem = length_problem(message.length_ms)
+        if problem is not None:
+            raise InvalidArgumentError("window.length_ms", f"{message.length_ms} {problem}")
+        return Window(kind, length_ms=message.length_ms)
     name = message.time_zone or "UTC"
     try:
         zone = ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise InvalidArgumentError("window.time_zone", f"{name!r} is not known here") from error
-    return Window(kind, _known(PERIODS, message.period, "window.period"), name, zone)
+    return Window(kind, known(PERIODS, message.period, "window.period"), name, zone)
 
 
 def _offer_from_proto(message: pb.UpgradeOffer) -> UpgradeOffer:
     return UpgradeOffer(message.message, message.url)
-
-
-def _known(table: Mapping[int, T], value: int, field: str) -> T:
-    found = table.get(value)
-    if found is None:
-        raise InvalidArgumentError(field, f"{value} is not known to this sidecar")
-    return found

@@ -24,7 +24,7 @@ from weighbridge.rules.catalog import (
     PlanVersion,
     UpgradeOffer,
 )
-from weighbridge.rules.window import Period, Window, WindowKind
+from weighbridge.rules.window import HOUR_MS, LENGTH_MS_MAX, Period, Window, WindowKind
 
 MONTH = Window(WindowKind.CALENDAR, Period.MONTH)
 DAY = Window(WindowKind.CALENDAR, Period.DAY)
@@ -135,6 +135,18 @@ def test_inheritance_reaches_through_many_plans_in_any_order() -> None:
             ),
             "year",
         ),
+        (
+            "{rolling: {hours: 5}}",
+            Window(WindowKind.ROLLING, length_ms=5 * HOUR_MS),
+            "rolling",
+        ),
+        (
+            "{session: {days: 1, hours: 2, minutes: 3}}",
+            Window(WindowKind.SESSION, length_ms=26 * HOUR_MS + 180_000),
+            "session",
+        ),
+        ("{rolling: week}", Window(WindowKind.ROLLING, length_ms=168 * HOUR_MS), "rolling"),
+        ("{session: {days: 366}}", Window(WindowKind.SESSION, length_ms=LENGTH_MS_MAX), "session"),
     ],
 )
 def test_windows(written: str, window: Window, id_: str) -> None:
@@ -216,6 +228,8 @@ _WINDOWS = st.one_of(
         optional={"time_zone": st.sampled_from(["UTC", "Europe/Berlin", "Asia/Tokyo"])},
     ),
     st.fixed_dictionaries({"anniversary": st.sampled_from(["week", "year"])}),
+    st.fixed_dictionaries({"rolling": st.sampled_from(["hour", "day", {"minutes": 90}])}),
+    st.fixed_dictionaries({"session": st.sampled_from(["week", {"hours": 5, "days": 1}])}),
 )
 _LIMIT = st.fixed_dictionaries(
     {"limit": st.one_of(_AMOUNTS, st.just("unlimited")), "window": _WINDOWS},

@@ -52,6 +52,19 @@ def test_kind_and_window_of_a_limit() -> None:
     )
 
 
+def test_a_length_is_shown_as_people_say_it() -> None:
+    replaced = ("window: {anniversary: month}", "id: month, window: {rolling: {hours: 36}}")
+    assert changes(replaced) == (
+        CatalogChange(
+            "plans.pro.features.mails.limits.month.window",
+            ChangeKind.CHANGED,
+            "anniversary:month:UTC",
+            "rolling:1d12h",
+            PRO,
+        ),
+    )
+
+
 def test_what_is_inherited_changes_in_the_children_too() -> None:
     assert changes(("attachment_mb: 5", "attachment_mb: unlimited")) == tuple(
         CatalogChange(

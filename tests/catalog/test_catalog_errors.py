@@ -53,7 +53,11 @@ CASES = {
     ),
     "unknown key of an add-on": (
         ("    plans: [free]", "    price: 1\n    plans: [free]"),
-        ("add_ons.more_mails.price", "price", "known keys: name, plans, features, prices, offer"),
+        (
+            "add_ons.more_mails.price",
+            "price",
+            "known keys: name, plans, features, prices",
+        ),
     ),
     "unknown key of an add-on limit": (
         ("limit: 1000}]", "limit: 1000, period: day}]"),
@@ -165,7 +169,7 @@ CASES = {
     ),
     "integer for a metered": (
         ("contacts: unlimited", "contacts: 5"),
-        ("plans.pro.features.contacts", "contacts: 5", "write limits, rates, unlimited or false"),
+        ("plans.pro.features.contacts", "contacts: 5", "write limits, rates, credits, unlimited"),
     ),
     "yes is no boolean": (
         ("own_domain: true", "own_domain: yes"),
@@ -238,6 +242,30 @@ CASES = {
     "window that is none": (
         (MONTH, "{limit: 1, window: fortnight}"),
         (f"{MAILS}.window", "fortnight", "write hour, day, week, month, year, lifetime"),
+    ),
+    "rolling and session at once": (
+        (MONTH, "{limit: 1, window: {rolling: day, session: day}}"),
+        (f"{MAILS}.window.session", "session: day", "is not a key here; known keys: rolling"),
+    ),
+    "unknown key of a length": (
+        (MONTH, "{limit: 1, window: {session: {weeks: 1}}}"),
+        (f"{MAILS}.window.session.weeks", "weeks", "known keys: minutes, hours, days"),
+    ),
+    "length that is none": (
+        (MONTH, "{limit: 1, window: {rolling: month}}"),
+        (f"{MAILS}.window.rolling", "month", "write hour, day, week or such as {hours: 5}"),
+    ),
+    "length without any": (
+        (MONTH, "{limit: 1, window: {rolling: {}}}"),
+        (f"{MAILS}.window.rolling", "rolling: {}", "says no length; write minutes, hours, days"),
+    ),
+    "length of nothing": (
+        (MONTH, "{limit: 1, window: {session: {hours: 0}}}"),
+        (f"{MAILS}.window.session.hours", "hours: 0", "0 is too small; at least 1"),
+    ),
+    "length of more than a year": (
+        (MONTH, "{limit: 1, window: {session: {days: 366, minutes: 1}}}"),
+        (f"{MAILS}.window.session", "days: 366", "is 366d1m long; a window has at most 366 days"),
     ),
     "period that is none": (
         (MONTH, "{limit: 1, window: {calendar: decade}}"),

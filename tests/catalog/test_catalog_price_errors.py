@@ -57,7 +57,7 @@ CASES = {
     ),
     "no kind of price": (
         (FLAT, "{feature: mails}"),
-        (f"{USD}[0]", "{feature: mails}", "says no price; write one of flat, per_seat, per_unit"),
+        (f"{USD}[0]", "{feature: mails}", "says no price; write one of credits, flat, per_seat"),
     ),
     "two kinds of price": (
         (FLAT, "{flat: 10, per_seat: 3}"),
@@ -263,6 +263,10 @@ CASES = {
         ("kind: soft, window: month", "kind: soft, window: lifetime, id: month"),
         (f"{USD}[2].past_limit", "past_limit: month", "never turns, but the price is charged"),
     ),
+    "past a limit that rolls": (
+        ("kind: soft, window: month", "kind: soft, window: {rolling: {days: 30}}, id: month"),
+        (f"{USD}[2].past_limit", "past_limit: month", "turns by rolling:30d, but the price"),
+    ),
     "an add-on's price past a limit that its plan lacks": (
         ("{USD: [{flat: 3}]}", "{USD: [{feature: bytes, per_unit: 1, past_limit: month}]}"),
         (
@@ -273,7 +277,7 @@ CASES = {
     ),
     "an add-on of nothing": (
         ("    prices: {USD: [{percent: 50, of: fees}]}\n", ""),
-        ("add_ons.half.features", "half:", "is missing: an add-on adds features, or has prices"),
+        ("add_ons.half.features", "half:", "an add-on adds features or credits, or has prices"),
     ),
     "an add-on of no prices": (
         ("{USD: [{percent: 50, of: fees}]}", "{}"),

@@ -47,7 +47,7 @@ MORE = "add_ons.more_mails.features.mails"
 @pytest.mark.parametrize(
     ("old", "new", "path", "problem"),
     [
-        (PLAN, "mails: {}", MAILS, "is empty; write limits, rates or both"),
+        (PLAN, "mails: {}", MAILS, "is empty; write limits, rates, credits or several"),
         (PLAN, "mails: {rates: []}", f"{MAILS}.rates", "is empty"),
         (PLAN, "mails: {rates: [{limit: 0, per: hour}]}", f"{MAILS}.rates[0].limit", "at least 1"),
         (PLAN, "mails: {rates: [{limit: 1}]}", f"{MAILS}.rates[0].per", "is missing"),

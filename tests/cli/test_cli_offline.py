@@ -6,10 +6,13 @@ import json
 import socket
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from weighbridge.cli.entitlements_view import entitlements_view
 from weighbridge.cli.exit_codes import MEANINGS, CommandError, ExitCode, UsageError
 from weighbridge.cli.instants import format_duration, format_instant, parse_instant
 from weighbridge.cli.json_shapes import message_to_json
@@ -18,6 +21,7 @@ from weighbridge.cli.ports import settle_ports
 from weighbridge.cli.probe import metrics_of
 from weighbridge.cli.root import COMMANDS, run
 from weighbridge.cli.settings_environment import settings_environment
+from weighbridge.cli.window_text import window_text
 from weighbridge.runtime.clock import wall_ms
 from weighbridge.v1 import admin_service_pb2, sidecar_service_pb2, types_pb2
 
@@ -290,15 +294,58 @@ def test_limits_as_written() -> None:
         time_zone="Europe/Paris",
     )
     assert parse_limit("all=5,soft,lifetime").window.kind == types_pb2.WINDOW_KIND_LIFETIME
+    rolled = types_pb2.Window(kind=types_pb2.WINDOW_KIND_ROLLING, length_ms=18_000_000)
+    assert parse_limit("burst=5,hard,rolling:5h").window == rolled
+    assert window_text(rolled) == "rolling 5h"
+    session = types_pb2.Window(kind=types_pb2.WINDOW_KIND_SESSION, length_ms=90_000_000)
+    assert parse_limit("burst=5,hard,session:1d1h").window == session
 
 
 @pytest.mark.parametrize(
     "text",
-    ["month", "=5", "m=-5", "m=5,firm", "m=5,hard,calendar", "m=5,hard,lifetime:day", "m=5,a,b,c"],
+    [
+        "month",
+        "=5",
+        "m=-5",
+        "m=5,firm",
+        "m=5,hard,calendar",
+        "m=5,hard,lifetime:day",
+        "m=5,a,b,c",
+    ],
 )
 def test_limits_that_are_none(text: str) -> None:
     with pytest.raises(CommandError, match="--limit"):
         parse_limit(text)
+
+
+def test_when_windows_reset() -> None:
+    feature = types_pb2.FeatureEntitlement(
+        feature="calls", type=types_pb2.FEATURE_TYPE_METERED, enabled=True
+    )
+    for kind, length_ms in (
+        (types_pb2.WINDOW_KIND_LIFETIME, 0),
+        (types_pb2.WINDOW_KIND_SESSION, 18_000_000),
+        (types_pb2.WINDOW_KIND_ROLLING, 18_000_000),
+    ):
+        usage = feature.limits.add()
+        usage.limit.limit = 5
+        usage.limit.window.kind = kind
+        usage.limit.window.length_ms = length_ms
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(entitlements_view(types_pb2.CustomerEntitlements(features=[feature])))
+    lifetime, session, rolling = console.export_text().rstrip().splitlines()[-3:]
+    assert "lifetime" in lifetime
+    assert "never" in lifetime
+    assert "session 5h" in session
+    assert "none open" in session
+    assert "rolling 5h" in rolling
+    assert "never" not in rolling
+
+
+@pytest.mark.parametrize("length", ["", ":", ":5", ":month", ":367d", ":0h"])
+def test_lengths_that_are_none(length: str) -> None:
+    with pytest.raises(CommandError, match="is no length from 1m to 366d"):
+        parse_limit(f"m=5,hard,rolling{length}")
 
 
 def test_json_shapes_name_every_field() -> None:

@@ -13,8 +13,9 @@ from prometheus_client import CollectorRegistry
 from provisioned import NOW_MS
 
 from control_plane.api.admin_service import AdminService
+from control_plane.api.credit_service import CreditService
 from control_plane.api.metrics import ControlPlaneMetrics
-from control_plane.api.server import ApiServer
+from control_plane.api.server import ApiServer, Services
 from control_plane.api.sync_service import SyncService
 from control_plane.metering.queue import IngestQueue
 from control_plane.provisioning import CatalogLibrary
@@ -25,7 +26,7 @@ from control_plane.publishing.sessions import SessionRegistry
 from control_plane.settings import Address
 from control_plane.storage.database import Database
 from weighbridge.runtime.tokens import new_token
-from weighbridge.v1 import admin_service_pb2_grpc
+from weighbridge.v1 import admin_service_pb2_grpc, credit_service_pb2_grpc
 
 HEARTBEAT_INTERVAL_MS = 1_000
 
@@ -74,8 +75,11 @@ class AdminServer:
             Address("127.0.0.1", 0),
             database,
             metrics.observe_call,
-            AdminService(database, library, self._notices, sidecars, clock),
-            SyncService(database, library, publisher, queue, clock, HEARTBEAT_INTERVAL_MS),
+            Services(
+                AdminService(database, library, self._notices, sidecars, clock),
+                CreditService(database, library, clock),
+                SyncService(database, library, publisher, queue, clock, HEARTBEAT_INTERVAL_MS),
+            ),
         )
         await publisher.start()
         tasks = [asyncio.create_task(publisher.run()), asyncio.create_task(queue.run())]
@@ -93,11 +97,22 @@ class AdminServer:
     async def stub(
         self, token: str | None = None
     ) -> AsyncIterator[admin_service_pb2_grpc.AdminServiceAsyncStub]:
-        """Connect with a token, else that of administration; "" sends none."""
+        """Connect to administration with a token, else its own; "" sends none."""
+        async with self._connected(token) as channel:
+            yield admin_service_pb2_grpc.AdminServiceStub(channel)
+
+    @asynccontextmanager
+    async def credit_stub(self) -> AsyncIterator[credit_service_pb2_grpc.CreditServiceAsyncStub]:
+        """Connect to the credit service with the token of administration."""
+        async with self._connected(None) as channel:
+            yield credit_service_pb2_grpc.CreditServiceStub(channel)
+
+    @asynccontextmanager
+    async def _connected(self, token: str | None) -> AsyncIterator[grpc.aio.Channel]:
         value = self.admin_token if token is None else token
         interceptors = [_Bearer(value)] if value else []
         async with grpc.aio.insecure_channel(self.address, interceptors=interceptors) as channel:
-            yield admin_service_pb2_grpc.AdminServiceStub(channel)
+            yield channel
 
 
 class _Bearer(grpc.aio.UnaryUnaryClientInterceptor):

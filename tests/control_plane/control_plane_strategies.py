@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from weighbridge.rules.catalog import (
     Catalog,
+    CreditDraw,
     Customer,
     CustomerStatus,
     Enforcement,
@@ -39,6 +40,11 @@ zones = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"]).map(
 windows = st.one_of(
     st.just(Window(WindowKind.LIFETIME)),
     st.builds(
+        lambda kind, minutes: Window(kind, length_ms=minutes * 60_000),
+        st.sampled_from([WindowKind.ROLLING, WindowKind.SESSION]),
+        st.integers(1, 366 * 24 * 60),
+    ),
+    st.builds(
         lambda kind, period, zone: Window(kind, period, *zone),
         st.sampled_from([WindowKind.CALENDAR, WindowKind.ANNIVERSARY]),
         st.sampled_from(Period),
@@ -56,9 +62,11 @@ entitlements = st.builds(
     st.lists(limits, max_size=3).map(tuple),
     st.lists(rates, max_size=2).map(tuple),
 )
+draws = st.builds(CreditDraw, ids, st.sampled_from(LimitKind))
 granted = st.builds(
     Entitlement,
     ids,
+    credit=st.none() | draws,
     limits=st.lists(
         st.builds(Limit, ids, st.sampled_from(LimitKind), amounts, windows, st.booleans()),
         max_size=2,
@@ -91,6 +99,7 @@ catalogs = st.builds(
         ids, st.lists(version_steps, min_size=1, max_size=3).map(tuple), max_size=2
     ),
     addition=st.integers(0, 9),
+    default_plan=st.just("") | ids,
 )
 subscribed_add_ons = st.builds(SubscribedAddOn, ids, st.integers(1, 10**6))
 subscriptions = st.builds(

@@ -10,14 +10,22 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, String, inspect, text
 from sqlalchemy.dialects import postgresql
 
+from control_plane.storage import ledger_tables, tables
 from control_plane.storage.database import Database
-from control_plane.storage.tables import metadata
+from control_plane.storage.metadata import metadata
 from tests.postgresql_server import PostgresServer
 from weighbridge.rules.errors import FailedPreconditionError
 
+assert {tables.customer.metadata, ledger_tables.ledger_entry.metadata} == {metadata}
+
 # Each engine's own record of the schema, of which Alembic's comparison reads only a part.
 SCHEMA = {
-    "sqlite": ["SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"],
+    "sqlite": [
+        """
+        SELECT name, sql FROM sqlite_master
+        WHERE type IN ('index', 'trigger') AND sql IS NOT NULL
+        """
+    ],
     "postgresql": [
         "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
         """
@@ -25,6 +33,7 @@ SCHEMA = {
             collation_name, column_default, is_nullable, is_identity)::text
         FROM information_schema.columns WHERE table_schema = 'public'
         """,
+        "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal",
     ],
 }
 

@@ -14,13 +14,14 @@ from control_plane.provisioning import (
     WantedSubscription,
 )
 from weighbridge.rules.catalog import Catalog, Migration, SubscribedAddOn
-from weighbridge.rules.entitlement import Grant, PlanCompiler, grant_of
+from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.errors import (
     ConflictError,
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
 )
+from weighbridge.rules.granting import Grant, grant_of
 from weighbridge.rules.lifecycle import period_end_ms
 
 DAY_MS = 86_400_000

@@ -9,12 +9,13 @@ from control_plane import provisioning
 from control_plane.provisioning import ChangeTime, WantedSubscription
 from weighbridge.rules.catalog import SubscribedAddOn, SubscriptionStatus
 from weighbridge.rules.decision import Reason
-from weighbridge.rules.entitlement import NoGrant, PlanCompiler, grant_of
+from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
 )
+from weighbridge.rules.granting import NoGrant, grant_of
 from weighbridge.rules.lifecycle import period_end_ms
 
 DAY_MS = 86_400_000

@@ -12,8 +12,9 @@ from control_plane import provisioning
 from control_plane.provisioning import ChangeTime, WantedSubscription
 from weighbridge.rules.catalog import SubscribedAddOn
 from weighbridge.rules.decision import Reason
-from weighbridge.rules.entitlement import NoGrant, PlanCompiler, grant_of
+from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.errors import InvalidArgumentError, NotFoundError
+from weighbridge.rules.granting import NoGrant, grant_of
 
 DAY_MS = 86_400_000
 ENDS_MS = NOW_MS + 14 * DAY_MS

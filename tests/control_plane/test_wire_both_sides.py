@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import control_plane_strategies as strategies
+import credit_strategies
 from hypothesis import given
 
 from control_plane.wire.snapshots import catalog_to_proto, customer_to_proto
@@ -15,7 +16,15 @@ def test_catalogs(catalog: Catalog) -> None:
     message = catalog_to_proto(catalog)
     read = SnapshotReader().catalog_from_proto(message)
     assert read.edition == catalog.edition
-    assert read.features == catalog.features
+    assert (read.features, read.default_plan) == (catalog.features, catalog.default_plan)
+    assert catalog_to_proto(read) == message
+
+
+@given(credit_strategies.catalogs)
+def test_credits_and_partner_apps(catalog: Catalog) -> None:
+    message = catalog_to_proto(catalog)
+    read = SnapshotReader().catalog_from_proto(message)
+    assert read.credit_types == catalog.credit_types
     assert catalog_to_proto(read) == message
 
 

@@ -96,6 +96,14 @@ def test_customer_carries_all_that_is_its_own(customer: Customer) -> None:
             "window.period: a lifetime window has none",
         ),
         (
+            types_pb2.Window(kind=types_pb2.WINDOW_KIND_ROLLING),
+            "window.length_ms: 0 is not between 1 minute and 366 days",
+        ),
+        (
+            types_pb2.Window(kind=types_pb2.WINDOW_KIND_SESSION, length_ms=90_001),
+            "window.length_ms: 90001 is no whole number of minutes",
+        ),
+        (
             types_pb2.Window(
                 kind=types_pb2.WINDOW_KIND_CALENDAR,
                 period=types_pb2.WINDOW_PERIOD_DAY,

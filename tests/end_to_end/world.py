@@ -91,6 +91,10 @@ class Process:
         self.log = log
         self._popen: subprocess.Popen[bytes] | None = None
 
+    def set(self, **changes: str) -> None:
+        """Change variables of its environment for all starts from now on."""
+        self._environment.update(changes)
+
     def start(self, *, wait_ready: bool = True, **changes: str) -> None:
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
@@ -246,8 +250,8 @@ class Admin:
         request = admin_pb.ApplyCatalogRequest(document=document, source_name="test.yaml")
         return self.stub.ApplyCatalog(request, metadata=self.metadata(), timeout=10)
 
-    def create(self, customer: str, plan: str = "free") -> None:
-        request = admin_pb.CreateCustomerRequest(id=customer, plan=plan)
+    def create(self, customer: str, plan: str = "free", parent: str = "") -> None:
+        request = admin_pb.CreateCustomerRequest(id=customer, plan=plan, parent=parent)
         self.stub.CreateCustomer(request, metadata=self.metadata(), timeout=10)
 
     def used(self, customer: str, feature: str) -> int:

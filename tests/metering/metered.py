@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 
 from control_plane import provisioning
-from control_plane.metering.counters import Counter, CounterCache
+from control_plane.metering.counters import Counter, CounterCache, CustomerCounters
 from control_plane.metering.epochs import settled_marks
 from control_plane.metering.ingest import Settlement, settle_records
 from control_plane.metering.queries import UsageQuery, UsageRow, query_usage
@@ -39,6 +39,15 @@ plans:
 """
 
 
+def all_counters(customer: CustomerCounters) -> list[Counter]:
+    """Return every counter a customer can have."""
+    return [
+        Counter(customer.customer.id, resource, feature)
+        for resource in customer.resources
+        for feature in customer.catalog.metered
+    ]
+
+
 class Metered:
     """An environment, and one cache of counters as an ingesting process has it."""
 
@@ -56,8 +65,10 @@ class Metered:
         with self.database.writing() as connection:
             provisioning.apply_catalog(connection, self.library, source, None, self.now_ms)
 
-    def create(self, customer: str, plan: str = "", resources: tuple[str, ...] = ()) -> None:
-        new = NewCustomer(customer, customer, "", resources, plan)
+    def create(
+        self, customer: str, plan: str = "", resources: tuple[str, ...] = (), parent: str = ""
+    ) -> None:
+        new = NewCustomer(customer, customer, "", resources, plan, parent)
         with self.database.writing() as connection:
             provisioning.create_customer(connection, self.library, new, self.now_ms)
 
@@ -81,12 +92,7 @@ class Metered:
             cache.refresh(connection, [customer])
             found = cache.find(customer)
             assert found is not None
-            counters = [
-                Counter(customer, resource, feature)
-                for resource in found.resources
-                for feature in found.catalog.metered
-            ]
-            read = read_current(connection, [(found, counters)], self.now_ms)
+            read = read_current(connection, [(found, all_counters(found))], self.now_ms)
         return {(t.resource, t.feature, t.window.key): t.total for t in read[customer]}
 
     def stored_totals(self) -> dict[tuple[str, str, str, str, int], int]:

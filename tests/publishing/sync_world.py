@@ -123,9 +123,9 @@ class SyncWorld:
         if is_noticed:
             self.notices.publish(catalogs=["api"])
 
-    def create(self, *customers: str, plan: str = "pro") -> None:
+    def create(self, *customers: str, plan: str = "pro", parent: str = "") -> None:
         for customer in customers:
-            new = NewCustomer(customer, customer, "", (), plan)
+            new = NewCustomer(customer, customer, "", (), plan, parent)
             with self.database.writing() as c:
                 provisioning.create_customer(c, self.library, new, self.now_ms)
         self.notices.publish(customers)

@@ -22,9 +22,12 @@ features:
   trial_calls: {type: metered, enforcement: observe}
   paid_calls: {type: metered, enforcement: observe}
   bursts: {type: metered}
+  visits: {type: metered}
   file_mb: {type: number}
   support: {type: enum, values: [email, phone]}
   sso: {type: boolean}
+  jobs: {type: metered, meter: allocation}
+  rooms: {type: metered, meter: allocation}
 plans:
   free:
     features:
@@ -34,13 +37,20 @@ plans:
       bursts:
         limits: [{limit: 40, window: lifetime}]
         rates: [{limit: 2, per: second, burst: 4}, {limit: 6, per: minute}]
+      visits:
+        limits:
+          - {limit: 9, window: {session: {minutes: 2}}}
+          - {limit: 12, window: {rolling: hour}}
+          - {limit: 20, window: day}
       file_mb: 25
       support: [email]
+      jobs: {limits: [{limit: 4}]}
   pro:
     features:
       calls: {limits: [{limit: unlimited, window: month}]}
       tokens: unlimited
       sales: unlimited
+      rooms: unlimited
     prices:
       USD:
         - {flat: 20.00}
@@ -48,6 +58,7 @@ plans:
         - {feature: calls, match: {model: large}, per_unit: 0.50}
         - {feature: tokens, flat: 1.00, every: week}
         - {feature: tokens, per_unit: 0.01, every: day, included: 5}
+        - {feature: rooms, per_unit: 3.00}
         - {feature: sales, percent: 10, of: usage, cap: 5.00}
 """
 

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from sidecar.core.batch import Batch
 from sidecar.core.book import UsageBook
-from sidecar.core.gate import Decided, Gate, Moment
+from sidecar.core.decided import Decided
+from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyTable
 from sidecar.core.link import Link
+from sidecar.core.moment import Moment
 from sidecar.core.request import Kind, Request
 from sidecar.core.snapshots import Mode, SnapshotCache
 from sidecar.core.usage import Position
@@ -29,7 +31,7 @@ from weighbridge.rules.judging import Asked
 CATALOG = compiled()
 ANCHOR_MS = START_MS - 20 * DAY_MS
 CUSTOMERS = ("acme", "bolt")
-METERED = ("calls", "tokens", "trial_calls", "paid_calls", "bursts", "sales", "nothing")
+METERED = ("calls", "tokens", "trial_calls", "paid_calls", "bursts", "sales", "visits", "nothing")
 
 
 class Call(NamedTuple):
@@ -63,11 +65,12 @@ plain = st.one_of(
     st.just(Asked("sso")),
 )
 later = st.sampled_from([0, 1, 400, 1_000, 30_000, 3_600_000, DAY_MS, 12 * DAY_MS])
-calls = st.lists(st.builds(Call, st.sampled_from(CUSTOMERS), counted | plain, later), max_size=60)
+held = st.builds(Asked, st.sampled_from(["jobs", "rooms"]), st.integers(-6, 6))
+calls = st.builds(Call, st.sampled_from(CUSTOMERS), counted | plain | held, later)
 
 
 @settings(max_examples=300)
-@given(calls)
+@given(st.lists(calls, max_size=60))
 def test_every_decision_is_that_of_the_gate(trace: list[Call]) -> None:
     real = gate()
     simulation = Simulation(CATALOG, Terms(ANCHOR_MS), lambda _customer, _charge: None)
@@ -99,3 +102,16 @@ def test_memory_does_not_grow_with_calls_and_decisions_stay_right() -> None:
     usage = simulation._customers["acme"]._meters["tokens"]._usage
     assert usage is not None
     assert len(usage.own_usage) < 256
+
+
+def test_memory_does_not_grow_with_sessions() -> None:
+    simulation = Simulation(CATALOG, Terms(ANCHOR_MS), lambda _customer, _charge: None)
+    for number in range(2_000):
+        at_ms = START_MS + number * DAY_MS
+        for amount, is_allowed in ((9, True), (1, False)):
+            event = Event("acme", "free", at_ms, (Asked("visits", amount),))
+            (verdict,) = simulation.take(event, at_ms)
+            assert verdict.allowed is is_allowed
+    usage = simulation._customers["acme"]._meters["visits"]._usage
+    assert usage is not None
+    assert len(usage.pushed) < 64

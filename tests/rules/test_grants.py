@@ -24,7 +24,8 @@ from weighbridge.rules.catalog import (
     SubscriptionStatus,
 )
 from weighbridge.rules.decision import Reason
-from weighbridge.rules.entitlement import Grant, NoGrant, PlanCompiler, grant_of
+from weighbridge.rules.entitlement import PlanCompiler
+from weighbridge.rules.granting import Grant, NoGrant, grant_of
 
 
 def subscription(**changes: Any) -> Subscription:

@@ -19,7 +19,7 @@ from weighbridge.rules.catalog import (
     SubscriptionStatus,
 )
 from weighbridge.rules.decision import LimitState, Reason, held
-from weighbridge.rules.entitlement import Grant
+from weighbridge.rules.granting import Grant
 from weighbridge.rules.judging import Asked, judge
 from weighbridge.rules.rate import Rate, RateState
 from weighbridge.rules.window import LIFETIME_BOUNDS, Window, WindowKind

@@ -21,7 +21,8 @@ from weighbridge.rules.catalog import (
     SubscriptionStatus,
     VersionStep,
 )
-from weighbridge.rules.entitlement import Grant, PlanCompiler, grant_of
+from weighbridge.rules.entitlement import PlanCompiler
+from weighbridge.rules.granting import Grant, grant_of
 from weighbridge.rules.lifecycle import period_end_ms, plan_at
 
 DAY_MS = 86_400_000

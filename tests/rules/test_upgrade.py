@@ -24,7 +24,9 @@ from weighbridge.rules.catalog import (
     UpgradeOffer,
 )
 from weighbridge.rules.decision import LimitState, UpgradeHint
-from weighbridge.rules.entitlement import Grant, PlanCompiler, Question, grant_of, upgrade_hints
+from weighbridge.rules.entitlement import PlanCompiler
+from weighbridge.rules.granting import Grant, grant_of
+from weighbridge.rules.upgrade import Question, upgrade_hints
 from weighbridge.rules.window import Period, Window, WindowKind, window_bounds
 
 NOW_MS = 1_700_000_000_000

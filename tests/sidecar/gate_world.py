@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from sidecar.core.batch import Batch, Outcome
 from sidecar.core.book import UsageBook
-from sidecar.core.gate import Decided, Gate, Moment
+from sidecar.core.decided import Decided
+from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyTable
 from sidecar.core.link import Link
+from sidecar.core.moment import Moment
 from sidecar.core.request import Kind, Request
 from sidecar.core.snapshots import Mode, SnapshotCache
 from sidecar.core.usage import Position

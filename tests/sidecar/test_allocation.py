@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from sidecar.core.batch import Batch
 from sidecar.core.book import Units, UsageBook
-from sidecar.core.gate import Decided, Gate, Moment
+from sidecar.core.decided import Decided
+from sidecar.core.gate import Gate
+from sidecar.core.moment import Moment
 from sidecar.core.request import Kind, Request
 from sidecar.core.usage import Position, PushedTotal
 from sidecar.core.viewing import CustomerView, view_customer

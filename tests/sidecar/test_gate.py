@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.core.batch import Batch, Replay, SameAs
-from sidecar.core.gate import Decided, NotLoaded
+from sidecar.core.decided import Decided, NotLoaded
 from sidecar.core.request import Kind, Request
 from sidecar.core.snapshots import Mode
 from sidecar.core.usage import Position, PushedTotal

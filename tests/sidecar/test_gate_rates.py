@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sidecar.core.batch import Batch
-from sidecar.core.gate import Decided
+from sidecar.core.decided import Decided
 from sidecar.core.request import Kind, Request
 from sidecar.core.usage import Position
 from sidecar.core.viewing import CustomerView, view_customer

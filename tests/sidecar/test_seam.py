@@ -9,8 +9,9 @@ import grpc
 import pytest
 
 from sidecar.core.book import UsageBook
-from sidecar.core.gate import Gate, Moment
+from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyTable
+from sidecar.core.moment import Moment
 from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.replaying import replay_journal
 from sidecar.transport.seam import Answer, Call, Method, Pending, Seam, Status

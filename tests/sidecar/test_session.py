@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.clock import ControlPlaneClock
-from sidecar.core.gate import Decided, Moment
+from sidecar.core.decided import Decided
+from sidecar.core.moment import Moment
 from sidecar.core.request import Kind, Request
 from sidecar.core.snapshots import Mode
 from sidecar.transport.seam import Call, Method

@@ -8,6 +8,13 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from weighbridge.cli.credit_view import (
+    credit_type_view,
+    credit_units,
+    grants_table,
+    partner_app_view,
+    top_ups_table,
+)
 from weighbridge.cli.customer_view import grant_text
 from weighbridge.cli.instants import format_instant
 from weighbridge.cli.json_shapes import enum_label
@@ -35,11 +42,17 @@ def diff_view(diff: DiffCatalogResponse) -> Group:
     """Return what would change, and who is affected."""
     if not diff.changes:
         unchanged = f"{diff.catalog}: nothing changes (version {diff.current_version})"
-        return Group(Text(unchanged, style="green"))
+        return Group(Text(unchanged, style="green"), *notice_texts(diff.notices))
     base = f"against version {diff.current_version}" if diff.current_version else "a new catalog"
     rows = [(*_change_cells(each), number(each.customers_affected)) for each in diff.changes]
     changes = listing(("", "change", "customers"), rows)
-    return Group(titled(f"{diff.catalog}, {base}", changes), affected_text(diff))
+    table = titled(f"{diff.catalog}, {base}", changes)
+    return Group(table, affected_text(diff), *notice_texts(diff.notices))
+
+
+def notice_texts(notices: Iterable[str]) -> list[Text]:
+    """Return what the document says and nobody enforces yet, a line each."""
+    return [Text(f"Note: {notice}", style="yellow") for notice in notices]
 
 
 def affected_text(diff: DiffCatalogResponse) -> Text:
@@ -117,16 +130,26 @@ def catalog_view(response: GetCatalogResponse) -> Group:
                 ("version", str(summary.version)),
                 ("applied", format_instant(summary.applied_at_unix_ms)),
                 ("customers", f"{summary.customers:,}"),
+                ("default plan", snapshot.default_plan),
             ]
         ),
         titled("Features", listing(_FEATURE_COLUMNS, map(_feature_row, snapshot.features))),
     ]
     counted = {feature.id for feature in snapshot.features if feature.type in _COUNTED}
-    parts += [_plan_table(plan, counted) for plan in snapshot.plans]
+    units = credit_units(credit_type.unit for credit_type in snapshot.credit_types)
+    for plan in snapshot.plans:
+        parts.append(_plan_table(plan, counted))
+        parts += grants_table(f"Credits of plan {plan.plan}", plan.credit_grants, units)
+        parts += top_ups_table(f"Credits bought on plan {plan.plan}", plan.top_ups, units)
     for add_on in snapshot.add_ons:
         rows = _grant_rows(add_on.entitlements, counted)
         plans = f" (for {', '.join(add_on.plans)})" if add_on.plans else ""
-        parts.append(titled(f"Add-on {add_on.id}{plans}", listing(("feature", "adds"), rows)))
+        if rows or not add_on.credit_grants:
+            parts.append(titled(f"Add-on {add_on.id}{plans}", listing(("feature", "adds"), rows)))
+        parts += grants_table(f"Credits of add-on {add_on.id}", add_on.credit_grants, units)
+    parts += map(credit_type_view, snapshot.credit_types)
+    for app in snapshot.partner_apps:
+        parts += partner_app_view(app)
     return Group(*parts)
 
 

@@ -15,6 +15,7 @@ from weighbridge.client.address import sidecar_address
 from weighbridge.rules.errors import InvalidArgumentError, WeighbridgeError
 from weighbridge.runtime.tokens import read_secret_file
 from weighbridge.v1.admin_service_pb2_grpc import AdminServiceStub
+from weighbridge.v1.credit_service_pb2_grpc import CreditServiceStub
 from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
 
 RequestT = TypeVar("RequestT")
@@ -95,13 +96,14 @@ def _last_words(detail: str) -> str:
 
 
 class ControlPlane(Peer):
-    """The admin service, with the token."""
+    """The services for administrators, with the token."""
 
     def __init__(self, address: str, token_file: Path, timeout_s: float) -> None:
         token = read_token(token_file)
         super().__init__("the control plane", address, "--control-plane", timeout_s)
         self.metadata = (("authorization", f"Bearer {token}"),)
         self.admin = AdminServiceStub(self.channel)
+        self.credits = CreditServiceStub(self.channel)
 
 
 class Sidecar(Peer):

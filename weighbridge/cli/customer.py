@@ -25,7 +25,7 @@ from weighbridge.v1.admin_service_pb2 import (
     SetCustomerStatusRequest,
 )
 
-_OPTIONAL: Final = ("name", "catalog", "plan", "resources")
+_OPTIONAL: Final = ("name", "catalog", "plan", "parent", "resources")
 _PAGE_SIZE_MAX: Final = 1000
 
 app = typer.Typer(add_completion=False, help="Make, show, archive and revoke customers.")
@@ -54,6 +54,9 @@ def create(
         str, typer.Option("--catalog", metavar="ID", help="Needed where there are several")
     ] = "",
     plan: Annotated[str, typer.Option("--plan", metavar="ID", help="Subscribe it at once")] = "",
+    parent: Annotated[
+        str, typer.Option("--parent", metavar="ID", help="The customer it is under, for good")
+    ] = "",
     resource: ResourcesOption = None,
     file: FileOption = None,
     control_plane: options.ControlPlaneOption = options.DEFAULT_CONTROL_PLANE,
@@ -69,7 +72,7 @@ def create(
             _create_from(peer, file, as_json=as_json)
             return
         request = CreateCustomerRequest(
-            id=customer, name=name, catalog=catalog, plan=plan, resources=resource
+            id=customer, name=name, catalog=catalog, plan=plan, resources=resource, parent=parent
         )
         show_customer(peer.call(peer.admin.CreateCustomer, request).customer, as_json=as_json)
 
@@ -84,6 +87,7 @@ def _create_from(peer: ControlPlane, file: Path, *, as_json: bool) -> None:
                 name=cells.get("name", ""),
                 catalog=cells.get("catalog", ""),
                 plan=cells.get("plan", ""),
+                parent=cells.get("parent", ""),
                 resources=cells.get("resources", "").split(),
             )
             try:
@@ -121,6 +125,9 @@ def list_customers(
     catalog: Annotated[
         str, typer.Option("--catalog", metavar="ID", help="Only those of one catalog")
     ] = "",
+    parent: Annotated[
+        str, typer.Option("--parent", metavar="ID", help="Only those directly under a customer")
+    ] = "",
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=0, help="At most N; 0 means all")
     ] = 100,
@@ -134,7 +141,8 @@ def list_customers(
 ) -> None:
     """List customers by id."""
     with open_control_plane(control_plane, token_file, timeout_s) as peer:
-        customers, next_page_token = _pages(peer, catalog, limit, page_token)
+        scope = ListCustomersRequest(page_token=page_token, catalog=catalog, parent=parent)
+        customers, next_page_token = _pages(peer, scope, limit)
     if as_json:
         shapes = [message_to_json(customer) for customer in customers]
         print_json({"customers": shapes, "next_page_token": next_page_token or None})
@@ -145,19 +153,17 @@ def list_customers(
 
 
 def _pages(
-    peer: ControlPlane, catalog: str, limit: int, page_token: str
+    peer: ControlPlane, request: ListCustomersRequest, limit: int
 ) -> tuple[list[Customer], str]:
     customers: list[Customer] = []
     while True:
         missing = limit - len(customers) if limit else _PAGE_SIZE_MAX
-        request = ListCustomersRequest(
-            page_size=min(missing, _PAGE_SIZE_MAX), page_token=page_token, catalog=catalog
-        )
+        request.page_size = min(missing, _PAGE_SIZE_MAX)
         response = peer.call(peer.admin.ListCustomers, request)
         customers += response.customers
-        page_token = response.next_page_token
-        if not page_token or (limit and len(customers) >= limit):
-            return customers, page_token
+        request.page_token = response.next_page_token
+        if not request.page_token or (limit and len(customers) >= limit):
+            return customers, request.page_token
 
 
 @app.command()

@@ -8,11 +8,12 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from weighbridge.cli.entitlements_view import window_text
+from weighbridge.cli.credit_view import draw_text
 from weighbridge.cli.instants import format_instant
 from weighbridge.cli.json_shapes import enum_label, message_to_json
 from weighbridge.cli.output import facts, listing, listing_or, print_human, print_json, titled
 from weighbridge.cli.rate_text import rate_text
+from weighbridge.cli.window_text import window_text
 from weighbridge.v1 import sync_service_pb2, types_pb2
 from weighbridge.v1.admin_service_pb2 import Customer
 
@@ -21,7 +22,16 @@ _STYLE: Final = {
     types_pb2.CUSTOMER_STATUS_ARCHIVED: "yellow",
     types_pb2.CUSTOMER_STATUS_REVOKED: "red",
 }
-_COLUMNS: Final = ("customer", "name", "catalog", "status", "plan", "resources", "created")
+_COLUMNS: Final = (
+    "customer",
+    "name",
+    "catalog",
+    "parent",
+    "status",
+    "plan",
+    "resources",
+    "created",
+)
 _SUBSCRIPTION_COLUMNS: Final = (
     "plan",
     "version",
@@ -47,6 +57,7 @@ def _customer_row(customer: Customer) -> tuple[str | Text, ...]:
         customer.id,
         customer.name,
         customer.catalog,
+        customer.parent,
         _status(customer),
         ", ".join(plans),
         ", ".join(customer.resources),
@@ -81,6 +92,7 @@ def customer_view(customer: Customer) -> Group:
                 ("customer", customer.id),
                 ("name", customer.name),
                 ("catalog", customer.catalog),
+                ("parent", customer.parent),
                 ("status", _status(customer)),
                 ("version", str(customer.version)),
                 ("resources", ", ".join(customer.resources)),
@@ -140,9 +152,12 @@ def grant_text(entitlement: types_pb2.Entitlement, *, is_counted: bool = False) 
         return f"{entitlement.number:,}"
     if entitlement.values:
         return ", ".join(entitlement.values)
-    if entitlement.limits or entitlement.rates:
-        limits = [_limit_text(limit) for limit in entitlement.limits]
-        return "; ".join([*limits, *(f"{rate.id} {rate_text(rate)}" for rate in entitlement.rates)])
+    bounds = [_limit_text(limit) for limit in entitlement.limits]
+    bounds += [f"{rate.id} {rate_text(rate)}" for rate in entitlement.rates]
+    if entitlement.HasField("credits"):
+        bounds.append(draw_text(entitlement.credits))
+    if bounds:
+        return "; ".join(bounds)
     return "unlimited" if is_counted else "yes"
 
 

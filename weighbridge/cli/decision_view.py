@@ -38,6 +38,7 @@ def decision_table(decision: types_pb2.Decision) -> Table:
         [
             ("decision", verdict(decision)),
             ("feature", decision.feature),
+            ("limited by", decision.limited_by),
             *_limit_rows(decision),
             ("values", ", ".join(decision.values)),
             *_wait_rows(decision),

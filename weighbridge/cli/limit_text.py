@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from weighbridge.cli.exit_codes import UsageError
+from weighbridge.rules.window import parse_length
 from weighbridge.v1 import types_pb2
 
 LIMIT_HELP: Final = (
     "ID=AMOUNT or ID=unlimited changes a limit of the plan; a new one is "
-    "ID=AMOUNT,hard|soft,WINDOW with the window lifetime, calendar:PERIOD[:ZONE] or "
-    "anniversary:PERIOD[:ZONE]; repeatable"
+    "ID=AMOUNT,hard|soft,WINDOW with the window lifetime, calendar:PERIOD[:ZONE], "
+    "anniversary:PERIOD[:ZONE], rolling:LENGTH or session:LENGTH, a length such as 5h, 90m or "
+    "1d12h; repeatable"
 )
 
 _KINDS: Final = {"hard": types_pb2.LIMIT_KIND_HARD, "soft": types_pb2.LIMIT_KIND_SOFT}
@@ -18,6 +20,10 @@ _WINDOWS: Final = {
     "calendar": types_pb2.WINDOW_KIND_CALENDAR,
     "anniversary": types_pb2.WINDOW_KIND_ANNIVERSARY,
     "lifetime": types_pb2.WINDOW_KIND_LIFETIME,
+}
+_MOVING: Final = {
+    "rolling": types_pb2.WINDOW_KIND_ROLLING,
+    "session": types_pb2.WINDOW_KIND_SESSION,
 }
 _PERIODS: Final = {
     "hour": types_pb2.WINDOW_PERIOD_HOUR,
@@ -55,6 +61,8 @@ def _amount(text: str, amount: str) -> int:
 
 def _window(text: str, words: str) -> types_pb2.Window:
     kind, _, rest = words.partition(":")
+    if kind in _MOVING:
+        return types_pb2.Window(kind=_MOVING[kind], length_ms=_length_ms(text, rest))
     period, _, time_zone = rest.partition(":")
     if kind not in _WINDOWS or (kind == "lifetime") != (not rest):
         raise _wrong(text, f"{words!r} is no window; write lifetime, or calendar:month and such")
@@ -64,6 +72,13 @@ def _window(text: str, words: str) -> types_pb2.Window:
             raise _wrong(text, f"{period!r} is no period; there are {', '.join(_PERIODS)}")
         window.period = _PERIODS[period]
     return window
+
+
+def _length_ms(text: str, words: str) -> int:
+    length_ms = parse_length(words)
+    if length_ms is None:
+        raise _wrong(text, f"{words!r} is no length from 1m to 366d; write 5h, 90m or 1d12h")
+    return length_ms
 
 
 def _wrong(text: str, problem: str) -> UsageError:

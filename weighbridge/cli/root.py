@@ -28,6 +28,8 @@ COMMANDS: Final[dict[str, str]] = {
     "customer": "weighbridge.cli.customer",
     "subscription": "weighbridge.cli.subscription",
     "override": "weighbridge.cli.override",
+    "credits": "weighbridge.cli.credits",
+    "ledger": "weighbridge.cli.ledger",
     "check": "weighbridge.cli.check",
     "consume": "weighbridge.cli.consume",
     "report": "weighbridge.cli.report",

@@ -61,8 +61,9 @@ class Decision:
 
     None means "not applicable" or "unknown"; for `limit` and `remaining` it means unlimited.
     Amounts are in the feature's unit. `observed_reason` is why a call would have been refused that
-    passes only because its feature is observed. A refusal whose `reason` is None has a reason that
-    this version of the client does not know yet.
+    passes only because its feature is observed. `limited_by` names the ancestor of the customer
+    whose limit, plan or status the answer tells; None: it is the customer's own. A refusal whose
+    `reason` is None has a reason that this version of the client does not know yet.
     """
 
     allowed: bool
@@ -88,6 +89,7 @@ class Decision:
     catalog_version: int = 0
     snapshot_version: int = 0
     observed_reason: Reason | None = None
+    limited_by: str | None = None
 
     # Without it `if await client.check(...)` would let every refusal pass.
     def __bool__(self) -> bool:
@@ -130,7 +132,11 @@ class Consumption:
 
 @dataclass(frozen=True, slots=True)
 class LimitUsage:
-    """The state of one limit. None: unlimited; an enum this client does not know; never ends."""
+    """The state of one limit. None: unlimited; an enum this client does not know; never ends.
+
+    `length` is that of a rolling window or session; without instants, nothing is used of it.
+    `limited_by` names the ancestor whose limit it is; None: the customer's own.
+    """
 
     id: str
     kind: LimitKind | None
@@ -140,19 +146,25 @@ class LimitUsage:
     window: WindowKind | None
     period: Period | None
     time_zone: str
-    window_start: datetime
+    window_start: datetime | None
     window_end: datetime | None
+    length: timedelta | None = None
+    limited_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RateUsage:
-    """The state of one rate at the sidecar. `per` None: a period this client does not know."""
+    """The state of one rate at the sidecar. `per` None: a period this client does not know.
+
+    `limited_by` names the ancestor whose rate it is; None: the customer's own.
+    """
 
     id: str
     limit: int
     per: RatePeriod | None
     burst: int
     remaining: int
+    limited_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +172,7 @@ class FeatureEntitlement:
     """What a customer has on one feature, and what is used of it.
 
     `number` belongs to number features, `values` to enum features, `limits` and `rates` to metered
-    ones.
+    ones. `credit_type` is that of the credits that pay for usage; "" where none do.
     """
 
     feature: str
@@ -171,13 +183,15 @@ class FeatureEntitlement:
     values: tuple[str, ...]
     limits: tuple[LimitUsage, ...]
     rates: tuple[RateUsage, ...] = ()
+    credit_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Entitlements:
     """Everything a customer, or one resource of it, is entitled to.
 
-    `reason` says why there is nothing; it is None where `features` hold.
+    `reason` says why there is nothing; it is None where `features` hold. `limited_by` names the
+    ancestor that is the reason, `inherited_from` the one whose plan it is; None: the customer.
     """
 
     customer: str
@@ -190,3 +204,5 @@ class Entitlements:
     snapshot_version: int
     snapshot_age: timedelta | None
     features: Mapping[str, FeatureEntitlement]
+    inherited_from: str | None = None
+    limited_by: str | None = None

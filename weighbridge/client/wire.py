@@ -87,6 +87,7 @@ def decision_from_proto(message: types_pb2.Decision) -> values.Decision:
         catalog_version=message.catalog_version,
         snapshot_version=message.snapshot_version,
         observed_reason=_REASONS.get(message.observed_reason),
+        limited_by=message.limited_by or None,
     )
 
 
@@ -140,6 +141,8 @@ def entitlements_from_proto(message: types_pb2.CustomerEntitlements) -> values.E
         features=MappingProxyType(
             {item.feature: _feature_entitlement_from_proto(item) for item in message.features}
         ),
+        inherited_from=message.inherited_from or None,
+        limited_by=message.limited_by or None,
     )
 
 
@@ -155,6 +158,7 @@ def _feature_entitlement_from_proto(
         values=tuple(message.values),
         limits=tuple(_limit_usage_from_proto(usage) for usage in message.limits),
         rates=tuple(_rate_usage_from_proto(usage) for usage in message.rates),
+        credit_type=message.credits.credit_type,
     )
 
 
@@ -166,6 +170,7 @@ def _rate_usage_from_proto(message: types_pb2.RateUsage) -> values.RateUsage:
         per=_RATE_PERIODS.get(rate.period),
         burst=rate.burst,
         remaining=message.remaining,
+        limited_by=message.limited_by or None,
     )
 
 
@@ -180,6 +185,8 @@ def _limit_usage_from_proto(message: types_pb2.LimitUsage) -> values.LimitUsage:
         window=_WINDOW_KINDS.get(limit.window.kind),
         period=_PERIODS.get(limit.window.period),
         time_zone=limit.window.time_zone or "UTC",
-        window_start=instant(message.window_start_unix_ms),
+        window_start=_optional_instant(message, "window_start_unix_ms"),
         window_end=_optional_instant(message, "window_end_unix_ms"),
+        length=limit.window.length_ms * _MS if limit.window.length_ms else None,
+        limited_by=message.limited_by or None,
     )

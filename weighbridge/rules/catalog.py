@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from weighbridge.rules.credits import CreditGrant, CreditType, TopUp
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Price, Proration
+from weighbridge.rules.revenue_share import RevenueShare
 from weighbridge.rules.window import Window
 
 
@@ -133,13 +135,21 @@ class Limit:
     per_seat: bool = False
 
 
+class CreditDraw(NamedTuple):
+    """The credit type that pays for usage of a feature; a soft draw goes on past the balance."""
+
+    credit_type: str
+    kind: LimitKind = LimitKind.HARD
+
+
 @dataclass(frozen=True, slots=True)
 class Entitlement:
     """What a plan, an add-on or an override grants on one feature.
 
     `number` belongs to number features, `values` to enum features, `limits` and `rates` to
     metered ones; a metered entitlement without limits has no limit on what is used in all, and
-    one without rates none on how fast. Not `enabled` takes the feature away.
+    one without rates none on how fast; with `credit`, usage is paid with credits. Not `enabled`
+    takes the feature away.
     """
 
     feature: str
@@ -148,6 +158,7 @@ class Entitlement:
     values: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
     rates: tuple[Rate, ...] = ()
+    credit: CreditDraw | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +192,8 @@ class PlanVersion:
     prices: tuple[Price, ...] = ()
     proration: Proration = Proration.TIME
     trial: Trial | None = None
+    credit_grants: tuple[CreditGrant, ...] = ()
+    top_ups: tuple[TopUp, ...] = ()
 
 
 class VersionStep(NamedTuple):
@@ -212,10 +225,29 @@ class AddOn:
     plans: tuple[str, ...] = ()
     offer: UpgradeOffer = UpgradeOffer()
     prices: tuple[Price, ...] = ()
+    credit_grants: tuple[CreditGrant, ...] = ()
 
     def suits(self, plan: str) -> bool:
         """Whether it can be added to the plan."""
         return not self.plans or plan in self.plans
+
+
+class PartnerQuota(NamedTuple):
+    """What a partner app may use of a metered feature: of each customer, and of all together."""
+
+    per_customer: tuple[Limit, ...] = ()
+    total: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerApp:
+    """An app of a partner: the features it may use, how much of them, and how money is shared."""
+
+    id: str
+    name: str = ""
+    permissions: tuple[str, ...] = ()
+    quotas: Mapping[str, PartnerQuota] = field(default_factory=dict)
+    shares: tuple[RevenueShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +256,7 @@ class Catalog:
 
     `plans` maps a plan's id to its versions, by version number. `steps` has, oldest first, the
     versions of a plan that those who follow it may still be on; a plan without: all are on its
-    newest.
+    newest. `default_plan` is for customers nobody provisioned; "": they are unknown.
     """
 
     id: str
@@ -234,6 +266,9 @@ class Catalog:
     add_ons: Mapping[str, AddOn] = field(default_factory=dict)
     steps: Mapping[str, tuple[VersionStep, ...]] = field(default_factory=dict)
     addition: int = 0
+    default_plan: str = ""
+    credit_types: Mapping[str, CreditType] = field(default_factory=dict)
+    partner_apps: Mapping[str, PartnerApp] = field(default_factory=dict)
 
     @property
     def edition(self) -> Edition:
@@ -324,7 +359,7 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """What is one customer's own, at one version."""
+    """What is one customer's own, at one version. `parent` names the one it is under."""
 
     id: str
     version: int
@@ -335,6 +370,7 @@ class Customer:
     subscriptions: tuple[Subscription, ...] = ()
     overrides: tuple[Override, ...] = ()
     catalog_addition_min: int = 0
+    parent: str = ""
 
     @property
     def edition_min(self) -> Edition:

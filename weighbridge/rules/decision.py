@@ -5,11 +5,12 @@ A refusal is a value with a reason, never an exception.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
 from weighbridge.rules.catalog import Entitlement, FeatureType, Limit, LimitKind, UpgradeOffer
+from weighbridge.rules.moving import units_left_ms
 from weighbridge.rules.rate import RateState, refusing_rate, retry_after_ms
 from weighbridge.rules.window import WindowBounds
 
@@ -60,11 +61,16 @@ class UpgradeHint(NamedTuple):
 
 
 class LimitState(NamedTuple):
-    """A limit, the window it is in now, and what is used in that window."""
+    """A limit, the window it is in now, and what is used in that window.
+
+    No `bounds`: nothing is used of a rolling window, or no session is open. Of a rolling window,
+    `buckets` has the units by bucket; they are to be read before more usage is recorded.
+    """
 
     limit: Limit
-    bounds: WindowBounds
+    bounds: WindowBounds | None
     used: int
+    buckets: Mapping[int, int] | None = None
 
 
 class Verdict(NamedTuple):
@@ -224,5 +230,9 @@ def _refuses_longer(state: LimitState, other: LimitState, amount: int) -> bool:
 
 def _refuses_until_ms(state: LimitState, amount: int) -> int | None:
     """Return when the limit could admit the amount; None: in no window."""
-    limit = state.limit.limit
-    return None if limit is not None and amount > limit else state.bounds.end_ms
+    limit, length_ms = state.limit.limit, state.limit.window.length_ms
+    if state.bounds is None or (limit is not None and amount > limit):
+        return None
+    if state.buckets is not None and length_ms is not None and limit is not None:
+        return units_left_ms(length_ms, state.buckets, state.used + amount - limit)
+    return state.bounds.end_ms

@@ -5,10 +5,12 @@ Rules of merging, per feature:
 - A plan's limits per seat are multiplied by the subscription's quantity (to COUNTER_MAX at most).
 - An add-on adds, `quantity` times: a boolean turns on, numbers and the limits and rates with the
   same id are summed (to COUNTER_MAX at most; of rates, limit and burst), enum values are united.
-  Unlimited on either side is unlimited. A limit the plan does not have is added to a plan that has
-  others, and so is a rate; where the plan lacks the feature, the add-ons bring it whole.
+  Unlimited on either side is unlimited, and costs no credits. A limit the plan does not have is
+  added to a plan that has others, and so is a rate; where the plan lacks the feature, the add-ons
+  bring it whole, with what pays for it.
 - An override replaces: number, values, and of a metered feature the limits and rates with the same
-  id. Those with other ids stay; an override with neither is unlimited. One that is not enabled
+  id. Those with other ids stay, and so does what is paid with credits; an override with neither
+  is unlimited, and costs no credits. One that is not enabled
   takes the feature away, from add-ons and later plans too.
 - Where two overrides on a feature apply at once, the later one in the customer's list wins.
 """
@@ -17,57 +19,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from weighbridge.rules.catalog import (
     AddOn,
     Catalog,
-    Customer,
-    CustomerStatus,
     Entitlement,
-    FeatureType,
     Limit,
     Override,
     PlanVersion,
     SubscribedAddOn,
-    Subscription,
-    SubscriptionStatus,
 )
-from weighbridge.rules.decision import (
-    LimitState,
-    Reason,
-    UpgradeHint,
-    decide_metered,
-    decide_plain,
-)
-from weighbridge.rules.lifecycle import plan_at
-from weighbridge.rules.rate import Rate, would_admit
+from weighbridge.rules.rate import Rate
 from weighbridge.rules.units import COUNTER_MAX
-from weighbridge.rules.window import window_bounds
 
 Entitlements = Mapping[str, Entitlement]
 
 PartT = TypeVar("PartT", bound=Limit | Rate)
-
-
-class Grant(NamedTuple):
-    """What a customer or resource has until `changes_at_ms` (None: until the next version).
-
-    `overrides` are those that `entitlements` include.
-    """
-
-    subscription: Subscription
-    plan: PlanVersion
-    entitlements: Entitlements
-    changes_at_ms: int | None
-    overrides: tuple[Override, ...] = ()
-
-
-class NoGrant(NamedTuple):
-    """Why a customer or resource has nothing, until `changes_at_ms`."""
-
-    reason: Reason
-    changes_at_ms: int | None
 
 
 class PlanCompiler:
@@ -94,73 +62,6 @@ class PlanCompiler:
     ) -> list[tuple[AddOn, int]]:
         found = [(self.catalog.add_ons.get(item.add_on), item.quantity) for item in add_ons]
         return [(add_on, quantity) for add_on, quantity in found if add_on is not None]
-
-
-def grant_of(
-    compiler: PlanCompiler, customer: Customer, resource: str, at_ms: int
-) -> Grant | NoGrant:
-    """Work out what a customer ("" resource) or a resource has at an instant."""
-    changes_at_ms = _next_change_ms(customer, resource, at_ms)
-    if customer.status is CustomerStatus.REVOKED:
-        return NoGrant(Reason.REVOKED, changes_at_ms)
-    if customer.status is CustomerStatus.ARCHIVED:
-        return NoGrant(Reason.CUSTOMER_ARCHIVED, changes_at_ms)
-    if resource and resource not in customer.resources:
-        return NoGrant(Reason.RESOURCE_UNKNOWN, changes_at_ms)
-    subscription = _active_subscription(customer, resource, at_ms)
-    if subscription is None:
-        return NoGrant(_reason_for_none(customer, resource, at_ms), changes_at_ms)
-    plan, moves_at_ms = plan_at(compiler.catalog, subscription, at_ms)
-    changes_at_ms = _earlier(changes_at_ms, moves_at_ms)
-    if plan is None:
-        return NoGrant(Reason.NO_ACTIVE_SUBSCRIPTION, changes_at_ms)
-    entitlements = compiler.entitlements(plan, subscription.add_ons, subscription.quantity)
-    overrides = tuple(
-        o for o in customer.overrides if o.resource == resource and o.is_active(at_ms)
-    )
-    if overrides:
-        entitlements = with_overrides(entitlements, overrides)
-    return Grant(subscription, plan, entitlements, changes_at_ms, overrides)
-
-
-def _active_subscription(customer: Customer, resource: str, at_ms: int) -> Subscription | None:
-    for subscription in customer.subscriptions:
-        if subscription.resource == resource and subscription.is_active(at_ms):
-            return subscription
-    return None
-
-
-def _reason_for_none(customer: Customer, resource: str, at_ms: int) -> Reason:
-    begun = [
-        s for s in customer.subscriptions if s.resource == resource and s.starts_at_ms <= at_ms
-    ]
-    last = max(begun, key=lambda subscription: subscription.starts_at_ms, default=None)
-    if last is None or not last.is_trial or last.status is SubscriptionStatus.CANCELED:
-        return Reason.NO_ACTIVE_SUBSCRIPTION
-    has_ended = last.ends_at_ms is not None and last.ends_at_ms <= at_ms
-    return Reason.TRIAL_ENDED if has_ended else Reason.NO_ACTIVE_SUBSCRIPTION
-
-
-def _next_change_ms(customer: Customer, resource: str, at_ms: int) -> int | None:
-    """Return the next instant at which a start, an end or an expiry changes the answer."""
-    instants: list[int | None] = []
-    for subscription in customer.subscriptions:
-        if subscription.resource == resource:
-            instants += (
-                subscription.starts_at_ms,
-                subscription.ends_at_ms,
-                subscription.status_until_ms,
-            )
-    for override in customer.overrides:
-        if override.resource == resource:
-            instants += (override.starts_at_ms, override.expires_at_ms)
-    return min((i for i in instants if i is not None and i > at_ms), default=None)
-
-
-def _earlier(one_ms: int | None, other_ms: int | None) -> int | None:
-    if one_ms is None or other_ms is None:
-        return other_ms if one_ms is None else one_ms
-    return min(one_ms, other_ms)
 
 
 def for_seats(plan: Entitlements, quantity: int) -> Entitlements:
@@ -211,14 +112,15 @@ def with_overrides(base: Entitlements, overrides: Iterable[Override]) -> Entitle
                 entitlement,
                 limits=_replace_by_id(before.limits, entitlement.limits),
                 rates=_replace_by_id(before.rates, entitlement.rates),
+                credit=before.credit,
             )
         merged[entitlement.feature] = entitlement
     return merged
 
 
 def _has_bounds(entitlement: Entitlement) -> bool:
-    """Whether a metered entitlement bounds anything; one that does not is unlimited."""
-    return bool(entitlement.limits or entitlement.rates)
+    """Whether a metered entitlement asks for anything; one that does not is unlimited."""
+    return bool(entitlement.limits or entitlement.rates or entitlement.credit)
 
 
 def _times(entitlement: Entitlement, quantity: int) -> Entitlement:
@@ -239,11 +141,12 @@ def _times(entitlement: Entitlement, quantity: int) -> Entitlement:
 def _both(one: Entitlement, other: Entitlement) -> Entitlement:
     """Add two additions. Limits and rates that one does not name, it leaves as they are."""
     if not _has_bounds(one) or not _has_bounds(other):
-        return replace(_sum_plain(one, other), limits=(), rates=())
+        return replace(_sum_plain(one, other), limits=(), rates=(), credit=None)
     return replace(
         _sum_plain(one, other),
         limits=_sum_by_id(one.limits, other.limits, _sum_limit),
         rates=_sum_by_id(one.rates, other.rates, _sum_rate),
+        credit=one.credit or other.credit,
     )
 
 
@@ -296,72 +199,3 @@ def _replace_by_id(base: Sequence[PartT], own: Sequence[PartT]) -> tuple[PartT, 
     replacing = {part.id: part for part in own}
     kept = [replacing.pop(part.id, part) for part in base]
     return (*kept, *replacing.values())
-
-
-class Question(NamedTuple):
-    """What a refused call wanted, to see who would have allowed it."""
-
-    feature: str
-    feature_type: FeatureType
-    amount: int | None
-    value: str
-    states: Sequence[LimitState]
-    now_ms: int
-    refused_by: Rate | None = None
-
-
-def upgrade_hints(
-    compiler: PlanCompiler, grant: Grant, question: Question
-) -> tuple[UpgradeHint, ...]:
-    """List what would have allowed the call: first add-ons of the plan, then plans above it.
-
-    Overrides outlast an upgrade, so what they replace stays replaced.
-    """
-    hints: list[UpgradeHint] = []
-    catalog = compiler.catalog
-    seats = grant.subscription.quantity
-    own = compiler.entitlements(grant.plan, grant.subscription.add_ons, seats)
-    for add_on in catalog.add_ons.values():
-        if add_on.suits(grant.plan.plan) and question.feature in add_on.entitlements:
-            upgraded = with_overrides(with_add_ons(own, [(add_on, 1)]), grant.overrides)
-            if _would_allow(upgraded, grant.subscription, question):
-                hints.append(UpgradeHint("", add_on.id, add_on.name, add_on.offer))
-    for plan in _plans_above(catalog, grant.plan):
-        upgraded = with_overrides(compiler.entitlements(plan, (), seats), grant.overrides)
-        if _would_allow(upgraded, grant.subscription, question):
-            hints.append(UpgradeHint(plan.plan, "", plan.name, plan.offer))
-    return tuple(hints)
-
-
-def _plans_above(catalog: Catalog, plan: PlanVersion) -> list[PlanVersion]:
-    """Follow `upgrades_to` from a plan, nearest first, each plan once."""
-    found: dict[str, PlanVersion] = {}
-    queue = list(plan.upgrades_to)
-    while queue:
-        name = queue.pop(0)
-        above = catalog.plan(name)
-        if above is not None and name not in found and name != plan.plan:
-            found[name] = above
-            queue.extend(above.upgrades_to)
-    return list(found.values())
-
-
-def _would_allow(entitlements: Entitlements, on: Subscription, question: Question) -> bool:
-    entitlement = entitlements.get(question.feature)
-    if entitlement is None or not entitlement.enabled:
-        return False
-    if question.feature_type is not FeatureType.METERED:
-        return decide_plain(
-            question.feature_type, entitlement, question.amount, question.value
-        ).allowed
-    # Usage of a window that was not counted so far is taken as 0; the upgrade starts it.
-    used = {(s.limit.window.key, s.bounds.start_ms): s.used for s in question.states}
-    states = []
-    for limit in entitlement.limits:
-        bounds = window_bounds(limit.window, question.now_ms, on.anchor_ms)
-        states.append(LimitState(limit, bounds, used.get((limit.window.key, bounds.start_ms), 0)))
-    amount = 1 if question.amount is None else question.amount
-    # How fast the customer would have been under another rate is not known: it starts full.
-    return decide_metered(states, amount, question.now_ms).allowed and all(
-        would_admit(rate, amount, question.refused_by) for rate in entitlement.rates
-    )

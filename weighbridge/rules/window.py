@@ -12,17 +12,25 @@ Rules:
   lacks the anchor's day turns on its last day (31 January, 28 February, 31 March), counted from
   the anchor each time, so that a short month does not move later ones.
 - A lifetime window begins at 0 and never ends.
+- Rolling windows and sessions lie where usage is: `rules/moving.py` has them.
 """
 
 from __future__ import annotations
 
 import calendar
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 HOUR_MS = 3_600_000
+MINUTE_MS: Final = 60_000
+DAY_MS: Final = 24 * HOUR_MS
+LENGTH_MS_MAX: Final = 366 * DAY_MS
+
+_LENGTH_UNITS_MS: Final = {"d": DAY_MS, "h": HOUR_MS, "m": MINUTE_MS}
+_LENGTH: Final = re.compile(r"(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,6})m)?", re.ASCII)
 
 
 class WindowKind(Enum):
@@ -31,6 +39,12 @@ class WindowKind(Enum):
     CALENDAR = "calendar"
     ANNIVERSARY = "anniversary"
     LIFETIME = "lifetime"
+    ROLLING = "rolling"
+    SESSION = "session"
+
+
+MOVING_KINDS: Final = frozenset({WindowKind.ROLLING, WindowKind.SESSION})
+"""Those that lie where usage is, and have a length."""
 
 
 class Period(Enum):
@@ -56,19 +70,61 @@ class WindowBounds(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A kind of window. `zone` is the object for `time_zone`; both are unused for a lifetime."""
+    """A kind of window. `zone` is the object for `time_zone`.
+
+    Those that turn with local time have a period, rolling windows and sessions a length, in whole
+    minutes; a lifetime has neither.
+    """
 
     kind: WindowKind
     period: Period | None = None
     time_zone: str = "UTC"
     zone: tzinfo = UTC
+    length_ms: int | None = None
 
     @property
     def key(self) -> str:
         """Name windows that turn together alike, for instance `calendar:month:UTC`."""
+        if self.length_ms is not None:
+            return f"{self.kind.value}:{self.length_ms}"
         if self.period is None:
             return self.kind.value
         return f"{self.kind.value}:{self.period.value}:{self.time_zone}"
+
+    @property
+    def text(self) -> str:
+        """Name it for people: its key, the length as `rolling:5h`."""
+        if self.length_ms is not None:
+            return f"{self.kind.value}:{length_text(self.length_ms)}"
+        return self.key
+
+
+def length_problem(length_ms: int) -> str | None:
+    """Say what is wrong with the length of a rolling window or session, if anything is."""
+    if length_ms % MINUTE_MS:
+        return "is no whole number of minutes"
+    if not MINUTE_MS <= length_ms <= LENGTH_MS_MAX:
+        return "is not between 1 minute and 366 days"
+    return None
+
+
+def length_text(length_ms: int) -> str:
+    """Write a length as `5h`, `7d` or `1d12h30m`."""
+    text = ""
+    for unit, unit_ms in _LENGTH_UNITS_MS.items():
+        count, length_ms = divmod(length_ms, unit_ms)
+        text += f"{count}{unit}" if count else ""
+    return text
+
+
+def parse_length(text: str) -> int | None:
+    """Return the milliseconds of a length as `length_text` writes it; None where it is none."""
+    found = _LENGTH.fullmatch(text)
+    if found is None:
+        return None
+    counts = zip(found.groups(default="0"), _LENGTH_UNITS_MS.values(), strict=True)
+    length_ms = sum(int(count) * unit_ms for count, unit_ms in counts)
+    return None if length_problem(length_ms) else length_ms
 
 
 LIFETIME_BOUNDS = WindowBounds(0, None)
@@ -76,6 +132,7 @@ LIFETIME_BOUNDS = WindowBounds(0, None)
 
 def window_bounds(window: Window, at_ms: int, anchor_ms: int) -> WindowBounds:
     """Return the window that holds `at_ms`. Only anniversary windows use `anchor_ms`."""
+    assert window.length_ms is None, "rolling windows and sessions lie where usage is"
     if window.period is None:
         return LIFETIME_BOUNDS
     if window.kind is WindowKind.CALENDAR:

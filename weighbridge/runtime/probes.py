@@ -29,8 +29,9 @@ _log = get_logger("probes")
 class ProbeServer:
     """Answers probes and scrapes from `start()` until `stop()`.
 
-    `is_ready` returns what is in the way, nothing when ready; it is called on another thread.
-    Port 0 takes a free one: see `port`.
+    `is_ready` returns what is in the way, nothing when ready; it is called on another thread, and
+    so is `details`, which returns what people should know all the same, at best nothing. Port 0
+    takes a free one: see `port`.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class ProbeServer:
         self._wanted_port = port
         self._is_ready = is_ready
         self._registry = registry
+        self.details: Callable[[], list[str]] = list
         self._server: _Server | None = None
 
     @property
@@ -51,6 +53,7 @@ class ProbeServer:
         """Listen. Raises FailedPreconditionError where the address cannot be had."""
         try:
             self._server = _Server(self.host, self._wanted_port, self._is_ready, self._registry)
+            self._server.details = self.details
         except OSError as error:
             raise listening_error(self.host, self._wanted_port, error) from error
         serve = partial(self._server.serve_forever, poll_interval=STOP_POLL_S)
@@ -83,6 +86,7 @@ class _Server(ThreadingHTTPServer):
         self, host: str, port: int, is_ready: Callable[[], list[str]], registry: CollectorRegistry
     ) -> None:
         self.is_ready = is_ready
+        self.details: Callable[[], list[str]] = list
         self.registry = registry
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._free = BoundedSemaphore(CONNECTIONS_MAX)
@@ -137,7 +141,8 @@ class _Request(BaseHTTPRequestHandler):
             body = "".join(f"{problem}\n" for problem in problems).encode()
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, PLAIN_TEXT, body)
         else:
-            self._answer(HTTPStatus.OK, PLAIN_TEXT, b"ready\n")
+            told = "".join(f"{line}\n" for line in ("ready", *self.server.details()))
+            self._answer(HTTPStatus.OK, PLAIN_TEXT, told.encode())
 
     def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
         self.send_response(status)

@@ -196,6 +196,7 @@ class DiffCatalogResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     CUSTOMERS_AFFECTED_FIELD_NUMBER: _builtins.int
     CUSTOMERS_AFFECTED_SAMPLE_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
     catalog: _builtins.str
     current_version: _builtins.int
     """0 where the catalog is new."""
@@ -207,6 +208,10 @@ class DiffCatalogResponse(_message.Message):
     def customers_affected_sample(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Some of them, by id."""
 
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of the document is kept and not enforced yet, as sentences."""
+
     def __init__(
         self,
         *,
@@ -215,10 +220,11 @@ class DiffCatalogResponse(_message.Message):
         changes: _abc.Iterable[Global___CatalogChange] | None = ...,
         customers_affected: _builtins.int = ...,
         customers_affected_sample: _abc.Iterable[_builtins.str] | None = ...,
+        notices: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "changes", b"changes", "current_version", b"current_version", "customers_affected", b"customers_affected", "customers_affected_sample", b"customers_affected_sample"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "changes", b"changes", "current_version", b"current_version", "customers_affected", b"customers_affected", "customers_affected_sample", b"customers_affected_sample", "notices", b"notices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,11 +302,16 @@ class ApplyCatalogResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     CUSTOMERS_AFFECTED_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
     catalog: _builtins.str
     version: _builtins.int
     customers_affected: _builtins.int
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogChange]: ...
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of the document is kept and not enforced yet, as sentences."""
+
     def __init__(
         self,
         *,
@@ -308,14 +319,190 @@ class ApplyCatalogResponse(_message.Message):
         version: _builtins.int = ...,
         changes: _abc.Iterable[Global___CatalogChange] | None = ...,
         customers_affected: _builtins.int = ...,
+        notices: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "changes", b"changes", "customers_affected", b"customers_affected", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "changes", b"changes", "customers_affected", b"customers_affected", "notices", b"notices", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ApplyCatalogResponse: _TypeAlias = ApplyCatalogResponse  # noqa: Y015
+
+@_typing.final
+class PutDraftRequest(_message.Message):
+    """A document to evaluate beside the live version of its catalog, which exists."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    SOURCE_NAME_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    source_name: _builtins.str
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+        source_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "source_name", b"source_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutDraftRequest: _TypeAlias = PutDraftRequest  # noqa: Y015
+
+@_typing.final
+class Draft(_message.Message):
+    """A draft. Applying a document of the same content removes it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATALOG_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CREATED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    SOURCE_NAME_FIELD_NUMBER: _builtins.int
+    catalog: _builtins.str
+    number: _builtins.int
+    """A draft put later has a higher number."""
+    created_at_unix_ms: _builtins.int
+    document: _builtins.str
+    """As it was put."""
+    source_name: _builtins.str
+    def __init__(
+        self,
+        *,
+        catalog: _builtins.str = ...,
+        number: _builtins.int = ...,
+        created_at_unix_ms: _builtins.int = ...,
+        document: _builtins.str = ...,
+        source_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "created_at_unix_ms", b"created_at_unix_ms", "document", b"document", "number", b"number", "source_name", b"source_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Draft: _TypeAlias = Draft  # noqa: Y015
+
+@_typing.final
+class PutDraftResponse(_message.Message):
+    """The draft, and what applying it would change now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAFT_FIELD_NUMBER: _builtins.int
+    DIFF_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def draft(self) -> Global___Draft: ...
+    @_builtins.property
+    def diff(self) -> Global___DiffCatalogResponse: ...
+    def __init__(
+        self,
+        *,
+        draft: Global___Draft | None = ...,
+        diff: Global___DiffCatalogResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff", "draft", b"draft"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff", "draft", b"draft"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutDraftResponse: _TypeAlias = PutDraftResponse  # noqa: Y015
+
+@_typing.final
+class GetDraftRequest(_message.Message):
+    """Whose draft."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATALOG_FIELD_NUMBER: _builtins.int
+    catalog: _builtins.str
+    def __init__(
+        self,
+        *,
+        catalog: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDraftRequest: _TypeAlias = GetDraftRequest  # noqa: Y015
+
+@_typing.final
+class GetDraftResponse(_message.Message):
+    """The draft, and what applying it would change now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAFT_FIELD_NUMBER: _builtins.int
+    DIFF_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def draft(self) -> Global___Draft: ...
+    @_builtins.property
+    def diff(self) -> Global___DiffCatalogResponse: ...
+    def __init__(
+        self,
+        *,
+        draft: Global___Draft | None = ...,
+        diff: Global___DiffCatalogResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff", "draft", b"draft"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff", "draft", b"draft"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDraftResponse: _TypeAlias = GetDraftResponse  # noqa: Y015
+
+@_typing.final
+class RemoveDraftRequest(_message.Message):
+    """Whose draft."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATALOG_FIELD_NUMBER: _builtins.int
+    catalog: _builtins.str
+    def __init__(
+        self,
+        *,
+        catalog: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveDraftRequest: _TypeAlias = RemoveDraftRequest  # noqa: Y015
+
+@_typing.final
+class RemoveDraftResponse(_message.Message):
+    """The draft that there was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAFT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def draft(self) -> Global___Draft: ...
+    def __init__(
+        self,
+        *,
+        draft: Global___Draft | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draft", b"draft"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draft", b"draft"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveDraftResponse: _TypeAlias = RemoveDraftResponse  # noqa: Y015
 
 @_typing.final
 class GetCatalogRequest(_message.Message):
@@ -663,12 +850,15 @@ class Customer(_message.Message):
     SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
     OVERRIDES_FIELD_NUMBER: _builtins.int
     CREATED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     catalog: _builtins.str
     status: _types_pb2.CustomerStatus.ValueType
     version: _builtins.int
     created_at_unix_ms: _builtins.int
+    parent: _builtins.str
+    """The customer it is under. Empty: none."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -687,10 +877,11 @@ class Customer(_message.Message):
         subscriptions: _abc.Iterable[_sync_service_pb2.Subscription] | None = ...,
         overrides: _abc.Iterable[_sync_service_pb2.Override] | None = ...,
         created_at_unix_ms: _builtins.int = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "created_at_unix_ms", b"created_at_unix_ms", "id", b"id", "name", b"name", "overrides", b"overrides", "resources", b"resources", "status", b"status", "subscriptions", b"subscriptions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "created_at_unix_ms", b"created_at_unix_ms", "id", b"id", "name", b"name", "overrides", b"overrides", "parent", b"parent", "resources", b"resources", "status", b"status", "subscriptions", b"subscriptions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -707,12 +898,15 @@ class CreateCustomerRequest(_message.Message):
     CATALOG_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     catalog: _builtins.str
     """Empty: the only catalog there is."""
     plan: _builtins.str
     """Empty: no subscription yet."""
+    parent: _builtins.str
+    """The customer it is under, for good; of the same catalog, at most 8 levels in all. Empty: none."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -723,10 +917,11 @@ class CreateCustomerRequest(_message.Message):
         catalog: _builtins.str = ...,
         resources: _abc.Iterable[_builtins.str] | None = ...,
         plan: _builtins.str = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "id", b"id", "name", b"name", "plan", b"plan", "resources", b"resources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "id", b"id", "name", b"name", "parent", b"parent", "plan", b"plan", "resources", b"resources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -806,22 +1001,26 @@ class ListCustomersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     CATALOG_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1 to 1,000; 0 means 100."""
     page_token: _builtins.str
     """From the page before; empty for the first."""
     catalog: _builtins.str
     """Empty: of every catalog."""
+    parent: _builtins.str
+    """Only those directly under this customer. Empty: all."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         catalog: _builtins.str = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

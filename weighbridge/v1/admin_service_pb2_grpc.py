@@ -60,6 +60,21 @@ class AdminServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogResponse.FromString,
                 _registered_method=True)
+        self.PutDraft = channel.unary_unary(
+                '/weighbridge.v1.AdminService/PutDraft',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.PutDraftRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.PutDraftResponse.FromString,
+                _registered_method=True)
+        self.GetDraft = channel.unary_unary(
+                '/weighbridge.v1.AdminService/GetDraft',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.GetDraftRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.GetDraftResponse.FromString,
+                _registered_method=True)
+        self.RemoveDraft = channel.unary_unary(
+                '/weighbridge.v1.AdminService/RemoveDraft',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.RemoveDraftRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.RemoveDraftResponse.FromString,
+                _registered_method=True)
         self.ListCatalogs = channel.unary_unary(
                 '/weighbridge.v1.AdminService/ListCatalogs',
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.ListCatalogsRequest.SerializeToString,
@@ -171,6 +186,28 @@ class AdminServiceServicer:
 
     def RollbackCatalog(self, request, context):
         """Applies the document of an earlier version again, as a new version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutDraft(self, request, context):
+        """Has sidecars evaluate a document beside the live version of its catalog, without effect, in
+        place of the draft there is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDraft(self, request, context):
+        """Returns the draft of a catalog, and what applying it would change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveDraft(self, request, context):
+        """Ends the evaluation of a draft.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -309,6 +346,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RollbackCatalog,
                     request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogResponse.SerializeToString,
+            ),
+            'PutDraft': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutDraft,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.PutDraftRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.PutDraftResponse.SerializeToString,
+            ),
+            'GetDraft': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDraft,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.GetDraftRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.GetDraftResponse.SerializeToString,
+            ),
+            'RemoveDraft': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveDraft,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.RemoveDraftRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.RemoveDraftResponse.SerializeToString,
             ),
             'ListCatalogs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCatalogs,
@@ -522,6 +574,87 @@ class AdminService:
             '/weighbridge.v1.AdminService/RollbackCatalog',
             weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogRequest.SerializeToString,
             weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutDraft(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/PutDraft',
+            weighbridge_dot_v1_dot_admin__service__pb2.PutDraftRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.PutDraftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDraft(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/GetDraft',
+            weighbridge_dot_v1_dot_admin__service__pb2.GetDraftRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.GetDraftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveDraft(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/RemoveDraft',
+            weighbridge_dot_v1_dot_admin__service__pb2.RemoveDraftRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.RemoveDraftResponse.FromString,
             options,
             channel_credentials,
             insecure,

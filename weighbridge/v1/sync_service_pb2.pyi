@@ -51,6 +51,28 @@ SUBSCRIPTION_MODE_ON_DEMAND: SubscriptionMode.ValueType  # 3
 """Those it was asked about, up to a bound."""
 Global___SubscriptionMode: _TypeAlias = SubscriptionMode  # noqa: Y015
 
+class _ShareBase:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ShareBaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ShareBase.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SHARE_BASE_UNSPECIFIED: _ShareBase.ValueType  # 0
+    SHARE_BASE_SALES: _ShareBase.ValueType  # 1
+    """What the partner sells."""
+    SHARE_BASE_USAGE: _ShareBase.ValueType  # 2
+    """What customers pay for usage by the app."""
+
+class ShareBase(_ShareBase, metaclass=_ShareBaseEnumTypeWrapper):
+    """What a share is of."""
+
+SHARE_BASE_UNSPECIFIED: ShareBase.ValueType  # 0
+SHARE_BASE_SALES: ShareBase.ValueType  # 1
+"""What the partner sells."""
+SHARE_BASE_USAGE: ShareBase.ValueType  # 2
+"""What customers pay for usage by the app."""
+Global___ShareBase: _TypeAlias = ShareBase  # noqa: Y015
+
 class _UsageKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -134,6 +156,8 @@ class SyncResponse(_message.Message):
     USAGE_ACK_FIELD_NUMBER: _builtins.int
     USAGE_SET_ASIDE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    DRAFT_FIELD_NUMBER: _builtins.int
+    DRAFT_REMOVED_FIELD_NUMBER: _builtins.int
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     USAGE_REVISION_FIELD_NUMBER: _builtins.int
@@ -164,6 +188,10 @@ class SyncResponse(_message.Message):
     def usage_set_aside(self) -> Global___UsageSetAside: ...
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat: ...
+    @_builtins.property
+    def draft(self) -> Global___DraftCatalog: ...
+    @_builtins.property
+    def draft_removed(self) -> Global___DraftRemoved: ...
     def __init__(
         self,
         *,
@@ -178,15 +206,17 @@ class SyncResponse(_message.Message):
         usage_ack: Global___UsageAck | None = ...,
         usage_set_aside: Global___UsageSetAside | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        draft: Global___DraftCatalog | None = ...,
+        draft_removed: Global___DraftRemoved | None = ...,
         control_plane_now_unix_ms: _builtins.int = ...,
         revision: _builtins.int = ...,
         usage_revision: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "customer", b"customer", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "message", b"message", "revision", b"revision", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_revision", b"usage_revision", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "message", b"message", "revision", b"revision", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_revision", b"usage_revision", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "identity_refused", "catalog", "customer", "revoked", "unknown", "totals", "initial_snapshot_complete", "usage_ack", "usage_set_aside", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "identity_refused", "catalog", "customer", "revoked", "unknown", "totals", "initial_snapshot_complete", "usage_ack", "usage_set_aside", "heartbeat", "draft", "draft_removed"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -268,6 +298,7 @@ class Hello(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     SEEN_REVISION_FIELD_NUMBER: _builtins.int
     SEEN_USAGE_REVISION_FIELD_NUMBER: _builtins.int
+    DRAFTS_FIELD_NUMBER: _builtins.int
     sidecar_id: _builtins.str
     """Random, made with the sidecar's data directory."""
     epoch: _builtins.str
@@ -297,6 +328,10 @@ class Hello(_message.Message):
     def acknowledged(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordMark]:
         """Each epoch of which records are kept, oldest first, up to the last record acknowledged."""
 
+    @_builtins.property
+    def drafts(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldVersion]:
+        """Drafts held, by catalog; the version is the draft's number."""
+
     def __init__(
         self,
         *,
@@ -314,10 +349,11 @@ class Hello(_message.Message):
         incarnation: _builtins.str = ...,
         seen_revision: _builtins.int = ...,
         seen_usage_revision: _builtins.int = ...,
+        drafts: _abc.Iterable[Global___HeldVersion] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "incarnation", b"incarnation", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "seen_revision", b"seen_revision", "seen_usage_revision", b"seen_usage_revision", "sidecar_id", b"sidecar_id", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "drafts", b"drafts", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "incarnation", b"incarnation", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "seen_revision", b"seen_revision", "seen_usage_revision", b"seen_usage_revision", "sidecar_id", b"sidecar_id", "software_version", b"software_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -389,7 +425,7 @@ Global___IdentityRefused: _TypeAlias = IdentityRefused  # noqa: Y015
 
 @_typing.final
 class SubscribeCustomers(_message.Message):
-    """Adds customers to the set held."""
+    """Adds customers to the set held, and those they are under, up to the topmost."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -599,6 +635,312 @@ class Trial(_message.Message):
 Global___Trial: _TypeAlias = Trial  # noqa: Y015
 
 @_typing.final
+class MoneyRate(_message.Message):
+    """What some credits cost, or are worth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    EXPONENT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    currency: _builtins.str
+    """ISO 4217."""
+    exponent: _builtins.int
+    """Decimal places of its minor unit."""
+    amount: _builtins.str
+    """Of the currency itself, a decimal such as `0.05`; exact."""
+    per: _builtins.int
+    """For so many credits."""
+    def __init__(
+        self,
+        *,
+        currency: _builtins.str = ...,
+        exponent: _builtins.int = ...,
+        amount: _builtins.str = ...,
+        per: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "currency", b"currency", "exponent", b"exponent", "per", b"per"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoneyRate: _TypeAlias = MoneyRate  # noqa: Y015
+
+@_typing.final
+class CreditCost(_message.Message):
+    """What usage of a feature costs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MatchEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    MICRO_PER_MILLION_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    micro_per_million: _builtins.int
+    """Micro-credits for a million units of usage."""
+    @_builtins.property
+    def match(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Dimensions that usage must have. Of the costs that fit, the one with the most is meant."""
+
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        match: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        micro_per_million: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "match", b"match", "micro_per_million", b"micro_per_million"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditCost: _TypeAlias = CreditCost  # noqa: Y015
+
+@_typing.final
+class CreditType(_message.Message):
+    """A kind of credit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    WORTH_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def unit(self) -> _types_pb2.CreditUnit: ...
+    @_builtins.property
+    def worth(self) -> _containers.RepeatedCompositeFieldContainer[Global___MoneyRate]:
+        """What one is worth, by currency."""
+
+    @_builtins.property
+    def costs(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditCost]: ...
+    def __init__(
+        self,
+        *,
+        unit: _types_pb2.CreditUnit | None = ...,
+        worth: _abc.Iterable[Global___MoneyRate] | None = ...,
+        costs: _abc.Iterable[Global___CreditCost] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unit", b"unit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "unit", b"unit", "worth", b"worth"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditType: _TypeAlias = CreditType  # noqa: Y015
+
+@_typing.final
+class TopUp(_message.Message):
+    """Credits that are bought by themselves when few are left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_MICRO_FIELD_NUMBER: _builtins.int
+    TARGET_MICRO_FIELD_NUMBER: _builtins.int
+    MONTHLY_CAP_MICRO_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    EXPIRES_AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    threshold_micro: _builtins.int
+    target_micro: _builtins.int
+    monthly_cap_micro: _builtins.int
+    """At most so many in a calendar month (UTC). Unset: any."""
+    priority: _builtins.int
+    end: _types_pb2.CreditGrantEnd.ValueType
+    expires_after_days: _builtins.int
+    """For AFTER_DAYS."""
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___MoneyRate]: ...
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        threshold_micro: _builtins.int = ...,
+        target_micro: _builtins.int = ...,
+        monthly_cap_micro: _builtins.int | None = ...,
+        prices: _abc.Iterable[Global___MoneyRate] | None = ...,
+        priority: _builtins.int = ...,
+        end: _types_pb2.CreditGrantEnd.ValueType = ...,
+        expires_after_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_monthly_cap_micro", b"_monthly_cap_micro", "monthly_cap_micro", b"monthly_cap_micro"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_monthly_cap_micro", b"_monthly_cap_micro", "credit_type", b"credit_type", "end", b"end", "expires_after_days", b"expires_after_days", "monthly_cap_micro", b"monthly_cap_micro", "prices", b"prices", "priority", b"priority", "target_micro", b"target_micro", "threshold_micro", b"threshold_micro"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__monthly_cap_micro: _TypeAlias = _typing.Literal["monthly_cap_micro"]  # noqa: Y015
+    _WhichOneofArgType__monthly_cap_micro: _TypeAlias = _typing.Literal["_monthly_cap_micro", b"_monthly_cap_micro"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__monthly_cap_micro) -> _WhichOneofReturnType__monthly_cap_micro | None: ...
+
+Global___TopUp: _TypeAlias = TopUp  # noqa: Y015
+
+@_typing.final
+class PartnerQuota(_message.Message):
+    """How much of a metered feature a partner app may use."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    PER_CUSTOMER_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    @_builtins.property
+    def per_customer(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Limit]:
+        """Inside each customer."""
+
+    @_builtins.property
+    def total(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Limit]:
+        """Of all customers together."""
+
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        per_customer: _abc.Iterable[_types_pb2.Limit] | None = ...,
+        total: _abc.Iterable[_types_pb2.Limit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "per_customer", b"per_customer", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartnerQuota: _TypeAlias = PartnerQuota  # noqa: Y015
+
+@_typing.final
+class ShareTier(_message.Message):
+    """A part of the volume, and what the platform keeps of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UP_TO_MINOR_FIELD_NUMBER: _builtins.int
+    PLATFORM_PERCENT_FIELD_NUMBER: _builtins.int
+    up_to_minor: _builtins.int
+    """In minor units of the currency. Unset: all the rest."""
+    platform_percent: _builtins.str
+    """A decimal such as `12.5`; exact."""
+    def __init__(
+        self,
+        *,
+        up_to_minor: _builtins.int | None = ...,
+        platform_percent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_up_to_minor", b"_up_to_minor", "up_to_minor", b"up_to_minor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_up_to_minor", b"_up_to_minor", "platform_percent", b"platform_percent", "up_to_minor", b"up_to_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__up_to_minor: _TypeAlias = _typing.Literal["up_to_minor"]  # noqa: Y015
+    _WhichOneofArgType__up_to_minor: _TypeAlias = _typing.Literal["_up_to_minor", b"_up_to_minor"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__up_to_minor) -> _WhichOneofReturnType__up_to_minor | None: ...
+
+Global___ShareTier: _TypeAlias = ShareTier  # noqa: Y015
+
+@_typing.final
+class RevenueShare(_message.Message):
+    """How money in one currency is shared; what the platform does not keep is the partner's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    EXPONENT_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    FIXED_MINOR_FIELD_NUMBER: _builtins.int
+    base: Global___ShareBase.ValueType
+    currency: _builtins.str
+    """ISO 4217."""
+    exponent: _builtins.int
+    """Decimal places of its minor unit."""
+    fixed_minor: _builtins.int
+    """What the platform keeps of each transaction beside that."""
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShareTier]: ...
+    @_builtins.property
+    def window(self) -> _types_pb2.Window:
+        """In each, the volume counts from zero."""
+
+    def __init__(
+        self,
+        *,
+        base: Global___ShareBase.ValueType = ...,
+        currency: _builtins.str = ...,
+        exponent: _builtins.int = ...,
+        tiers: _abc.Iterable[Global___ShareTier] | None = ...,
+        window: _types_pb2.Window | None = ...,
+        fixed_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "currency", b"currency", "exponent", b"exponent", "fixed_minor", b"fixed_minor", "tiers", b"tiers", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevenueShare: _TypeAlias = RevenueShare  # noqa: Y015
+
+@_typing.final
+class PartnerApp(_message.Message):
+    """An app of a partner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PERMISSIONS_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    name: _builtins.str
+    @_builtins.property
+    def permissions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The features that it may use."""
+
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartnerQuota]: ...
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevenueShare]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        permissions: _abc.Iterable[_builtins.str] | None = ...,
+        quotas: _abc.Iterable[Global___PartnerQuota] | None = ...,
+        shares: _abc.Iterable[Global___RevenueShare] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "permissions", b"permissions", "quotas", b"quotas", "shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartnerApp: _TypeAlias = PartnerApp  # noqa: Y015
+
+@_typing.final
 class PlanVersion(_message.Message):
     """A plan as one catalog version had it, inheritance resolved."""
 
@@ -611,6 +953,8 @@ class PlanVersion(_message.Message):
     UPGRADES_TO_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
     TRIAL_FIELD_NUMBER: _builtins.int
+    CREDIT_GRANTS_FIELD_NUMBER: _builtins.int
+    TOP_UPS_FIELD_NUMBER: _builtins.int
     plan: _builtins.str
     version: _builtins.int
     name: _builtins.str
@@ -626,6 +970,10 @@ class PlanVersion(_message.Message):
     def trial(self) -> Global___Trial:
         """Unset: none."""
 
+    @_builtins.property
+    def credit_grants(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.CreditGrant]: ...
+    @_builtins.property
+    def top_ups(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopUp]: ...
     def __init__(
         self,
         *,
@@ -636,10 +984,12 @@ class PlanVersion(_message.Message):
         upgrades_to: _abc.Iterable[_builtins.str] | None = ...,
         offer: _types_pb2.UpgradeOffer | None = ...,
         trial: Global___Trial | None = ...,
+        credit_grants: _abc.Iterable[_types_pb2.CreditGrant] | None = ...,
+        top_ups: _abc.Iterable[Global___TopUp] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer", "trial", b"trial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlements", b"entitlements", "name", b"name", "offer", b"offer", "plan", b"plan", "trial", b"trial", "upgrades_to", b"upgrades_to", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_grants", b"credit_grants", "entitlements", b"entitlements", "name", b"name", "offer", b"offer", "plan", b"plan", "top_ups", b"top_ups", "trial", b"trial", "upgrades_to", b"upgrades_to", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -656,6 +1006,7 @@ class AddOn(_message.Message):
     ENTITLEMENTS_FIELD_NUMBER: _builtins.int
     PLANS_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
+    CREDIT_GRANTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     @_builtins.property
@@ -666,6 +1017,10 @@ class AddOn(_message.Message):
 
     @_builtins.property
     def offer(self) -> _types_pb2.UpgradeOffer: ...
+    @_builtins.property
+    def credit_grants(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.CreditGrant]:
+        """Of each piece bought."""
+
     def __init__(
         self,
         *,
@@ -674,10 +1029,11 @@ class AddOn(_message.Message):
         entitlements: _abc.Iterable[_types_pb2.Entitlement] | None = ...,
         plans: _abc.Iterable[_builtins.str] | None = ...,
         offer: _types_pb2.UpgradeOffer | None = ...,
+        credit_grants: _abc.Iterable[_types_pb2.CreditGrant] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlements", b"entitlements", "id", b"id", "name", b"name", "offer", b"offer", "plans", b"plans"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_grants", b"credit_grants", "entitlements", b"entitlements", "id", b"id", "name", b"name", "offer", b"offer", "plans", b"plans"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -726,10 +1082,17 @@ class CatalogSnapshot(_message.Message):
     ADD_ONS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     ADDITION_FIELD_NUMBER: _builtins.int
+    DEFAULT_PLAN_FIELD_NUMBER: _builtins.int
+    CREDIT_TYPES_FIELD_NUMBER: _builtins.int
+    PARTNER_APPS_FIELD_NUMBER: _builtins.int
     catalog: _builtins.str
     version: _builtins.int
     addition: _builtins.int
     """How often older plan versions were added to this version, because somebody is on them again."""
+    default_plan: _builtins.str
+    """What a customer is on that CustomerUnknown was said of. Empty: nothing; at most one catalog of
+    an environment has one. Its first settled usage makes the customer.
+    """
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]: ...
     @_builtins.property
@@ -744,6 +1107,10 @@ class CatalogSnapshot(_message.Message):
         are on its newest.
         """
 
+    @_builtins.property
+    def credit_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditType]: ...
+    @_builtins.property
+    def partner_apps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartnerApp]: ...
     def __init__(
         self,
         *,
@@ -754,14 +1121,66 @@ class CatalogSnapshot(_message.Message):
         add_ons: _abc.Iterable[Global___AddOn] | None = ...,
         steps: _abc.Iterable[Global___VersionStep] | None = ...,
         addition: _builtins.int = ...,
+        default_plan: _builtins.str = ...,
+        credit_types: _abc.Iterable[Global___CreditType] | None = ...,
+        partner_apps: _abc.Iterable[Global___PartnerApp] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "addition", b"addition", "catalog", b"catalog", "features", b"features", "plans", b"plans", "steps", b"steps", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "addition", b"addition", "catalog", b"catalog", "credit_types", b"credit_types", "default_plan", b"default_plan", "features", b"features", "partner_apps", b"partner_apps", "plans", b"plans", "steps", b"steps", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CatalogSnapshot: _TypeAlias = CatalogSnapshot  # noqa: Y015
+
+@_typing.final
+class DraftCatalog(_message.Message):
+    """What a catalog may become. It decides nothing: the sidecar counts what it would have answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Another number is another draft."""
+    @_builtins.property
+    def snapshot(self) -> Global___CatalogSnapshot:
+        """As if it had been applied, for everybody at once."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Global___CatalogSnapshot | None = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DraftCatalog: _TypeAlias = DraftCatalog  # noqa: Y015
+
+@_typing.final
+class DraftRemoved(_message.Message):
+    """There is no draft of the catalog any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATALOG_FIELD_NUMBER: _builtins.int
+    catalog: _builtins.str
+    def __init__(
+        self,
+        *,
+        catalog: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DraftRemoved: _TypeAlias = DraftRemoved  # noqa: Y015
 
 @_typing.final
 class SubscribedAddOn(_message.Message):
@@ -915,7 +1334,9 @@ Global___Override: _TypeAlias = Override  # noqa: Y015
 @_typing.final
 class WindowTotal(_message.Message):
     """Units settled in one window. Of an allocation feature, acquired less released: below 0 where a
-    release was settled whose acquisition was not.
+    release was settled whose acquisition was not. Of a rolling window there is
+    one of each bucket that counts, of sessions one of each that began within two lengths; where there
+    is none, one of 0.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -928,6 +1349,7 @@ class WindowTotal(_message.Message):
     resource: _builtins.str
     feature: _builtins.str
     window_start_unix_ms: _builtins.int
+    """Of a rolling window, the bucket's."""
     total: _builtins.int
     @_builtins.property
     def window(self) -> _types_pb2.Window: ...
@@ -965,6 +1387,7 @@ class CustomerSnapshot(_message.Message):
     TOTALS_FIELD_NUMBER: _builtins.int
     INCLUDED_FIELD_NUMBER: _builtins.int
     CATALOG_ADDITION_MIN_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     version: _builtins.int
     status: _types_pb2.CustomerStatus.ValueType
@@ -973,6 +1396,8 @@ class CustomerSnapshot(_message.Message):
     """The oldest catalog version that has all this names."""
     catalog_addition_min: _builtins.int
     """The lowest addition of catalog_version_min that has all this names."""
+    parent: _builtins.str
+    """The customer it is under, whose limits count its usage too. Empty: none. It never changes."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -999,10 +1424,11 @@ class CustomerSnapshot(_message.Message):
         totals: _abc.Iterable[Global___WindowTotal] | None = ...,
         included: _abc.Iterable[Global___RecordMark] | None = ...,
         catalog_addition_min: _builtins.int = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "catalog_addition_min", b"catalog_addition_min", "catalog_version_min", b"catalog_version_min", "customer", b"customer", "included", b"included", "overrides", b"overrides", "resources", b"resources", "status", b"status", "subscriptions", b"subscriptions", "totals", b"totals", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "catalog_addition_min", b"catalog_addition_min", "catalog_version_min", b"catalog_version_min", "customer", b"customer", "included", b"included", "overrides", b"overrides", "parent", b"parent", "resources", b"resources", "status", b"status", "subscriptions", b"subscriptions", "totals", b"totals", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1016,17 +1442,21 @@ class CustomerRevoked(_message.Message):
 
     CUSTOMER_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     version: _builtins.int
+    parent: _builtins.str
+    """The customer it is under: what it used is still counted there. Empty: none."""
     def __init__(
         self,
         *,
         customer: _builtins.str = ...,
         version: _builtins.int = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "parent", b"parent", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

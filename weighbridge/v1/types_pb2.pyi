@@ -165,6 +165,10 @@ class _WindowKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WindowKind
     """At each return of the subscription's anchor."""
     WINDOW_KIND_LIFETIME: _WindowKind.ValueType  # 3
     """Never."""
+    WINDOW_KIND_ROLLING: _WindowKind.ValueType  # 4
+    """Unit by unit, one length after it was used (up to a sixtieth of the length later)."""
+    WINDOW_KIND_SESSION: _WindowKind.ValueType  # 5
+    """One length after the first use since the last session ended."""
 
 class WindowKind(_WindowKind, metaclass=_WindowKindEnumTypeWrapper):
     """When a limit's usage starts anew."""
@@ -176,6 +180,10 @@ WINDOW_KIND_ANNIVERSARY: WindowKind.ValueType  # 2
 """At each return of the subscription's anchor."""
 WINDOW_KIND_LIFETIME: WindowKind.ValueType  # 3
 """Never."""
+WINDOW_KIND_ROLLING: WindowKind.ValueType  # 4
+"""Unit by unit, one length after it was used (up to a sixtieth of the length later)."""
+WINDOW_KIND_SESSION: WindowKind.ValueType  # 5
+"""One length after the first use since the last session ended."""
 Global___WindowKind: _TypeAlias = WindowKind  # noqa: Y015
 
 class _WindowPeriod:
@@ -396,6 +404,58 @@ CUSTOMER_STATUS_ARCHIVED: CustomerStatus.ValueType  # 2
 CUSTOMER_STATUS_REVOKED: CustomerStatus.ValueType  # 3
 Global___CustomerStatus: _TypeAlias = CustomerStatus  # noqa: Y015
 
+class _CreditGrantKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CreditGrantKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CreditGrantKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDIT_GRANT_KIND_UNSPECIFIED: _CreditGrantKind.ValueType  # 0
+    CREDIT_GRANT_KIND_RECURRING: _CreditGrantKind.ValueType  # 1
+    CREDIT_GRANT_KIND_PREPAID: _CreditGrantKind.ValueType  # 2
+    CREDIT_GRANT_KIND_PROMOTIONAL: _CreditGrantKind.ValueType  # 3
+    CREDIT_GRANT_KIND_TRIAL: _CreditGrantKind.ValueType  # 4
+    CREDIT_GRANT_KIND_MANUAL: _CreditGrantKind.ValueType  # 5
+    """Granted to one customer, by no catalog."""
+
+class CreditGrantKind(_CreditGrantKind, metaclass=_CreditGrantKindEnumTypeWrapper):
+    """Why credits are there."""
+
+CREDIT_GRANT_KIND_UNSPECIFIED: CreditGrantKind.ValueType  # 0
+CREDIT_GRANT_KIND_RECURRING: CreditGrantKind.ValueType  # 1
+CREDIT_GRANT_KIND_PREPAID: CreditGrantKind.ValueType  # 2
+CREDIT_GRANT_KIND_PROMOTIONAL: CreditGrantKind.ValueType  # 3
+CREDIT_GRANT_KIND_TRIAL: CreditGrantKind.ValueType  # 4
+CREDIT_GRANT_KIND_MANUAL: CreditGrantKind.ValueType  # 5
+"""Granted to one customer, by no catalog."""
+Global___CreditGrantKind: _TypeAlias = CreditGrantKind  # noqa: Y015
+
+class _CreditGrantEnd:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CreditGrantEndEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CreditGrantEnd.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDIT_GRANT_END_UNSPECIFIED: _CreditGrantEnd.ValueType  # 0
+    CREDIT_GRANT_END_NEVER: _CreditGrantEnd.ValueType  # 1
+    CREDIT_GRANT_END_PERIOD_END: _CreditGrantEnd.ValueType  # 2
+    """When the window that it was granted in ends."""
+    CREDIT_GRANT_END_TRIAL_END: _CreditGrantEnd.ValueType  # 3
+    CREDIT_GRANT_END_AFTER_DAYS: _CreditGrantEnd.ValueType  # 4
+    """Some days of 24 hours after it took effect."""
+
+class CreditGrantEnd(_CreditGrantEnd, metaclass=_CreditGrantEndEnumTypeWrapper):
+    """When what is left of a grant expires."""
+
+CREDIT_GRANT_END_UNSPECIFIED: CreditGrantEnd.ValueType  # 0
+CREDIT_GRANT_END_NEVER: CreditGrantEnd.ValueType  # 1
+CREDIT_GRANT_END_PERIOD_END: CreditGrantEnd.ValueType  # 2
+"""When the window that it was granted in ends."""
+CREDIT_GRANT_END_TRIAL_END: CreditGrantEnd.ValueType  # 3
+CREDIT_GRANT_END_AFTER_DAYS: CreditGrantEnd.ValueType  # 4
+"""Some days of 24 hours after it took effect."""
+Global___CreditGrantEnd: _TypeAlias = CreditGrantEnd  # noqa: Y015
+
 @_typing.final
 class Window(_message.Message):
     """A time span after which usage starts from zero."""
@@ -405,21 +465,25 @@ class Window(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
+    LENGTH_MS_FIELD_NUMBER: _builtins.int
     kind: Global___WindowKind.ValueType
     period: Global___WindowPeriod.ValueType
-    """Unset for a lifetime window."""
+    """Of calendar and anniversary windows."""
     time_zone: _builtins.str
     """IANA name; calendar and anniversary windows turn in it. Empty means UTC."""
+    length_ms: _builtins.int
+    """Of rolling windows and sessions: whole minutes, up to 366 days."""
     def __init__(
         self,
         *,
         kind: Global___WindowKind.ValueType = ...,
         period: Global___WindowPeriod.ValueType = ...,
         time_zone: _builtins.str = ...,
+        length_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "period", b"period", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "length_ms", b"length_ms", "period", b"period", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -499,6 +563,31 @@ class Rate(_message.Message):
 Global___Rate: _TypeAlias = Rate  # noqa: Y015
 
 @_typing.final
+class CreditDraw(_message.Message):
+    """What pays for usage of a feature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    kind: Global___LimitKind.ValueType
+    """Hard refuses without credits, soft goes on past the balance."""
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        kind: Global___LimitKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_type", b"credit_type", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditDraw: _TypeAlias = CreditDraw  # noqa: Y015
+
+@_typing.final
 class Entitlement(_message.Message):
     """What a plan, an add-on or an override grants on one feature."""
 
@@ -510,6 +599,7 @@ class Entitlement(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     RATES_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
     feature: _builtins.str
     enabled: _builtins.bool
     """False takes the feature away (an override can)."""
@@ -527,6 +617,10 @@ class Entitlement(_message.Message):
     def rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rate]:
         """Metered features only; none means no limit on how fast."""
 
+    @_builtins.property
+    def credits(self) -> Global___CreditDraw:
+        """Metered features only; unset: usage is not paid with credits."""
+
     def __init__(
         self,
         *,
@@ -536,10 +630,11 @@ class Entitlement(_message.Message):
         values: _abc.Iterable[_builtins.str] | None = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
         rates: _abc.Iterable[Global___Rate] | None = ...,
+        credits: Global___CreditDraw | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "number", b"number"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "credits", b"credits", "number", b"number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "credits", b"credits", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
     _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
@@ -634,6 +729,7 @@ class Decision(_message.Message):
     CATALOG_VERSION_FIELD_NUMBER: _builtins.int
     SNAPSHOT_VERSION_FIELD_NUMBER: _builtins.int
     OBSERVED_REASON_FIELD_NUMBER: _builtins.int
+    LIMITED_BY_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     reason: Global___Reason.ValueType
     """Why not. Unspecified when allowed."""
@@ -653,10 +749,15 @@ class Decision(_message.Message):
     overage_amount: _builtins.int
     """The part of the amount past a soft limit, or a hard one of a feature that is only observed."""
     window_start_unix_ms: _builtins.int
+    """Of a rolling window, from when usage counts. Unset where nothing is used of one, and where no
+    session is open.
+    """
     window_end_unix_ms: _builtins.int
-    """Unset for a lifetime window."""
+    """When usage starts from zero; of a rolling window, when the first usage that counts stops to.
+    Unset for a lifetime window, and where there is no start.
+    """
     resets_in_ms: _builtins.int
-    """Time until usage starts from zero. Unset for a lifetime window."""
+    """Time until the window's end. Unset where that is."""
     retry_after_ms: _builtins.int
     """When the same call could pass, if waiting helps at all."""
     snapshot_age_ms: _builtins.int
@@ -670,6 +771,8 @@ class Decision(_message.Message):
     snapshot_version: _builtins.int
     observed_reason: Global___Reason.ValueType
     """Why it would have been refused: it is allowed only because the feature is observed."""
+    limited_by: _builtins.str
+    """The ancestor whose limit, rate, plan or status the answer names. Empty: the customer itself."""
     @_builtins.property
     def upgrade_hints(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpgradeHint]: ...
     @_builtins.property
@@ -702,10 +805,11 @@ class Decision(_message.Message):
         catalog_version: _builtins.int = ...,
         snapshot_version: _builtins.int = ...,
         observed_reason: Global___Reason.ValueType = ...,
+        limited_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed_amount", b"allowed_amount", "limit", b"limit", "max_overshoot", b"max_overshoot", "remaining", b"remaining", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed", b"allowed", "allowed_amount", b"allowed_amount", "catalog_version", b"catalog_version", "decided_by", b"decided_by", "feature", b"feature", "included_amount", b"included_amount", "limit", b"limit", "limit_id", b"limit_id", "max_overshoot", b"max_overshoot", "observed_reason", b"observed_reason", "overage_amount", b"overage_amount", "reason", b"reason", "remaining", b"remaining", "reserved", b"reserved", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version", "upgrade_hints", b"upgrade_hints", "used", b"used", "values", b"values", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed", b"allowed", "allowed_amount", b"allowed_amount", "catalog_version", b"catalog_version", "decided_by", b"decided_by", "feature", b"feature", "included_amount", b"included_amount", "limit", b"limit", "limit_id", b"limit_id", "limited_by", b"limited_by", "max_overshoot", b"max_overshoot", "observed_reason", b"observed_reason", "overage_amount", b"overage_amount", "reason", b"reason", "remaining", b"remaining", "reserved", b"reserved", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version", "upgrade_hints", b"upgrade_hints", "used", b"used", "values", b"values", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allowed_amount: _TypeAlias = _typing.Literal["allowed_amount"]  # noqa: Y015
     _WhichOneofArgType__allowed_amount: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount"]  # noqa: Y015
@@ -751,6 +855,100 @@ class Decision(_message.Message):
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
+class CreditUnit(_message.Message):
+    """A kind of credit, as people are shown it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    DECIMALS_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    name: _builtins.str
+    unit: _builtins.str
+    """What one is called."""
+    decimals: _builtins.int
+    """Decimal places to show."""
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        name: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        decimals: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_type", b"credit_type", "decimals", b"decimals", "name", b"name", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditUnit: _TypeAlias = CreditUnit  # noqa: Y015
+
+@_typing.final
+class CreditGrant(_message.Message):
+    """Credits that a plan or an add-on comes with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICRO_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    EVERY_FIELD_NUMBER: _builtins.int
+    PER_SEAT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    STARTS_AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    EXPIRES_AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    ROLLOVER_MICRO_MAX_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Unique in the plan and the add-ons that suit it."""
+    credit_type: _builtins.str
+    amount_micro: _builtins.int
+    """Micro-credits, 10^-6 of a credit."""
+    kind: Global___CreditGrantKind.ValueType
+    per_seat: _builtins.bool
+    """Of a plan: for each seat. Everywhere else the seats are counted in."""
+    priority: _builtins.int
+    """Lower is spent first."""
+    starts_after_days: _builtins.int
+    end: Global___CreditGrantEnd.ValueType
+    expires_after_days: _builtins.int
+    """For AFTER_DAYS."""
+    rollover_micro_max: _builtins.int
+    """What stays at most when a window ends. Unset: as `end` says."""
+    @_builtins.property
+    def every(self) -> Global___Window:
+        """Granted at the start of each such window. Unset: once."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        credit_type: _builtins.str = ...,
+        amount_micro: _builtins.int = ...,
+        kind: Global___CreditGrantKind.ValueType = ...,
+        every: Global___Window | None = ...,
+        per_seat: _builtins.bool = ...,
+        priority: _builtins.int = ...,
+        starts_after_days: _builtins.int = ...,
+        end: Global___CreditGrantEnd.ValueType = ...,
+        expires_after_days: _builtins.int = ...,
+        rollover_micro_max: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rollover_micro_max", b"_rollover_micro_max", "every", b"every", "rollover_micro_max", b"rollover_micro_max"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rollover_micro_max", b"_rollover_micro_max", "amount_micro", b"amount_micro", "credit_type", b"credit_type", "end", b"end", "every", b"every", "expires_after_days", b"expires_after_days", "id", b"id", "kind", b"kind", "per_seat", b"per_seat", "priority", b"priority", "rollover_micro_max", b"rollover_micro_max", "starts_after_days", b"starts_after_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rollover_micro_max: _TypeAlias = _typing.Literal["rollover_micro_max"]  # noqa: Y015
+    _WhichOneofArgType__rollover_micro_max: _TypeAlias = _typing.Literal["_rollover_micro_max", b"_rollover_micro_max"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rollover_micro_max) -> _WhichOneofReturnType__rollover_micro_max | None: ...
+
+Global___CreditGrant: _TypeAlias = CreditGrant  # noqa: Y015
+
+@_typing.final
 class LimitUsage(_message.Message):
     """The state of one limit of a metered feature."""
 
@@ -761,12 +959,15 @@ class LimitUsage(_message.Message):
     REMAINING_FIELD_NUMBER: _builtins.int
     WINDOW_START_UNIX_MS_FIELD_NUMBER: _builtins.int
     WINDOW_END_UNIX_MS_FIELD_NUMBER: _builtins.int
+    LIMITED_BY_FIELD_NUMBER: _builtins.int
     used: _builtins.int
     remaining: _builtins.int
     """Unset: unlimited."""
     window_start_unix_ms: _builtins.int
+    """As in a decision."""
     window_end_unix_ms: _builtins.int
-    """Unset for a lifetime window."""
+    limited_by: _builtins.str
+    """The ancestor whose limit it is: all below it use it up. Empty: the customer's own."""
     @_builtins.property
     def limit(self) -> Global___Limit: ...
     def __init__(
@@ -775,21 +976,26 @@ class LimitUsage(_message.Message):
         limit: Global___Limit | None = ...,
         used: _builtins.int = ...,
         remaining: _builtins.int | None = ...,
-        window_start_unix_ms: _builtins.int = ...,
+        window_start_unix_ms: _builtins.int | None = ...,
         window_end_unix_ms: _builtins.int | None = ...,
+        limited_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "limit", b"limit", "remaining", b"remaining", "window_end_unix_ms", b"window_end_unix_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "limit", b"limit", "remaining", b"remaining", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "limit", b"limit", "remaining", b"remaining", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "limit", b"limit", "limited_by", b"limited_by", "remaining", b"remaining", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__remaining: _TypeAlias = _typing.Literal["remaining"]  # noqa: Y015
     _WhichOneofArgType__remaining: _TypeAlias = _typing.Literal["_remaining", b"_remaining"]  # noqa: Y015
     _WhichOneofReturnType__window_end_unix_ms: _TypeAlias = _typing.Literal["window_end_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__window_end_unix_ms: _TypeAlias = _typing.Literal["_window_end_unix_ms", b"_window_end_unix_ms"]  # noqa: Y015
+    _WhichOneofReturnType__window_start_unix_ms: _TypeAlias = _typing.Literal["window_start_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__window_start_unix_ms: _TypeAlias = _typing.Literal["_window_start_unix_ms", b"_window_start_unix_ms"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__remaining) -> _WhichOneofReturnType__remaining | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__window_end_unix_ms) -> _WhichOneofReturnType__window_end_unix_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__window_start_unix_ms) -> _WhichOneofReturnType__window_start_unix_ms | None: ...
 
 Global___LimitUsage: _TypeAlias = LimitUsage  # noqa: Y015
 
@@ -801,8 +1007,11 @@ class RateUsage(_message.Message):
 
     RATE_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
+    LIMITED_BY_FIELD_NUMBER: _builtins.int
     remaining: _builtins.int
     """Units that would pass now."""
+    limited_by: _builtins.str
+    """The ancestor whose rate it is: all below it take from it. Empty: the customer's own."""
     @_builtins.property
     def rate(self) -> Global___Rate: ...
     def __init__(
@@ -810,10 +1019,11 @@ class RateUsage(_message.Message):
         *,
         rate: Global___Rate | None = ...,
         remaining: _builtins.int = ...,
+        limited_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate", "remaining", b"remaining"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limited_by", b"limited_by", "rate", b"rate", "remaining", b"remaining"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -833,6 +1043,7 @@ class FeatureEntitlement(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     RATES_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
     feature: _builtins.str
     type: Global___FeatureType.ValueType
     unit: _builtins.str
@@ -844,6 +1055,10 @@ class FeatureEntitlement(_message.Message):
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUsage]: ...
     @_builtins.property
     def rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateUsage]: ...
+    @_builtins.property
+    def credits(self) -> Global___CreditDraw:
+        """Unset: usage is not paid with credits."""
+
     def __init__(
         self,
         *,
@@ -855,10 +1070,11 @@ class FeatureEntitlement(_message.Message):
         values: _abc.Iterable[_builtins.str] | None = ...,
         limits: _abc.Iterable[Global___LimitUsage] | None = ...,
         rates: _abc.Iterable[Global___RateUsage] | None = ...,
+        credits: Global___CreditDraw | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "number", b"number"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "credits", b"credits", "number", b"number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "credits", b"credits", "enabled", b"enabled", "feature", b"feature", "limits", b"limits", "number", b"number", "rates", b"rates", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
     _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
@@ -882,6 +1098,10 @@ class CustomerEntitlements(_message.Message):
     SNAPSHOT_VERSION_FIELD_NUMBER: _builtins.int
     SNAPSHOT_AGE_MS_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    INHERITED_FROM_FIELD_NUMBER: _builtins.int
+    LIMITED_BY_FIELD_NUMBER: _builtins.int
+    CREDIT_GRANTS_FIELD_NUMBER: _builtins.int
+    CREDIT_UNITS_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     resource: _builtins.str
     reason: Global___Reason.ValueType
@@ -892,8 +1112,20 @@ class CustomerEntitlements(_message.Message):
     plan_version: _builtins.int
     snapshot_version: _builtins.int
     snapshot_age_ms: _builtins.int
+    inherited_from: _builtins.str
+    """The ancestor whose plan this is. Empty: the customer's own."""
+    limited_by: _builtins.str
+    """The ancestor that is the reason. Empty: the customer itself."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureEntitlement]: ...
+    @_builtins.property
+    def credit_grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditGrant]:
+        """Credits that plan and add-ons come with, as often as bought. What is left of them is not told."""
+
+    @_builtins.property
+    def credit_units(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditUnit]:
+        """The credit types that these grants and features name."""
+
     def __init__(
         self,
         *,
@@ -907,10 +1139,14 @@ class CustomerEntitlements(_message.Message):
         snapshot_version: _builtins.int = ...,
         snapshot_age_ms: _builtins.int | None = ...,
         features: _abc.Iterable[Global___FeatureEntitlement] | None = ...,
+        inherited_from: _builtins.str = ...,
+        limited_by: _builtins.str = ...,
+        credit_grants: _abc.Iterable[Global___CreditGrant] | None = ...,
+        credit_units: _abc.Iterable[Global___CreditUnit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms", "snapshot_age_ms", b"snapshot_age_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms", "catalog", b"catalog", "catalog_version", b"catalog_version", "customer", b"customer", "features", b"features", "plan", b"plan", "plan_version", b"plan_version", "reason", b"reason", "resource", b"resource", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms", "catalog", b"catalog", "catalog_version", b"catalog_version", "credit_grants", b"credit_grants", "credit_units", b"credit_units", "customer", b"customer", "features", b"features", "inherited_from", b"inherited_from", "limited_by", b"limited_by", "plan", b"plan", "plan_version", b"plan_version", "reason", b"reason", "resource", b"resource", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__snapshot_age_ms: _TypeAlias = _typing.Literal["snapshot_age_ms"]  # noqa: Y015
     _WhichOneofArgType__snapshot_age_ms: _TypeAlias = _typing.Literal["_snapshot_age_ms", b"_snapshot_age_ms"]  # noqa: Y015

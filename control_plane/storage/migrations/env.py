@@ -5,7 +5,10 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from control_plane.storage.tables import metadata
+from control_plane.storage import ledger_tables, tables
+from control_plane.storage.metadata import metadata
+
+assert {tables.customer.metadata, ledger_tables.ledger_entry.metadata} == {metadata}
 
 
 def run(connection: Connection) -> None:

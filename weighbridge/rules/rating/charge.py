@@ -7,9 +7,9 @@ from decimal import Decimal
 from enum import Enum
 from typing import Final
 
+from weighbridge.rules.matching import Match
 from weighbridge.rules.rating.money import Currency
 from weighbridge.rules.rating.period import WHOLE, BillingPeriod, Share
-from weighbridge.rules.rating.prices import Match
 from weighbridge.rules.rating.rounding import Quotient
 from weighbridge.rules.rating.tiers import Segment
 from weighbridge.rules.rating.usage import Usage

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
-from itertools import combinations, product
 
 from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.matching import Match, ambiguous, require_match
 from weighbridge.rules.rating.money import (
     Currency,
     require_count,
@@ -16,11 +16,8 @@ from weighbridge.rules.rating.money import (
     require_price,
 )
 from weighbridge.rules.rating.tiers import NOTHING, Rate
-from weighbridge.rules.units import COUNTER_MAX, DIMENSIONS_MAX
+from weighbridge.rules.units import COUNTER_MAX
 from weighbridge.rules.window import Period
-
-Match = tuple[tuple[str, str], ...]
-"""Dimensions and the values that usage must have, sorted by name; () matches all usage."""
 
 
 class Counted(Enum):
@@ -198,37 +195,20 @@ def usage_price(price: Price) -> UsagePrice | None:
 def clashes(prices: Iterable[Price]) -> Iterator[tuple[Price, Price]]:
     """Find pairs of prices in one list that the same usage would fit equally well.
 
-    Of two that fit, the one with more dimensions is meant, so one's dimensions must include the
-    other's. Prices of different periods charge apart, and so do different currencies.
+    Prices of different periods charge apart, and so do different currencies.
     """
-    groups: dict[tuple[object, ...], dict[tuple[str, ...], dict[Match, Price]]] = {}
+    groups: dict[tuple[object, ...], list[UsagePrice]] = {}
     for price in prices:
         charging = usage_price(price)
         if charging is not None:
-            group = groups.setdefault((charging.feature, price.every, price.currency), {})
-            alike = group.setdefault(tuple(name for name, _ in charging.match), {})
-            first = alike.setdefault(charging.match, price)
-            if first is not price:
-                yield first, price
-    # Only between prices that ask for different dimensions is each looked at beside each.
+            key = (charging.feature, charging.every, charging.currency)
+            groups.setdefault(key, []).append(charging)
     for group in groups.values():
-        for ours, theirs in combinations(group, 2):
-            if not set(ours) < set(theirs) and not set(theirs) < set(ours):
-                yield from _both_fit(group[ours], group[theirs])
-
-
-def _both_fit(
-    ours: Mapping[Match, Price], theirs: Mapping[Match, Price]
-) -> Iterator[tuple[Price, Price]]:
-    for (match, one), (other_match, other) in product(ours.items(), theirs.items()):
-        wanted = dict(other_match)
-        if all(wanted.get(name, value) == value for name, value in match):
-            yield one, other
+        for one, other in ambiguous([price.match for price in group]):
+            yield group[one], group[other]
 
 
 def _require_usage(feature: str, match: Match) -> None:
     if not feature:
         raise InvalidArgumentError("feature", "is missing: a price of usage says of what")
-    if len(match) > DIMENSIONS_MAX or list(match) != sorted(dict(match).items()):
-        problem = f"{match!r} is not a sorted list of at most {DIMENSIONS_MAX} dimensions"
-        raise InvalidArgumentError("match", problem)
+    require_match(match)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.matching import most_specific
 from weighbridge.rules.rating.money import require_count
 from weighbridge.rules.rating.prices import UsagePrice
 from weighbridge.rules.units import COUNTER_MAX
@@ -52,18 +52,9 @@ def assign(prices: Sequence[UsagePrice], usage: Sequence[Usage]) -> Assigned:
     unmatched = []
     for each in usage:
         candidates = by_feature.get(each.feature, ())
-        dimensions = _dimensions(each)
-        fitting = [p for p in candidates if dimensions.issuperset(prices[p].match)]
-        if fitting:
-            best = max(fitting, key=lambda position: len(prices[position].match))
-            by_price.setdefault(best, []).append(each)
+        best = most_specific([prices[at].match for at in candidates], each.dimensions)
+        if best is not None:
+            by_price.setdefault(candidates[best], []).append(each)
         elif candidates:
             unmatched.append(each)
     return Assigned(by_price, tuple(unmatched))
-
-
-def _dimensions(usage: Usage) -> set[tuple[str, str]]:
-    dimensions = set(usage.dimensions)
-    if len(dict(usage.dimensions)) != len(usage.dimensions):
-        raise InvalidArgumentError("dimensions", f"{usage.dimensions!r} names one of them twice")
-    return dimensions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from control_plane.storage.migrations import ledger
 from control_plane.storage.types import SERIAL, key_text
 
 revision = "0001"
@@ -17,6 +18,7 @@ TABLES = [
     "incarnation",
     "access_token",
     "catalog",
+    "catalog_draft",
     "catalog_version",
     "plan_version",
     "customer",
@@ -30,6 +32,7 @@ TABLES = [
     "usage_set_aside",
     "usage_key",
     "usage_total",
+    *ledger.TABLES,
 ]
 
 
@@ -43,15 +46,17 @@ def upgrade() -> None:
     _create_usage_events()
     _create_usage_keys()
     _create_usage_totals()
+    ledger.upgrade()
 
 
 def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table)
+    ledger.forget_function()
 
 
-def _id(name: str) -> sa.Column[str]:
-    return sa.Column(name, key_text(128), nullable=False)
+def _id(name: str, *, nullable: bool = False) -> sa.Column[str]:
+    return sa.Column(name, key_text(128), nullable=nullable)
 
 
 def _integer(name: str, *, nullable: bool = False) -> sa.Column[int]:
@@ -116,6 +121,16 @@ def _create_catalogs() -> None:
         sa.PrimaryKeyConstraint("catalog_id", "version", name="pk_catalog_version"),
     )
     op.create_table(
+        "catalog_draft",
+        _id("catalog_id"),
+        _integer("number"),
+        _integer("created_at_ms"),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("source_name", sa.String(256), nullable=False),
+        sa.ForeignKeyConstraint(["catalog_id"], ["catalog.id"], name="fk_catalog_draft_catalog_id"),
+        sa.PrimaryKeyConstraint("catalog_id", name="pk_catalog_draft"),
+    )
+    op.create_table(
         "plan_version",
         _id("catalog_id"),
         _id("plan_id"),
@@ -141,11 +156,30 @@ def _create_customers() -> None:
         sa.Column("status", key_text(16), nullable=False),
         _integer("version"),
         _integer("created_at_ms"),
+        _id("parent_id", nullable=True),
         sa.ForeignKeyConstraint(["catalog_id"], ["catalog.id"], name="fk_customer_catalog_id"),
+        sa.ForeignKeyConstraint(["parent_id"], ["customer.id"], name="fk_customer_parent_id"),
         sa.PrimaryKeyConstraint("id", name="pk_customer"),
     )
+    op.create_index("ix_customer_parent_id", "customer", ["parent_id"])
     op.create_index("ix_customer_catalog_id", "customer", ["catalog_id"])
     op.create_index("ix_customer_version", "customer", ["version"])
+    op.create_table(
+        "customer_ancestor",
+        _id("customer_id"),
+        _id("ancestor_id"),
+        sa.Column("depth", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["customer_id"], ["customer.id"], name="fk_customer_ancestor_customer_id"
+        ),
+        sa.ForeignKeyConstraint(
+            ["ancestor_id"], ["customer.id"], name="fk_customer_ancestor_ancestor_id"
+        ),
+        sa.PrimaryKeyConstraint("customer_id", "ancestor_id", name="pk_customer_ancestor"),
+    )
+    op.create_index(
+        "ix_customer_ancestor_below", "customer_ancestor", ["ancestor_id", "customer_id"]
+    )
     op.create_table(
         "resource",
         _id("customer_id"),

@@ -1,0 +1,99 @@
+"""An answer, from the question resolved to what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sidecar.core.counting import Buckets, Counted
+from sidecar.core.moment import Moment
+from sidecar.core.request import Request
+from sidecar.core.snapshots import CustomerState
+from weighbridge.rules.catalog import Feature
+from weighbridge.rules.decision import DecidedBy, LimitState, UpgradeHint, Verdict
+from weighbridge.rules.entitlement import PlanCompiler
+from weighbridge.rules.granting import Grant, lineage
+from weighbridge.rules.rate import Rate
+from weighbridge.rules.upgrade import Question, upgrade_hints
+
+
+class Decided(NamedTuple):
+    """An answer. `is_recorded`: its usage is staged in the batch's record.
+
+    `rates` are those that its usage is taken from, `rates_above` those of its ancestors. Usage is
+    recorded with all `ancestors`; None: they are not known here. `limited_by` is the one of them
+    that the verdict names. `states` are those of all limits it rests on, `counted` has those above.
+    """
+
+    request: Request
+    verdict: Verdict
+    decided_by: DecidedBy
+    feature: Feature | None
+    hints: tuple[UpgradeHint, ...]
+    catalog_version: int
+    snapshot_version: int
+    snapshot_age_ms: int | None
+    now_ms: int
+    is_recorded: bool = False
+    rates: tuple[Rate, ...] = ()
+    ancestors: tuple[str, ...] | None = ()
+    limited_by: str = ""
+    rates_above: Buckets = ()
+    states: Sequence[LimitState] = ()
+    counted: Sequence[Counted] = ()
+
+
+class NotLoaded(NamedTuple):
+    """The customer has to be loaded before this can be answered."""
+
+    customer: str
+
+
+class Subject(NamedTuple):
+    """Who asks for what, resolved."""
+
+    request: Request
+    state: CustomerState
+    compiler: PlanCompiler
+    grant: Grant
+    feature: Feature
+    moment: Moment
+
+
+class Judged(NamedTuple):
+    """A verdict, and the limits and rates it was found with."""
+
+    verdict: Verdict
+    decided_by: DecidedBy
+    states: Sequence[LimitState] = ()
+    rates: tuple[Rate, ...] = ()
+    limited_by: str = ""
+    counted: Sequence[Counted] = ()
+
+
+def hints_of(subject: Subject, judged: Judged) -> tuple[UpgradeHint, ...]:
+    """Say what would have allowed it, to whoever's limit or plan refused."""
+    request, verdict = subject.request, judged.verdict
+    grant: Grant | None = subject.grant
+    states = judged.states
+    if judged.limited_by:
+        above = (each for each in lineage(subject.grant.above))
+        grant = next(each.grant for each in above if each.customer == judged.limited_by)
+        states = next(
+            (c.states for c in judged.counted if c.level.customer == judged.limited_by), ()
+        )
+    elif subject.grant.inherited_from:
+        # Its own overrides refused: these would stay.
+        grant = None
+    if grant is None:
+        return ()
+    question = Question(
+        subject.feature.id,
+        subject.feature.type,
+        request.amount,
+        request.value,
+        states,
+        subject.moment.now_ms,
+        None if verdict.rate is None else verdict.rate.rate,
+    )
+    return upgrade_hints(subject.compiler, grant, question)
