@@ -1,4 +1,4 @@
-"""How many customer snapshots one process compiles in a second, on either side, one thread."""
+"""How many customer snapshots one thread compiles in a second of its CPU time, on either side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from control_plane.storage.database import Database
 from control_plane.wire.publishing import delivery_to_proto
 from sidecar.core.snapshots import Mode, SnapshotCache
 from sidecar.wire.snapshot import SnapshotReader
-from weighbridge.rules.entitlement import Grant
+from weighbridge.rules.granting import Grant
 from weighbridge.v1 import sync_service_pb2 as pb
 
 SNAPSHOTS_MAX: Final = 20_000
@@ -40,7 +40,7 @@ def measure_compiling(url: str, customers: int, now_ms: int) -> Compiled:
         messages: list[bytes] = []
         with database.reading() as connection:
             catalog = delivery_to_proto(library.load(connection, CATALOG))
-            started_s = time.perf_counter()
+            started_s = time.process_time()
             for first in range(0, count, CUSTOMERS_PER_LOAD):
                 numbers = range(first, min(first + CUSTOMERS_PER_LOAD, count))
                 loaded = reader.load(connection, map(customer_id, numbers), _EPOCHS)
@@ -48,7 +48,7 @@ def measure_compiling(url: str, customers: int, now_ms: int) -> Compiled:
                     delivery_to_proto(WholeCustomer(*found, ())).SerializeToString()
                     for found in loaded.customers.values()
                 ]
-            loaded_s = time.perf_counter() - started_s
+            loaded_s = time.process_time() - started_s
     finally:
         database.close()
     if len(set(messages)) != count:
@@ -62,11 +62,11 @@ def _granting_s(catalog: pb.SyncResponse, messages: list[bytes], now_ms: int) ->
     cache.apply_catalog(reader.catalog_from_proto(catalog.catalog))
     compiler = cache.compiler(CATALOG)
     assert compiler is not None
-    started_s = time.perf_counter()
+    started_s = time.process_time()
     for message in messages:
         customer = reader.customer_from_proto(pb.SyncResponse.FromString(message).customer)
         cache.apply_customer(customer)
         state = cache.find(customer.id)
         if state is None or not isinstance(state.grant(compiler, "", now_ms), Grant):
             raise BenchError(f"{customer.id} is granted nothing")
-    return time.perf_counter() - started_s
+    return time.process_time() - started_s

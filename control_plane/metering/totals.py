@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    or_,
     select,
     text,
     update,
@@ -289,9 +290,10 @@ def _read_moving(
 def used_counters(
     connection: Connection, customers: Sequence[CustomerCounters]
 ) -> list[tuple[CustomerCounters, list[Counter]]]:
-    """Return, of each customer, the counters of features it ever used. All others stand at 0.
+    """Return, of each customer, the counters of features it or any under it ever used.
 
-    Working out the windows of everything that a customer could use costs far more than asking.
+    All others stand at 0. Working out the windows of everything that a customer could use costs
+    far more than asking.
     """
     asked = {
         (customer.customer.id, feature)
@@ -325,8 +327,16 @@ def _used(connection: Connection, asked: Iterable[tuple[str, str]]) -> set[tuple
 @lru_cache(maxsize=16)
 def _prepared_used(dialect: Dialect, size: int) -> Prepared:
     wanted = wanted_rows(dialect, columns_of(usage_event, _USED), size)
-    is_used = exists().where(*(usage_event.c[name] == wanted.c[name] for name in _USED))
-    query: Select[Any] = select(*(wanted.c[name] for name in _USED)).where(is_used)
+    event, below = usage_event.c, customer_ancestor.c
+    is_used = exists().where(*(event[name] == wanted.c[name] for name in _USED))
+    is_used_below = exists().where(
+        below.ancestor_id == wanted.c.customer_id,
+        event.customer_id == below.customer_id,
+        event.feature_id == wanted.c.feature_id,
+    )
+    query: Select[Any] = select(*(wanted.c[name] for name in _USED)).where(
+        or_(is_used, is_used_below)
+    )
     return prepare_list(dialect, query, _USED)
 
 
