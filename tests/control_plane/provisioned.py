@@ -53,6 +53,7 @@ class Applied(NamedTuple):
     version: int
     changes: tuple[AffectingChange, ...]
     affected: AffectedCustomers
+    notices: tuple[str, ...]
 
 
 class Environment:
@@ -77,7 +78,9 @@ class Environment:
             applied = change(connection)
         with self.database.reading() as connection:
             counted = provisioning.count_affected(connection, applied, self.now_ms)
-        return Applied(applied.catalog, applied.version, counted.changes, counted.affected)
+        return Applied(
+            applied.catalog, applied.version, counted.changes, counted.affected, applied.notices
+        )
 
     def create(
         self, customer_id: str, plan: str = "", resources: tuple[str, ...] = ()
