@@ -10,9 +10,11 @@ from sqlalchemy import Connection
 
 from control_plane import provisioning
 from control_plane.api.wrapping import Context
+from control_plane.metering.explaining import Question, explain_entitlement
 from control_plane.metering.queries import query_usage
 from control_plane.provisioning import CatalogLibrary, CatalogSource
 from control_plane.provisioning.applying import AppliedCatalog, CountedChanges
+from control_plane.provisioning.checks import require_instant
 from control_plane.provisioning.loading import CustomerRecord
 from control_plane.publishing.notices import ChangeNotices
 from control_plane.publishing.sessions import SessionRegistry
@@ -20,6 +22,7 @@ from control_plane.storage.database import Database
 from control_plane.wire import administration as wire
 from control_plane.wire.drafts import draft_to_proto
 from control_plane.wire.enums import CUSTOMER_STATUSES, SUBSCRIPTION_STATUSES, enum_from_proto
+from control_plane.wire.explaining import explained_to_proto
 from control_plane.wire.publishing import session_to_proto
 from weighbridge.rules.errors import UnavailableError
 from weighbridge.v1 import admin_service_pb2 as pb
@@ -283,6 +286,18 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         query = wire.usage_query_from_proto(request)
         rows = await self._database.read(lambda connection: query_usage(connection, query))
         return pb.QueryUsageResponse(rows=[wire.usage_row_to_proto(row) for row in rows])
+
+    async def ExplainEntitlement(
+        self, request: pb.ExplainEntitlementRequest, context: Context
+    ) -> pb.ExplainEntitlementResponse:
+        at_ms = self._now_ms()
+        if request.HasField("at_unix_ms"):
+            at_ms = require_instant("at_unix_ms", request.at_unix_ms)
+        question = Question(request.customer, request.resource, request.feature, at_ms)
+        explained = await self._database.read(
+            lambda connection: explain_entitlement(connection, self._library, question)
+        )
+        return explained_to_proto(explained)
 
     async def ListSidecars(
         self, request: pb.ListSidecarsRequest, context: Context
