@@ -27,6 +27,7 @@ from sidecar.metrics.collector import SidecarCollector, Sources
 from sidecar.replaying import replay_journal
 from sidecar.service.entitlements import EntitlementsService
 from sidecar.service.metering import MeterService
+from sidecar.service.shadowing import ShadowService
 from sidecar.service.watching import Watchers
 from sidecar.settings import Settings
 from sidecar.snapshot_store import SnapshotStore
@@ -112,6 +113,7 @@ class Sidecar:
     def _connect_parts(self) -> None:
         self.gate.on_changed = self._watchers.changed
         self.gate.on_catalog_changed = lambda _catalog: self._watchers.all_changed()
+        self._applier.drafts.now_ms = lambda: self._moment().now_ms
         self.gate.on_refresh_wanted = self._session.want
         self._applier.on_loaded = self._waiting.loaded
         self._waiting.on_load_wanted = self._session.want
@@ -151,8 +153,11 @@ class Sidecar:
         service = EntitlementsService(
             self.gate, self._watchers, self._moment, self._session.want, settings.load_timeout_ms
         )
+        shadow = ShadowService(self.gate)
         self._meters = MeterService(self.gate, self._seam, transport.ask, self._moment)
-        handlers = {**transport.handlers(), **service.handlers(), **self._meters.handlers()}
+        handlers = transport.handlers()
+        for each in (service, shadow, self._meters):
+            handlers.update(each.handlers())
         self._server = ApiServer(handlers, settings.listen, settings.socket_path)
         self._probes = self._make_probes(transport)
         await self._server.start()
@@ -294,9 +299,11 @@ class Sidecar:
                 self._session.release(evicted)
                 await self._keeper.forget(evicted)
                 for customer in evicted:
-                    if self.gate.cache.find(customer) is None:
+                    if self._is_gone(customer):
                         self.gate.book.forget(customer)
                         self.gate.rates.forget(customer)
+                        if self.gate.shadow is not None:
+                            self.gate.shadow.forget(customer)
 
     def _tidy_leases(self, moment: Moment) -> None:
         if moment.boot_ms - self._tidied_ms >= TIDY_INTERVAL_MS:
@@ -326,6 +333,12 @@ class Sidecar:
             or self.gate.book.has_own(customer)
             or self.gate.reservations.has_any(customer)
         )
+
+    def _is_gone(self, customer: str) -> bool:
+        """Whether nothing is known of a customer, and nothing of its usage is kept for others."""
+        cache = self.gate.cache
+        is_known = cache.find(customer) is not None or cache.is_absent(customer)
+        return not is_known and not self.gate.book.has_own(customer)
 
     def _renew_identity(self) -> None:
         self._journal.renew_identity(self._moment().now_ms)

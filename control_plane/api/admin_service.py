@@ -10,16 +10,21 @@ from sqlalchemy import Connection
 
 from control_plane import provisioning
 from control_plane.api.wrapping import Context
+from control_plane.metering.explaining import Question, explain_entitlement
 from control_plane.metering.queries import query_usage
 from control_plane.provisioning import CatalogLibrary, CatalogSource
-from control_plane.provisioning.applying import AppliedCatalog
+from control_plane.provisioning.applying import AppliedCatalog, CountedChanges
+from control_plane.provisioning.checks import require_instant
 from control_plane.provisioning.loading import CustomerRecord
 from control_plane.publishing.notices import ChangeNotices
 from control_plane.publishing.sessions import SessionRegistry
 from control_plane.storage.database import Database
 from control_plane.wire import administration as wire
+from control_plane.wire.drafts import draft_to_proto
 from control_plane.wire.enums import CUSTOMER_STATUSES, SUBSCRIPTION_STATUSES, enum_from_proto
+from control_plane.wire.explaining import explained_to_proto
 from control_plane.wire.publishing import session_to_proto
+from weighbridge.rules.errors import UnavailableError
 from weighbridge.v1 import admin_service_pb2 as pb
 from weighbridge.v1 import admin_service_pb2_grpc
 from weighbridge.v1.sync_service_pb2 import SUBSCRIPTION_MODE_ALL
@@ -69,7 +74,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
                 connection, self._library, source, expected, now_ms, migrations
             )
         )
-        return wire.applied_to_proto(applied)
+        return wire.applied_to_proto(*applied)
 
     async def RollbackCatalog(
         self, request: pb.RollbackCatalogRequest, context: Context
@@ -80,7 +85,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
                 connection, self._library, rollback, now_ms
             )
         )
-        return wire.rolled_back_to_proto(applied)
+        return wire.rolled_back_to_proto(*applied)
 
     async def ListCatalogVersions(
         self, request: pb.ListCatalogVersionsRequest, context: Context
@@ -92,6 +97,35 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
             )
         )
         return wire.version_page_to_proto(page)
+
+    async def PutDraft(self, request: pb.PutDraftRequest, context: Context) -> pb.PutDraftResponse:
+        source = CatalogSource(request.document, request.source_name)
+        put = await self._change_draft(
+            lambda connection: provisioning.put_draft(
+                connection, self._library, source, self._now_ms()
+            ),
+            lambda put: put.draft.catalog,
+        )
+        return pb.PutDraftResponse(
+            draft=draft_to_proto(put.draft), diff=wire.diff_to_proto(put.diff)
+        )
+
+    async def GetDraft(self, request: pb.GetDraftRequest, context: Context) -> pb.GetDraftResponse:
+        draft, diff = await self._database.read(
+            lambda connection: provisioning.get_draft(
+                connection, self._library, request.catalog, self._now_ms()
+            )
+        )
+        return pb.GetDraftResponse(draft=draft_to_proto(draft), diff=wire.diff_to_proto(diff))
+
+    async def RemoveDraft(
+        self, request: pb.RemoveDraftRequest, context: Context
+    ) -> pb.RemoveDraftResponse:
+        removed = await self._change_draft(
+            lambda connection: provisioning.remove_draft(connection, request.catalog),
+            lambda removed: removed.catalog,
+        )
+        return pb.RemoveDraftResponse(draft=draft_to_proto(removed))
 
     async def GetCatalog(
         self, request: pb.GetCatalogRequest, context: Context
@@ -253,6 +287,18 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         rows = await self._database.read(lambda connection: query_usage(connection, query))
         return pb.QueryUsageResponse(rows=[wire.usage_row_to_proto(row) for row in rows])
 
+    async def ExplainEntitlement(
+        self, request: pb.ExplainEntitlementRequest, context: Context
+    ) -> pb.ExplainEntitlementResponse:
+        at_ms = self._now_ms()
+        if request.HasField("at_unix_ms"):
+            at_ms = require_instant("at_unix_ms", request.at_unix_ms)
+        question = Question(request.customer, request.resource, request.feature, at_ms)
+        explained = await self._database.read(
+            lambda connection: explain_entitlement(connection, self._library, question)
+        )
+        return explained_to_proto(explained)
+
     async def ListSidecars(
         self, request: pb.ListSidecarsRequest, context: Context
     ) -> pb.ListSidecarsResponse:
@@ -277,8 +323,8 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def _change_catalog(
         self, change: Callable[[Connection, int], AppliedCatalog]
-    ) -> AppliedCatalog:
-        """Change a catalog in a transaction, and tell so after it is committed."""
+    ) -> tuple[AppliedCatalog, CountedChanges]:
+        """Change a catalog in a transaction, tell so, and only then count whom it affects."""
 
         async def commit() -> AppliedCatalog:
             applied = await self._database.write(
@@ -287,6 +333,28 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
             if applied.changes:
                 self._notices.publish(catalogs=[applied.catalog])
             return applied
+
+        applied = await self._through(commit())
+        try:
+            counted = await self._database.read(
+                lambda connection: provisioning.count_affected(connection, applied, self._now_ms())
+            )
+        except UnavailableError as error:
+            raise UnavailableError(
+                f"version {applied.version} of catalog {applied.catalog!r} is applied, but whom it "
+                f"affects could not be counted: {error}"
+            ) from error
+        return applied, counted
+
+    async def _change_draft(
+        self, change: Callable[[Connection], T], catalog_of: Callable[[T], str]
+    ) -> T:
+        """Change the draft of a catalog in a transaction, and tell so after it is committed."""
+
+        async def commit() -> T:
+            changed = await self._database.write(change)
+            self._notices.publish(catalogs=[catalog_of(changed)])
+            return changed
 
         return await self._through(commit())
 

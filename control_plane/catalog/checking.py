@@ -58,6 +58,8 @@ def references(document: CatalogDocument) -> Iterator[Finding]:
             yield from _repeated(("features", id_, "values"), feature.values)
         if isinstance(feature, MeteredFeature):
             yield from _outage(("features", id_, "outage"), feature)
+    if document.default_plan is not None and document.default_plan not in document.plans:
+        yield ("default_plan",), unknown("plan", document.default_plan, document.plans)
     for id_ in document.plans:
         yield from _plan(id_, document)
     for id_, add_on in document.add_ons.items():

@@ -41,6 +41,8 @@ TEXT_LENGTH_MAX: Final = 200
 
 # What changes nothing for those who are on a plan: a trial is fixed when it begins.
 _DISPLAY_ONLY: Final = frozenset({"name", "offer", "trial", "upgrades_to"})
+# What a partner app may do, customers see only in the app; on the default plan nobody is yet.
+_TOUCHING_NOBODY: Final = frozenset({"default_plan", "partner_apps"})
 _DISPLAY_OF_CREDITS: Final = frozenset({"name", "unit", "decimals", "worth"})
 
 
@@ -111,9 +113,10 @@ def next_plan_versions(
 def _change(difference: _Difference, catalogs: tuple[Catalog, ...]) -> CatalogChange:
     plans: set[str] = set()
     add_ons: set[str] = set()
-    section, id_, *rest = difference.path
-    if section == "partner_apps" or (rest and rest[0] in _DISPLAY_ONLY):
-        # What a partner app may do, customers see only in the app.
+    section, *keys = difference.path
+    # Of the default plan the path is that word alone.
+    id_, *rest = keys or ("",)
+    if section in _TOUCHING_NOBODY or (rest and rest[0] in _DISPLAY_ONLY):
         pass
     elif section == "plans":
         plans.add(id_)
@@ -191,6 +194,7 @@ def _plan_trees(catalog: Catalog) -> dict[str, Tree]:
 
 def _catalog_tree(catalog: Catalog) -> Tree:
     return {
+        **({"default_plan": catalog.default_plan} if catalog.default_plan else {}),
         "features": {id_: _feature_tree(each) for id_, each in catalog.features.items()},
         "plans": _plan_trees(catalog),
         "add_ons": {id_: _add_on_tree(each, catalog) for id_, each in catalog.add_ons.items()},
@@ -221,7 +225,7 @@ def _feature_tree(feature: Feature) -> Tree:
 
 
 def _consistency(feature: Feature) -> str:
-    is_told = feature.type is FeatureType.METERED and feature.consistency is Consistency.CACHED
+    is_told = feature.type is FeatureType.METERED and feature.consistency is Consistency.LEASED
     return feature.consistency.value if is_told else ""
 
 

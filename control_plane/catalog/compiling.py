@@ -100,6 +100,7 @@ def compile_catalog(
             id_: _add_on(id_, written, document, resolved)
             for id_, written in document.add_ons.items()
         },
+        default_plan=document.default_plan or "",
         credit_types=compile_credit_types(document),
         partner_apps=compile_partner_apps(document),
     )

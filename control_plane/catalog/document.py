@@ -118,6 +118,9 @@ class CatalogDocument(DocumentModel):
     plans: Annotated[dict[Id, PlanDocument], Field(min_length=1, max_length=PLANS_MAX)] = Field(
         description="What a customer can be on, by id."
     )
+    default_plan: Id | Absent = Field(
+        None, description="The plan of customers nobody provisioned; else they are unknown."
+    )
     add_ons: Annotated[dict[Id, AddOnDocument], Field(max_length=ADD_ONS_MAX)] = Field(
         default_factory=dict, description="What can be bought on top of a plan, by id."
     )

@@ -101,7 +101,7 @@ class MeteredFeature(DocumentModel):
         "sum", description="sum counts what was used; allocation what is held now."
     )
     consistency: ConsistencyName = Field(
-        "leased", description="leased never overshoots a hard limit; cached decides from totals."
+        "cached", description="leased never overshoots a hard limit; cached decides from totals."
     )
     outage: OutageDocument | Absent = Field(
         None,

@@ -25,6 +25,7 @@ from weighbridge.rules.catalog import (
 )
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.granting import Level, NoGrant, grant_of, level_of
+from weighbridge.rules.unprovisioned import unprovisioned_customer
 from weighbridge.rules.window import Window, window_bounds
 
 CUSTOMERS_MAX: Final = 50_000
@@ -40,6 +41,15 @@ class Counter(NamedTuple):
     customer: str
     resource: str
     feature: str
+
+
+class Entitled(NamedTuple):
+    """What there is of a feature until `changes_at_ms`; `is_refused`: not now, whatever it is."""
+
+    entitlement: Entitlement | None
+    anchor_ms: int
+    changes_at_ms: int | None
+    is_refused: bool = False
 
 
 class CountedWindow(NamedTuple):
@@ -208,25 +218,30 @@ class CustomerCounters:
             windows += found
         return FeatureWindows(windows, until_ms)
 
+    def entitled(self, resource: str, feature: str, at_ms: int) -> Entitled:
+        """Return what the customer or resource itself has on a feature at an instant.
+
+        Limits of those above are not among it: they count in counters of their own.
+        """
+        if not resource:
+            # As those below see it: an override counts also where nobody has a subscription.
+            level = self.level(at_ms)
+            found = level.entitlements.get(feature)
+            is_refused = level.reason is not None
+            return Entitled(found, level.anchor_ms, level.changes_at_ms, is_refused)
+        above = None if self.above is None else self.above.level(at_ms)
+        grant = grant_of(self.catalog.compiler, self.customer, resource, at_ms, above)
+        if isinstance(grant, NoGrant):
+            return Entitled(None, 0, grant.changes_at_ms, is_refused=True)
+        found = grant.entitlements.get(feature)
+        return Entitled(found, grant.subscription.anchor_ms, grant.changes_at_ms)
+
     def _windows_at(
         self, counter: Counter, at_ms: int
     ) -> tuple[list[tuple[Window, int]], int | None]:
-        """Return the windows that limits of the counter are in at an instant, and until when.
-
-        Limits of those above are not among them: they count in counters of their own.
-        """
-        if not counter.resource:
-            # As those below see it: an override counts also where nobody has a subscription.
-            level = self.level(at_ms)
-            windows = _windows_of(level.entitlements.get(counter.feature), level.anchor_ms)
-            return windows, level.changes_at_ms
-        compiler = self.catalog.compiler
-        above = None if self.above is None else self.above.level(at_ms)
-        grant = grant_of(compiler, self.customer, counter.resource, at_ms, above)
-        if isinstance(grant, NoGrant):
-            return [], grant.changes_at_ms
-        entitlement = grant.entitlements.get(counter.feature)
-        return _windows_of(entitlement, grant.subscription.anchor_ms), grant.changes_at_ms
+        """Return the windows that limits of the counter are in at an instant, and until when."""
+        entitled = self.entitled(counter.resource, counter.feature, at_ms)
+        return _windows_of(entitled.entitlement, entitled.anchor_ms), entitled.changes_at_ms
 
 
 def _windows_of(entitlement: Entitlement | None, anchor_ms: int) -> list[tuple[Window, int]]:
@@ -318,6 +333,13 @@ class CounterCache:
     def catalogs(self) -> list[Catalog]:
         """Return the current version of every catalog, as of the last `refresh`."""
         return [counters.catalog for counters in self._catalogs.values()]
+
+    def default(self) -> CustomerCounters | None:
+        """Return what a customer nobody provisioned has; None where it is unknown."""
+        for catalog in self._catalogs.values():
+            if catalog.catalog.default_plan:
+                return CustomerCounters(unprovisioned_customer(catalog.catalog, "", 0), catalog)
+        return None
 
     def was_metered(self, connection: Connection, catalog: str, version: int, feature: str) -> bool:
         """Whether an earlier version of a catalog metered a feature that it lacks now.

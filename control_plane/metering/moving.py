@@ -9,14 +9,16 @@ length had opened it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Dialect,
+    FromClause,
     Select,
     and_,
     column,
@@ -26,7 +28,7 @@ from sqlalchemy import (
 )
 
 from control_plane.metering.counters import Counter
-from control_plane.metering.rows import (
+from control_plane.storage.rows import (
     Prepared,
     chunks_filled,
     columns_of,
@@ -35,7 +37,7 @@ from control_plane.metering.rows import (
     size_of,
     wanted_rows,
 )
-from control_plane.storage.tables import usage_event, usage_total
+from control_plane.storage.tables import customer_ancestor, usage_event, usage_total
 from weighbridge.rules.moving import (
     BUCKETS,
     SESSIONS_MAX,
@@ -204,16 +206,33 @@ def _parts(window: Window, stored: Mapping[int, int], now_ms: int) -> Parts:
 
 def _derive(connection: Connection, unknown: Mapping[MovingKey, Parts]) -> None:
     rows = [(*key.counter, *_span_of(parts), key) for key, parts in unknown.items()]
-    found: dict[MovingKey, set[tuple[int, int, int]]] = defaultdict(set)
+    found: dict[MovingKey, dict[int, tuple[int, int]]] = defaultdict(dict)
+    _add_buckets(connection, _prepared_buckets, rows, found)
+    # Of a customer itself, what everybody under it used counts as well, whatever their resource.
+    of_customers = [row for row in rows if not row[1]]
+    _add_buckets(connection, _prepared_buckets_below, of_customers, found)
+    for key, buckets in found.items():
+        unknown[key].derive((start, first, units) for start, (first, units) in buckets.items())
+
+
+def _add_buckets(
+    connection: Connection,
+    prepared: Callable[[Dialect, int], Prepared],
+    rows: Sequence[tuple[Any, ...]],
+    found: dict[MovingKey, dict[int, tuple[int, int]]],
+) -> None:
     for chunk in chunks_filled(connection.dialect, rows):
-        statement = _prepared_buckets(connection.dialect, size_of(connection.dialect, chunk))
+        statement = prepared(connection.dialect, size_of(connection.dialect, chunk))
         numbered = [(*row[:-1], position) for position, row in enumerate(chunk)]
+        # By key: the last row may be there several times, to fill the chunk.
+        summed: dict[tuple[MovingKey, int], tuple[int, int]] = {}
         for position, start_ms, first_ms, high, low in connection.exec_driver_sql(
             statement.text, statement.of_rows(numbered)
         ):
-            found[chunk[position][-1]].add((start_ms, first_ms, int(high) * _HALF + int(low)))
-    for key, events in found.items():
-        unknown[key].derive(events)
+            summed[chunk[position][-1], start_ms] = (first_ms, int(high) * _HALF + int(low))
+        for (key, start_ms), (first_ms, units) in summed.items():
+            before_ms, before = found[key].get(start_ms, (first_ms, 0))
+            found[key][start_ms] = (min(before_ms, first_ms), before + units)
 
 
 def _span_of(parts: Parts) -> tuple[int, int]:
@@ -225,22 +244,53 @@ def _span_of(parts: Parts) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)
 def _prepared_buckets(dialect: Dialect, size: int) -> Prepared:
-    span = ("since_ms", "bucket_ms", "position")
-    columns = [*columns_of(usage_event, _COUNTER), *(column(name, BigInteger) for name in span)]
-    wanted = wanted_rows(dialect, columns, size)
+    wanted = _wanted_spans(dialect, size)
+    is_own = and_(*(usage_event.c[name] == wanted.c[name] for name in _COUNTER))
+    bucket, sums = _summed(wanted)
+    query: Select[Any] = (
+        select(wanted.c.position, bucket, *sums)
+        .join_from(wanted, usage_event, and_(is_own, _is_counted(wanted)))
+        .group_by(wanted.c.position, bucket)
+    )
+    return prepare_list(dialect, query, (*_COUNTER, *_SPAN))
+
+
+@lru_cache(maxsize=16)
+def _prepared_buckets_below(dialect: Dialect, size: int) -> Prepared:
+    wanted = _wanted_spans(dialect, size)
+    event, below = usage_event.c, customer_ancestor.c
+    is_below = and_(event.customer_id == below.customer_id, event.feature_id == wanted.c.feature_id)
+    bucket, sums = _summed(wanted)
+    query: Select[Any] = (
+        select(wanted.c.position, bucket, *sums)
+        .join_from(wanted, customer_ancestor, below.ancestor_id == wanted.c.customer_id)
+        .join(usage_event, and_(is_below, _is_counted(wanted)))
+        .group_by(wanted.c.position, bucket)
+    )
+    return prepare_list(dialect, query, (*_COUNTER, *_SPAN))
+
+
+_SPAN: Final = ("since_ms", "bucket_ms", "position")
+
+
+def _wanted_spans(dialect: Dialect, size: int) -> FromClause:
+    spans = (column(name, BigInteger) for name in _SPAN)
+    return wanted_rows(dialect, [*columns_of(usage_event, _COUNTER), *spans], size)
+
+
+def _summed(wanted: FromClause) -> tuple[ColumnElement[int], tuple[ColumnElement[int], ...]]:
+    """Return the bucket of events, and what to select of each: its first instant and its units."""
     event = usage_event.c
-    bucket = event.occurred_at_ms - event.occurred_at_ms % wanted.c.bucket_ms
     # In two halves: the sum itself could overflow the database's integers.
     high = func.sum(event.amount.bitwise_rshift(literal_column("32", BigInteger)))
     low = func.sum(event.amount.bitwise_and(literal_column(str(_HALF - 1), BigInteger)))
-    is_counted = and_(
-        *(event[name] == wanted.c[name] for name in _COUNTER),
+    bucket = event.occurred_at_ms - event.occurred_at_ms % wanted.c.bucket_ms
+    return bucket, (func.min(event.occurred_at_ms), high, low)
+
+
+def _is_counted(wanted: FromClause) -> ColumnElement[bool]:
+    event = usage_event.c
+    return and_(
         event.occurred_at_ms >= wanted.c.since_ms,
         event.amount > literal_column("0", BigInteger),
     )
-    query: Select[Any] = (
-        select(wanted.c.position, bucket, func.min(event.occurred_at_ms), high, low)
-        .join_from(wanted, usage_event, is_counted)
-        .group_by(wanted.c.position, bucket)
-    )
-    return prepare_list(dialect, query, (*_COUNTER, *span))

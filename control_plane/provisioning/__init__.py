@@ -1,6 +1,11 @@
 """Changes to catalogs and customers, each in a transaction that somebody else began."""
 
-from control_plane.provisioning.applying import CatalogSource, apply_catalog, diff_catalog
+from control_plane.provisioning.applying import (
+    CatalogSource,
+    apply_catalog,
+    count_affected,
+    diff_catalog,
+)
 from control_plane.provisioning.catalogs import (
     CatalogLibrary,
     catalog_editions,
@@ -17,6 +22,8 @@ from control_plane.provisioning.customers import (
     list_customers,
     set_customer_status,
 )
+from control_plane.provisioning.drafting import get_draft, put_draft
+from control_plane.provisioning.drafts import draft_numbers, load_draft, remove_draft
 from control_plane.provisioning.history import (
     Rollback,
     list_catalog_versions,
@@ -33,6 +40,7 @@ from control_plane.provisioning.subscriptions import (
     cancel_subscription,
     set_subscription,
 )
+from control_plane.provisioning.unprovisioned import create_unprovisioned
 from control_plane.provisioning.wanted import WantedEntitlement, WantedLimit
 
 __all__ = [
@@ -50,21 +58,28 @@ __all__ = [
     "cancel_subscription",
     "catalog_editions",
     "catalog_versions",
+    "count_affected",
     "count_customers",
     "create_customer",
     "create_resource",
+    "create_unprovisioned",
     "current_revision",
     "customers_changed_since",
     "diff_catalog",
+    "draft_numbers",
     "follow_plan",
     "get_catalog",
     "get_customer",
+    "get_draft",
     "list_catalog_versions",
     "list_catalogs",
     "list_customers",
     "load_customers",
+    "load_draft",
     "next_revision",
     "pin_subscription",
+    "put_draft",
+    "remove_draft",
     "remove_override",
     "rollback_catalog",
     "set_customer_status",

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from control_plane.catalog import (
     CatalogChange,
     CatalogDocument,
-    compile_catalog,
     diff_catalogs,
     load_document,
-    next_plan_versions,
     notices,
 )
 from control_plane.provisioning.affected import (
@@ -24,8 +22,9 @@ from control_plane.provisioning.affected import (
     touched_by,
     touched_by_all,
 )
-from control_plane.provisioning.catalogs import CatalogLibrary
+from control_plane.provisioning.catalogs import CatalogLibrary, catalog_versions
 from control_plane.provisioning.conflicts import require_version
+from control_plane.provisioning.drafts import remove_draft_like
 from control_plane.provisioning.migrating import (
     ALL_NOW,
     MigrationChoice,
@@ -33,9 +32,11 @@ from control_plane.provisioning.migrating import (
     require_followers,
     settle_migrations,
 )
+from control_plane.provisioning.next_version import compile_next
 from control_plane.provisioning.revisions import next_revision
 from control_plane.storage.tables import catalog, catalog_version, plan_version
 from weighbridge.rules.catalog import Catalog, Migration
+from weighbridge.rules.errors import FailedPreconditionError
 from weighbridge.rules.units import require_text
 
 SOURCE_NAME_LENGTH_MAX = 256
@@ -80,9 +81,17 @@ class AppliedCatalog:
 
     catalog: str
     version: int
+    changes: tuple[CatalogChange, ...] = ()
+    migrations: MigrationChoice = ALL_NOW
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CountedChanges:
+    """Changes, and whom they affect."""
+
     changes: tuple[AffectingChange, ...]
     affected: AffectedCustomers
-    notices: tuple[str, ...] = ()
 
 
 class _Comparison(NamedTuple):
@@ -108,15 +117,16 @@ def diff_catalog(
     migration is wanted of a plan that does not change or that nobody follows.
     """
     compared = _compare(connection, library, source, migrations)
-    before = compared.before
-    require_followers(connection, before, compared.after, migrations)
-    changes, affected = _count(connection, compared, now_ms)
+    before, after = compared.before, compared.after
+    require_followers(connection, before, after, migrations)
+    _require_one_default(connection, library, after)
+    counted = _count(connection, after.id, compared.changes, migrations, now_ms)
     return CatalogDiff(
-        catalog=compared.after.id,
+        catalog=after.id,
         current_version=0 if before is None else before.version,
-        changes=changes,
-        affected=affected,
-        notices=tuple(notices(compared.after)),
+        changes=counted.changes,
+        affected=counted.affected,
+        notices=tuple(notices(after)),
     )
 
 
@@ -142,14 +152,25 @@ def apply_catalog(
     # First of all: what another has changed may be why the rest does not pass.
     require_version(connection, library, after.id, expected_version, version)
     require_followers(connection, before, after, migrations)
+    _require_one_default(connection, library, after)
+    if before is not None:
+        remove_draft_like(connection, after)
     if before is not None and not compared.changes:
-        return AppliedCatalog(after.id, version, (), AffectedCustomers(0, ()), told)
+        return AppliedCatalog(after.id, version, notices=told)
     if before is not None:
         settle_migrations(connection, after.id, now_ms)
         require_unused(connection, library.load(connection, after.id), after, migrations)
-    changes, affected = _count(connection, compared, now_ms)
     _store(connection, compared, source, now_ms)
-    return AppliedCatalog(after.id, after.version, changes, affected, told)
+    return AppliedCatalog(after.id, after.version, compared.changes, migrations, told)
+
+
+def count_affected(connection: Connection, applied: AppliedCatalog, now_ms: int) -> CountedChanges:
+    """Count whom an apply affects. After its transaction: counting takes as long as they are many.
+
+    Whoever a migration leaves on an older version is not counted, and the plan versions of the
+    apply itself hold back nobody who is.
+    """
+    return _count(connection, applied.catalog, applied.changes, applied.migrations, now_ms)
 
 
 def _compare(
@@ -163,39 +184,41 @@ def _compare(
     query = select(catalog.c.id).where(catalog.c.id == document.catalog)
     exists = connection.execute(query).first() is not None
     before = library.load(connection, document.catalog) if exists else None
-    version = 1 if before is None else before.version + 1
-    numbers = next_plan_versions(
-        before, compile_catalog(document, version), _highest_plan_versions(connection, document)
-    )
-    after = compile_catalog(document, version, numbers)
+    after = compile_next(connection, before, document)
     return _Comparison(document, before, after, diff_catalogs(before, after), migrations)
 
 
-def _highest_plan_versions(connection: Connection, document: CatalogDocument) -> dict[str, int]:
-    """Return the highest number that each plan ever had, removed ones included."""
-    query = (
-        select(plan_version.c.plan_id, func.max(plan_version.c.version).label("number"))
-        .where(plan_version.c.catalog_id == document.catalog)
-        .group_by(plan_version.c.plan_id)
-    )
-    return {row.plan_id: row.number for row in connection.execute(query)}
+def _require_one_default(connection: Connection, library: CatalogLibrary, after: Catalog) -> None:
+    """Refuse a second catalog with a default plan: an id nobody knows would be on both."""
+    if not after.default_plan:
+        return
+    for other in sorted(catalog_versions(connection)):
+        if other != after.id and (plan := library.load(connection, other).default_plan):
+            raise FailedPreconditionError(
+                f"default_plan: catalog {other!r} has the default plan {plan!r}; "
+                "only one catalog can have one, so remove that first"
+            )
 
 
 def _count(
-    connection: Connection, compared: _Comparison, now_ms: int
-) -> tuple[tuple[AffectingChange, ...], AffectedCustomers]:
+    connection: Connection,
+    catalog_id: str,
+    changes: tuple[CatalogChange, ...],
+    migrations: MigrationChoice,
+    now_ms: int,
+) -> CountedChanges:
     """Count customers per change and for all of them: one query per distinct set touched."""
-    catalog_id = compared.after.id
-    counts: dict[Touched, int] = {Touched(): 0}
-    changes = []
-    for change in compared.changes:
-        touched = touched_by(change, compared.migrations)
-        if touched not in counts:
-            found = affected_customers(connection, catalog_id, touched, now_ms)
-            counts[touched] = found.count
-        changes.append(AffectingChange(change, counts[touched]))
-    every = touched_by_all(compared.changes, compared.migrations)
-    return tuple(changes), affected_customers(connection, catalog_id, every, now_ms)
+    found = {Touched(): AffectedCustomers(0, ())}
+
+    def of(touched: Touched) -> AffectedCustomers:
+        if touched not in found:
+            found[touched] = affected_customers(connection, catalog_id, touched, now_ms)
+        return found[touched]
+
+    counted = tuple(
+        AffectingChange(change, of(touched_by(change, migrations)).count) for change in changes
+    )
+    return CountedChanges(counted, of(touched_by_all(changes, migrations)))
 
 
 def _store(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from control_plane.provisioning.catalogs import CatalogLibrary
 from control_plane.provisioning.changing import load_record, owner
-from control_plane.storage.tables import usage_event, usage_total
+from control_plane.storage.tables import customer_ancestor, usage_event, usage_total
 from weighbridge.rules.catalog import (
     Catalog,
     Enforcement,
@@ -132,11 +132,15 @@ def read_held(
     held: dict[str, int] = {row.feature_id: row.total for row in connection.execute(of_totals)}
     # In two halves: the sum itself could overflow the database's integers.
     high, low = func.sum(event.amount // _HALF), func.sum(event.amount % _HALF)
+    is_its_own = (event.customer_id == customer) & (event.resource_id == resource)
+    # Of a customer itself, what everybody under it holds counts as well.
+    below = select(customer_ancestor.c.customer_id).where(
+        customer_ancestor.c.ancestor_id == customer
+    )
     of_events = (
         select(event.feature_id, high, low)
         .where(
-            event.customer_id == customer,
-            event.resource_id == resource,
+            is_its_own if resource else or_(is_its_own, event.customer_id.in_(below)),
             event.feature_id.in_([feature for feature in features if feature not in held]),
         )
         .group_by(event.feature_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, insert, select, update
 
 from control_plane.storage.tables import environment
 
@@ -16,16 +16,21 @@ def current_revision(connection: Connection) -> int:
 
 def next_revision(connection: Connection, now_ms: int) -> int:
     """Take the next revision: whoever else takes one waits until the transaction ends."""
-    taken: int | None = connection.execute(_TAKE_NEXT).scalar_one_or_none()
+    return next_revisions(connection, 1, now_ms)
+
+
+def next_revisions(connection: Connection, count: int, now_ms: int) -> int:
+    """Take the next `count` revisions, and return the last of them."""
+    taken: int | None = connection.execute(_TAKE_NEXT, {"count": count}).scalar_one_or_none()
     if taken is not None:
         return taken
-    connection.execute(insert(environment).values(id=1, revision=1, created_at_ms=now_ms))
-    return 1
+    connection.execute(insert(environment).values(id=1, revision=count, created_at_ms=now_ms))
+    return count
 
 
 _CURRENT: Final = select(environment.c.revision)
 _TAKE_NEXT: Final = (
     update(environment)
-    .values(revision=environment.c.revision + 1)
+    .values(revision=environment.c.revision + bindparam("count", type_=BigInteger))
     .returning(environment.c.revision)
 )

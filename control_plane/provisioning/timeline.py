@@ -99,7 +99,18 @@ def drop_coming(connection: Connection, coming: tuple[Subscription, ...]) -> Non
 
 def insert_row(connection: Connection, customer_id: str, new: Subscription, now_ms: int) -> None:
     """Insert a subscription."""
-    values = {
+    connection.execute(insert(subscription).values(subscription_row(customer_id, new, now_ms)))
+    rows = [
+        {"subscription_id": new.id, "add_on_id": each.add_on, "quantity": each.quantity}
+        for each in new.add_ons
+    ]
+    if rows:
+        connection.execute(insert(subscription_add_on), rows)
+
+
+def subscription_row(customer_id: str, new: Subscription, now_ms: int) -> dict[str, Any]:
+    """Return the row of a subscription."""
+    return {
         "id": new.id,
         "customer_id": customer_id,
         "resource_id": new.resource,
@@ -115,13 +126,6 @@ def insert_row(connection: Connection, customer_id: str, new: Subscription, now_
         "quantity": new.quantity,
         "created_at_ms": now_ms,
     }
-    connection.execute(insert(subscription).values(values))
-    rows = [
-        {"subscription_id": new.id, "add_on_id": each.add_on, "quantity": each.quantity}
-        for each in new.add_ons
-    ]
-    if rows:
-        connection.execute(insert(subscription_add_on), rows)
 
 
 def _with_add_ons(connection: Connection, row: Row[Any]) -> Subscription:

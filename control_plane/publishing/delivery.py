@@ -7,9 +7,11 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
+from control_plane.granting.work import TermsRenewed
 from control_plane.metering.records import RecordMark
 from control_plane.metering.totals import WindowTotal
-from control_plane.provisioning import CatalogLibrary, current_revision
+from control_plane.provisioning import CatalogLibrary, current_revision, load_draft
+from control_plane.provisioning.drafts import CompiledDraft
 from control_plane.publishing.loading import Loaded, SnapshotLoader
 from control_plane.publishing.outbox import Revoked, Totals, Urgent
 from control_plane.publishing.publisher import marks_of
@@ -17,9 +19,13 @@ from control_plane.publishing.sessions import SidecarSession
 from control_plane.storage import tables
 from control_plane.storage.database import Database
 from weighbridge.rules.catalog import Catalog, Customer, CustomerStatus, Edition
+from weighbridge.rules.errors import FailedPreconditionError
+from weighbridge.runtime.logs import get_logger
 
 CUSTOMERS_PER_LOAD: Final = 200
 CUSTOMERS_PER_CHECK: Final = 500
+
+_log = get_logger("publishing")
 
 
 class WholeCustomer(NamedTuple):
@@ -37,6 +43,12 @@ class Unknown(NamedTuple):
     version: int
 
 
+class NoDraft(NamedTuple):
+    """A catalog has no draft."""
+
+    catalog: str
+
+
 class InitialComplete(NamedTuple):
     """All that the greeting asked for has been sent."""
 
@@ -45,14 +57,28 @@ class InitialComplete(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """A heartbeat; the revisions are 0 while something still waits."""
+    """A heartbeat; the revisions are 0 while something still waits.
+
+    `number` is the sidecar's heartbeat that the terms of its leases were extended for; 0: none.
+    """
 
     now_ms: int
     revision: int
     usage_revision: int
+    number: int = 0
 
 
-Delivery = Urgent | Totals | Catalog | WholeCustomer | Unknown | InitialComplete | Beat
+Delivery = (
+    Urgent
+    | Totals
+    | Catalog
+    | CompiledDraft
+    | NoDraft
+    | WholeCustomer
+    | Unknown
+    | InitialComplete
+    | Beat
+)
 
 
 class Deliverer:
@@ -77,17 +103,25 @@ class Deliverer:
         outbox = self._session.outbox
         urgent = outbox.take_urgent()
         if urgent is not None:
-            return (urgent,)
+            return (self._delivered(urgent),)
         totals = outbox.take_totals()
         if totals is not None:
             return (totals._replace(usage_revision=self._reached().usage_revision),)
         catalogs = outbox.take_catalogs()
         if catalogs:
             return await self._load_catalogs(catalogs)
+        drafts = outbox.take_drafts()
+        if drafts:
+            return await self._load_drafts(drafts)
         customers = outbox.take_customers(CUSTOMERS_PER_LOAD)
         if customers:
             return await self._load_customers(customers)
         return await self._complete()
+
+    def _delivered(self, urgent: Urgent) -> Delivery:
+        if isinstance(urgent, TermsRenewed):
+            return self.beat()._replace(number=urgent.number)
+        return urgent
 
     def beat(self) -> Beat:
         """Return a heartbeat; it promises what was sent only where nothing waits."""
@@ -148,6 +182,17 @@ class Deliverer:
         self._session.note_read(revision, 0)
         self._session.catalogs.update((catalog.id, catalog.edition) for catalog in loaded)
         return [*loaded]
+
+    async def _load_drafts(self, catalogs: Iterable[str]) -> list[Delivery]:
+        return await self._database.read(lambda c: [self._draft(c, each) for each in catalogs])
+
+    def _draft(self, connection: Connection, catalog: str) -> CompiledDraft | NoDraft:
+        try:
+            return load_draft(connection, self._library, catalog) or NoDraft(catalog)
+        except FailedPreconditionError as error:
+            # What decides nothing must not end the stream of what does.
+            _log.error("draft not sent", catalog=catalog, problem=str(error))
+            return NoDraft(catalog)
 
     async def _load_customers(self, customers: Sequence[str]) -> list[Delivery]:
         session = self._session

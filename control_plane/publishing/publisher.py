@@ -14,7 +14,12 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, select
 
 from control_plane.metering.records import EpochKey, RecordMark
-from control_plane.provisioning import CatalogLibrary, catalog_editions, current_revision
+from control_plane.provisioning import (
+    CatalogLibrary,
+    catalog_editions,
+    current_revision,
+    draft_numbers,
+)
 from control_plane.publishing.incarnations import begin_incarnation
 from control_plane.publishing.loading import (
     ChangedTotals,
@@ -47,11 +52,19 @@ class ChangedCustomer(NamedTuple):
     parent: str
 
 
+class DraftMark(NamedTuple):
+    """Which draft, and the live content it is compiled against."""
+
+    number: int
+    live: Edition
+
+
 class Changes(NamedTuple):
     """What changed after a revision, at most a page of it; up to which revision that is all."""
 
     customers: list[ChangedCustomer]
     catalogs: dict[str, Edition]
+    drafts: dict[str, DraftMark]
     revision: int
     is_last: bool
 
@@ -75,6 +88,7 @@ class Publisher:
         self._changed = asyncio.Event()
         self._totals_changed = asyncio.Event()
         self._catalogs: dict[str, Edition] = {}
+        self._drafts: dict[str, DraftMark] = {}
         self._revision = 0
         self._usage_revision = 0
         self._stop_listening = notices.listen(self._note)
@@ -86,6 +100,7 @@ class Publisher:
         )
         changes = await self._database.read(_present)
         self._revision, self._catalogs = changes.revision, changes.catalogs
+        self._drafts = changes.drafts
         totals = await self._database.read(lambda c: self._reader.changed_totals(c, 2**62, ()))
         self._usage_revision = totals.usage_revision
 
@@ -115,6 +130,8 @@ class Publisher:
         session.outbox.put_catalogs(
             c for c, edition in self._catalogs.items() if held.get(c, Edition()) < edition
         )
+        # Whatever it holds of drafts may have been compiled against something older.
+        session.outbox.put_drafts({*self._drafts, *greeting.drafts})
         # Where nothing was settled so far, holding no totals is holding all of them.
         is_fresh = greeting.is_fresh and self._usage_revision > 0
         if greeting.interest is Interest.ALL:
@@ -174,7 +191,9 @@ class Publisher:
 
     def _distribute(self, changes: Changes) -> None:
         catalogs = [c for c, e in changes.catalogs.items() if self._catalogs.get(c) != e]
+        drafts = {c for c, _ in self._drafts.items() ^ changes.drafts.items()}
         for session in self._registry.all():
+            session.outbox.put_drafts(drafts)
             session.outbox.put_catalogs(
                 c for c in catalogs if session.catalogs.get(c, Edition()) < changes.catalogs[c]
             )
@@ -186,9 +205,10 @@ class Publisher:
                         Revoked(customer.id, customer.version, customer.parent)
                     )
             session.revision = changes.revision
-            if catalogs or wanted:
+            if catalogs or drafts or wanted:
                 session.wake()
         self._catalogs = changes.catalogs
+        self._drafts = changes.drafts
         self._revision = changes.revision
 
     async def _publish_totals(self) -> None:
@@ -249,7 +269,14 @@ def marks_of(
 
 
 def _present(connection: Connection) -> Changes:
-    return Changes([], catalog_editions(connection), current_revision(connection), is_last=True)
+    editions = catalog_editions(connection)
+    drafts = _drafts(connection, editions)
+    return Changes([], editions, drafts, current_revision(connection), is_last=True)
+
+
+def _drafts(connection: Connection, editions: dict[str, Edition]) -> dict[str, DraftMark]:
+    numbers = draft_numbers(connection)
+    return {catalog: DraftMark(number, editions[catalog]) for catalog, number in numbers.items()}
 
 
 def _changes(connection: Connection, revision: int) -> Changes:
@@ -263,12 +290,14 @@ def _changes(connection: Connection, revision: int) -> Changes:
     is_last = len(rows) < CHANGES_PER_READ
     reached = current_revision(connection) if is_last else rows[-1].version
     revoked = CustomerStatus.REVOKED.value
+    editions = catalog_editions(connection)
     return Changes(
         [
             ChangedCustomer(row.id, row.version, row.status == revoked, row.parent_id or "")
             for row in rows
         ],
-        catalog_editions(connection),
+        editions,
+        _drafts(connection, editions),
         reached,
         is_last,
     )

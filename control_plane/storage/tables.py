@@ -80,6 +80,18 @@ catalog_version = Table(
     Column("restores", BigInteger),
 )
 
+# At most one of a catalog: a document that sidecars evaluate beside the current version.
+catalog_draft = Table(
+    "catalog_draft",
+    metadata,
+    Column("catalog_id", _Id, ForeignKey("catalog.id"), primary_key=True),
+    # The revision that put it.
+    Column("number", BigInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("source_name", String(256), nullable=False),
+)
+
 # Which catalog version made which version of a plan; the content is in its document. Immutable,
 # except that a migration that holds nobody back any more becomes `now`.
 plan_version = Table(

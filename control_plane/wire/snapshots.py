@@ -112,6 +112,7 @@ def catalog_to_proto(catalog: Catalog) -> sync_service_pb2.CatalogSnapshot:
             for step in steps
         ],
         addition=catalog.addition,
+        default_plan=catalog.default_plan,
         credit_types=[credit_type_to_proto(each) for each in catalog.credit_types.values()],
         partner_apps=[partner_app_to_proto(each) for each in catalog.partner_apps.values()],
     )

@@ -214,6 +214,8 @@ class Batch:
             self._gate.leases.draw(pool, units.amount, self._moment.boot_ms)
             self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + units.amount
         self._staged.append(_Staged(request, units, taken, ancestors, decided.pools))
+        if self._gate.shadow is not None:
+            self._gate.shadow.record(request, ancestors or (), units)
         entry = UsageEntry(
             request.customer,
             request.resource,

@@ -23,7 +23,8 @@ class Decided(NamedTuple):
 
     `rates` are those that its usage is taken from, `rates_above` those of its ancestors. Usage is
     recorded with all `ancestors`; None: they are not known here. `limited_by` is the one of them
-    that the verdict names. `pools` are those of which leases cover it.
+    that the verdict names. `pools` are those of which leases cover it. `states` are those of all
+    limits it rests on, `counted` has those above.
     """
 
     request: Request
@@ -41,6 +42,8 @@ class Decided(NamedTuple):
     limited_by: str = ""
     rates_above: Buckets = ()
     pools: Sequence[Pool] = ()
+    states: Sequence[LimitState] = ()
+    counted: Sequence[Counted] = ()
 
 
 class NotLoaded(NamedTuple):
@@ -64,6 +67,12 @@ class Subject(NamedTuple):
     grant: Grant
     feature: Feature
     moment: Moment
+
+    @property
+    def basis(self) -> tuple[object, ...]:
+        """What the customer's limits follow from."""
+        edition = self.compiler.catalog.edition
+        return (self.state.customer.version, edition, self.grant.changes_at_ms)
 
 
 class Judged(NamedTuple):

@@ -6,26 +6,20 @@ from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 
 from sidecar.core.book import UsageBook
-from sidecar.core.counting import Counted, buckets_of, counted_above, limiting, with_rates_above
+from sidecar.core.counting import Counted, buckets_of, counted_above, limiting
 from sidecar.core.decided import Decided, Judged, NotLeased, NotLoaded, Subject, hints_of
-from sidecar.core.holding import (
-    Cover,
-    Owned,
-    all_owned,
-    cover_of,
-    exhausted,
-    owner_of,
-    within_share,
-)
+from sidecar.core.holding import Owned, owned_above
 from sidecar.core.keys import KeyTable
 from sidecar.core.leases import Leases
 from sidecar.core.link import Link
+from sidecar.core.metered import MeteredJudge
 from sidecar.core.moment import Moment
-from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
+from sidecar.core.outage import OutageSpending
 from sidecar.core.rates import RateBuckets
 from sidecar.core.releasing import is_release, not_releasable
 from sidecar.core.request import Kind, Request
 from sidecar.core.reservations import Reservations
+from sidecar.core.shadow import Shadow
 from sidecar.core.snapshots import CustomerState, SnapshotCache
 from weighbridge.rules.catalog import (
     Customer,
@@ -40,8 +34,6 @@ from weighbridge.rules.decision import (
     LimitState,
     Reason,
     Verdict,
-    apply_rates,
-    decide_metered,
     decide_plain,
     held,
     observed,
@@ -83,6 +75,12 @@ class Gate:
         self.rates = RateBuckets()
         self.leases = Leases()
         self.reservations = Reservations()
+        self._metered = MeteredJudge(
+            self.leases, self.reservations, self.rates, self.spending, self.is_outage
+        )
+        self._metered.hold_share_percent_max = hold_share_percent_max
+        # Drafts of catalogs, which decide nothing; None where there are none.
+        self.shadow: Shadow | None = None
         # Decisions by feature ("" where unknown), reason and what decided: read by the metrics.
         self.decisions: Tally[tuple[str, Reason | None, DecidedBy]] = Tally()
         # Of those that were allowed, what would have been refused, had it not been only observed.
@@ -92,7 +90,6 @@ class Gate:
         self.on_refresh_wanted: Callable[[str], None] = _ignore
         self.on_catalog_changed: Callable[[str], None] = _ignore
         self._admit_unloaded = admit_unloaded
-        self._hold_share_percent_max = hold_share_percent_max
 
     def is_outage(self, moment: Moment) -> bool:
         """Whether outage policies decide now."""
@@ -107,6 +104,8 @@ class Gate:
         self.decisions[feature, decided.verdict.reason, decided.decided_by] += 1
         if decided.verdict.observed is not None:
             self.observed_refusals[feature, decided.verdict.observed] += 1
+        if self.shadow is not None:
+            self.shadow.compare(self.cache, decided)
 
     def resolve(
         self, customer: str, resource: str, moment: Moment
@@ -114,13 +113,11 @@ class Gate:
         """Find a customer and what it has now; or why there is nothing to find."""
         state = self.cache.find(customer)
         if state is None:
-            if self.cache.is_absent(customer):
+            if not self.cache.is_absent(customer):
+                return self._require_may_hold(customer)
+            state = self.cache.stand_in(customer)
+            if state is None:
                 return Reason.CUSTOMER_UNKNOWN
-            if not self.cache.may_hold(customer):
-                raise FailedPreconditionError(
-                    f"customer: this sidecar holds a fixed list of customers, without {customer!r}"
-                )
-            return NotLoaded(customer)
         compiler = self.cache.compiler(state.customer.catalog)
         if compiler is None:
             # Only a tombstone can be held without its catalog.
@@ -131,6 +128,13 @@ class Gate:
                 absent = self.cache.is_absent(missing)
                 return Reason.CUSTOMER_UNKNOWN if absent else NotLoaded(missing)
         return state, compiler, state.grant(compiler, resource, moment.now_ms)
+
+    def _require_may_hold(self, customer: str) -> NotLoaded:
+        if not self.cache.may_hold(customer):
+            raise FailedPreconditionError(
+                f"customer: this sidecar holds a fixed list of customers, without {customer!r}"
+            )
+        return NotLoaded(customer)
 
     def decide(self, request: Request, moment: Moment) -> Decided | NotLoaded | NotLeased:
         """Decide one call. Changes nothing."""
@@ -174,6 +178,8 @@ class Gate:
             limited_by=judged.limited_by,
             rates_above=buckets_of(judged.counted) if judged.counted else (),
             pools=judged.pools,
+            states=judged.states,
+            counted=judged.counted,
         )
 
     def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:
@@ -286,62 +292,15 @@ class Gate:
         self, subject: Subject, entitlement: Entitlement, counted: Sequence[Counted] = ()
     ) -> Judged | NotLeased:
         """Decide against the customer's own limits, and those that are counted above it."""
-        request, moment = subject.request, subject.moment
-        amount = request.units
-        if amount < 0 and not subject.feature.is_allocation:
-            raise not_releasable(subject.feature, amount)
-        states = self._own_states(subject, entitlement)
-        owned = [Owned(request.customer, (request.resource, request.feature), states)]
-        if counted or len(self.reservations):
-            owned = all_owned(self.reservations, owned[0], counted, moment.now_ms)
-            states = [state for each in owned for state in each.states]
-        verdict = decide_metered(states, amount, moment.now_ms)
-        if request.kind is Kind.RESERVE:
-            verdict = within_share(verdict, states, request, self._hold_share_percent_max)
-        limited_by = owner_of(verdict, owned[1:])
-        judged = Judged(verdict, DecidedBy.CACHE, states, entitlement.rates, limited_by)
-        rated = self._judge_rates(subject, judged, counted)
-        if subject.feature.is_leased and rated.verdict.allowed and request.is_admitted:
-            cover = cover_of(self.leases, owned, amount, moment)
-            if cover.lacks:
-                return self._judge_uncovered(subject, rated, cover, owned)
-            if cover.pools:
-                return rated._replace(decided_by=DecidedBy.LEASE, pools=cover.pools)
-        if self.is_outage(moment):
-            # What this sidecar counts alone, such as rates, no outage makes uncertain.
-            return self._judge_rates(subject, self._judge_outage(subject, judged, owned), counted)
-        return rated
-
-    def _judge_rates(self, subject: Subject, judged: Judged, counted: Sequence[Counted]) -> Judged:
         request = subject.request
-        if not (judged.rates or counted) or request.kind is Kind.REPORT:
-            return judged
+        if request.units < 0 and not subject.feature.is_allocation:
+            raise not_releasable(subject.feature, request.units)
+        states = self._own_states(subject, entitlement)
         key = (request.resource, request.feature)
-        boot_ms = subject.moment.boot_ms
-        rates = self.rates.states(request.customer, key, judged.rates, boot_ms)
-        verdict = apply_rates(judged.verdict, with_rates_above(rates, counted), request.units)
-        return judged._replace(verdict=verdict)
-
-    def _judge_uncovered(
-        self, subject: Subject, judged: Judged, cover: Cover, owned: Sequence[Owned]
-    ) -> Judged | NotLeased:
-        """Decide what no lease covers: refused by the control plane before, or to be asked for."""
-        request, moment = subject.request, subject.moment
-        if cover.refused is not None:
-            verdict, owner = exhausted(cover, request.units, moment)
-            owner = "" if owner == request.customer else owner
-            return judged._replace(verdict=verdict, decided_by=DecidedBy.LEASE, limited_by=owner)
-        if self.is_outage(moment):
-            return self._judge_outage(subject, judged, owned)
-        return judged if request.kind is Kind.CHECK else NotLeased(cover.lacks)
-
-    def _judge_outage(self, subject: Subject, judged: Judged, owned: Sequence[Owned]) -> Judged:
-        spent = [
-            Spent(each.states, self.spending.spent((each.customer, *each.key))) for each in owned
-        ]
-        policy, amount = subject.feature.outage, subject.request.units
-        verdict = apply_outage_policy(policy, judged.verdict, spent, amount)
-        return judged._replace(verdict=verdict, decided_by=DecidedBy.OUTAGE_POLICY)
+        owned = [Owned(request.customer, key, states, subject.basis)]
+        if counted:
+            owned += owned_above(self.cache, subject.compiler, subject.feature.id, counted)
+        return self._metered.judge(subject, owned, entitlement.rates, counted)
 
     def _without_grant(
         self,

@@ -11,14 +11,19 @@ from sidecar.core.leases import Lack, Leases, Pool, Refusal
 from sidecar.core.moment import Moment
 from sidecar.core.request import Request
 from sidecar.core.reservations import Reservations
+from sidecar.core.snapshots import SnapshotCache
 from weighbridge.rules.catalog import LimitKind
 from weighbridge.rules.decision import LimitState, Reason, Verdict, leases_exhausted
+from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.lease import PoolKey
 from weighbridge.rules.moving import oldest_bucket_ms
 from weighbridge.rules.reservation import share_of
 from weighbridge.rules.window import MOVING_KINDS, WindowBounds, WindowKind
 
 PERCENT: Final = 100
+
+Basis = tuple[object, ...]
+"""What somebody's limits follow from: another one may have brought other limits meanwhile."""
 
 
 class Owned(NamedTuple):
@@ -27,6 +32,7 @@ class Owned(NamedTuple):
     customer: str
     key: FeatureKey
     states: Sequence[LimitState]
+    basis: Basis = ()
 
 
 class Refused(NamedTuple):
@@ -51,7 +57,7 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
     pools: list[Pool] = []
     lacks: list[Lack] = []
     refused: Refused | None = None
-    for customer, (resource, feature), states in owned:
+    for customer, (resource, feature), states, basis in owned:
         for state in states:
             limit, bounds = state.limit, state.bounds
             if limit.kind is not LimitKind.HARD or limit.limit is None or bounds is None:
@@ -61,6 +67,8 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
             key = PoolKey(customer, resource, feature, limit.id, bounds.start_ms)
             pool = leases.open(key, bounds.end_ms, boot_ms)
             pools.append(pool)
+            if pool.basis != basis:
+                leases.rebase(pool, basis)
             missing = amount - leases.spendable(pool, limit.limit, boot_ms)
             if missing <= 0:
                 continue
@@ -71,14 +79,21 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
     return Cover(pools, lacks, refused)
 
 
-def all_owned(
-    reservations: Reservations, own: Owned, counted: Sequence[Counted], now_ms: int
+def owned_above(
+    cache: SnapshotCache, compiler: PlanCompiler, feature: str, counted: Sequence[Counted]
 ) -> list[Owned]:
-    """Return a customer's own limits and those counted above it, with what is held as used."""
-    above = ("", own.key[1])
-    owned = [own, *(Owned(each.level.customer, above, each.states) for each in counted)]
-    if not len(reservations):
-        return owned
+    """Return the limits of everybody above a customer."""
+    owned = []
+    for each in counted:
+        state = cache.find(each.level.customer)
+        version = None if state is None else state.customer.version
+        basis = (version, compiler.catalog.edition, each.level.changes_at_ms)
+        owned.append(Owned(each.level.customer, ("", feature), each.states, basis))
+    return owned
+
+
+def with_holds(reservations: Reservations, owned: Sequence[Owned], now_ms: int) -> list[Owned]:
+    """Count what is held as used."""
     return [
         each._replace(states=_with_held(reservations, each, now_ms)) if each.states else each
         for each in owned
@@ -108,7 +123,7 @@ def within_share(
 
 
 def _with_held(reservations: Reservations, owned: Owned, now_ms: int) -> list[LimitState]:
-    customer, key, states = owned
+    customer, key, states, _ = owned
     added = [
         (state, reservations.held(customer, key, _bounds_of_holds(state, now_ms)))
         for state in states

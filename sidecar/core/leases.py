@@ -58,6 +58,7 @@ class Pool:
 
     __slots__ = (
         "asked",
+        "basis",
         "drawn",
         "end_ms",
         "filled_to",
@@ -84,6 +85,8 @@ class Pool:
         self.remaining = 0
         self.filled_to = 0
         self.refusal: Refusal | None = None
+        # What its limit followed from when it was last looked at.
+        self.basis: tuple[object, ...] = ()
         # Requests on their way.
         self.asked = 0
         # Drawn since the last grant, which says how much to ask for.
@@ -167,6 +170,16 @@ class Leases:
         if boot_ms >= self.term_ends_ms or pool.limit > limit:
             return 0
         return pool.remaining
+
+    def rebase(self, pool: Pool, basis: tuple[object, ...]) -> None:
+        """Give units back that were granted when the limit followed from something else.
+
+        The limit may be the same again, and have been higher meanwhile: then others may have spent
+        more than it leaves.
+        """
+        if pool.basis:
+            self.give_back(pool)
+        pool.basis = basis
 
     def draw(self, pool: Pool, units: int, boot_ms: int) -> None:
         """Take units for a record; there are as many."""

@@ -6,14 +6,16 @@ from collections import Counter as Tally
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from enum import Enum
+from itertools import islice
 
 from weighbridge.rules.catalog import Catalog, Customer, CustomerStatus
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.errors import FailedPreconditionError
 from weighbridge.rules.granting import Grant, Level, NoGrant, grant_of, level_of, lineage
+from weighbridge.rules.unprovisioned import unprovisioned_customer
 
 ABSENT_MAX = 10_000
-"""How many customers are remembered not to exist."""
+"""How many customers are remembered not to exist, beside those with usage that is not settled."""
 
 
 class Mode(Enum):
@@ -108,12 +110,13 @@ class SnapshotCache:
         self._compilers: dict[str, PlanCompiler] = {}
         self._customers: OrderedDict[str, CustomerState] = OrderedDict()
         self._absent: OrderedDict[str, int] = OrderedDict()
+        # What stands in for some of those, where a catalog has a default plan.
+        self._default: Catalog | None = None
+        self._stand_ins: dict[str, CustomerState] = {}
         # How many of those held are right under a customer, whether that is held or not.
         self._children: Tally[str] = Tally()
         # Moves with every change of a customer that others are under, and of a catalog.
         self._hierarchy_version = 0
-        # Pushed out of `_absent` by newer ones, to be let go of.
-        self._surplus: list[str] = []
         # Held of a history that the control plane has left; good until it says what is now.
         self.is_outdated = False
         self._outdated_catalogs: set[str] = set()
@@ -196,6 +199,17 @@ class SnapshotCache:
         """Whether the control plane said that there is no such customer."""
         return customer in self._absent
 
+    def stand_in(self, customer: str) -> CustomerState | None:
+        """Return what an absent customer has by the default plan; None: it is unknown."""
+        if self._default is None:
+            return None
+        state = self._stand_ins.get(customer)
+        if state is None:
+            version = self._absent[customer]
+            state = CustomerState(unprovisioned_customer(self._default, customer, version))
+            self._stand_ins[customer] = state
+        return state
+
     def apply_catalog(self, catalog: Catalog) -> bool:
         """Hold a catalog; False where its edition is not newer than the one held.
 
@@ -208,6 +222,7 @@ class SnapshotCache:
         self._compilers[catalog.id] = PlanCompiler(catalog)
         self._hierarchy_version += 1
         self._outdated_catalogs.discard(catalog.id)
+        self._choose_default()
         return True
 
     def apply_customer(self, customer: Customer) -> bool:
@@ -220,6 +235,7 @@ class SnapshotCache:
         if self._is_held(customer):
             return False
         self._absent.pop(customer.id, None)
+        self._stand_ins.pop(customer.id, None)
         held = self._customers.get(customer.id)
         self._customers[customer.id] = CustomerState(customer)
         if customer.parent:
@@ -238,8 +254,7 @@ class SnapshotCache:
         self._drop(customer)
         self._outdated_customers.discard(customer)
         self._absent[customer] = version
-        if len(self._absent) > ABSENT_MAX:
-            self._surplus.append(self._absent.popitem(last=False)[0])
+        self._stand_ins.pop(customer, None)
         return True
 
     def held_version(self, customer: str) -> int:
@@ -260,6 +275,7 @@ class SnapshotCache:
         self._outdated_catalogs = set(self._compilers)
         self._outdated_customers = set(self._customers)
         self._absent = OrderedDict.fromkeys(self._absent, 0)
+        self._stand_ins.clear()
 
     def drop_outdated(self) -> list[str]:
         """Forget outdated catalogs: all there is has come. Return the customers still outdated."""
@@ -267,12 +283,16 @@ class SnapshotCache:
         for catalog in self._outdated_catalogs:
             self._compilers.pop(catalog, None)
         self._outdated_catalogs.clear()
+        self._choose_default()
         self._outdated_customers &= self._customers.keys()
         return list(self._outdated_customers)
 
     def evict(self, is_pinned: Callable[[str], bool]) -> list[str]:
-        """Drop the customers longest unasked for, down to the bound; return their ids."""
-        evicted, self._surplus = self._surplus, []
+        """Drop the customers longest unasked for, down to the bound; return their ids.
+
+        Those that do not exist have a bound of their own.
+        """
+        evicted = self._evict_absent(is_pinned)
         surplus = len(self._customers) - self._customers_max
         if self.mode is not Mode.ON_DEMAND or surplus <= 0:
             return evicted
@@ -285,6 +305,23 @@ class SnapshotCache:
                 evicted.append(customer)
         for customer in evicted:
             self._drop(customer)
+        return evicted
+
+    def _choose_default(self) -> None:
+        held = (compiler.catalog for compiler in self._compilers.values())
+        defaults = (catalog for catalog in held if catalog.default_plan)
+        self._default = min(defaults, key=lambda catalog: catalog.id, default=None)
+        self._stand_ins.clear()
+
+    def _evict_absent(self, is_pinned: Callable[[str], bool]) -> list[str]:
+        surplus = len(self._absent) - ABSENT_MAX
+        if surplus <= 0:
+            return []
+        idle = (customer for customer in self._absent if not is_pinned(customer))
+        evicted = list(islice(idle, surplus))
+        for customer in evicted:
+            del self._absent[customer]
+            self._stand_ins.pop(customer, None)
         return evicted
 
     def _drop(self, customer: str) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sidecar.core.counting import Counted
 from sidecar.core.decided import NotLoaded
 from sidecar.core.gate import Gate
-from sidecar.core.holding import Owned, all_owned
+from sidecar.core.holding import Owned, with_holds
 from sidecar.core.moment import Moment
 from weighbridge.rules.catalog import Catalog, Customer, Entitlement, Feature, FeatureType
 from weighbridge.rules.credits import CreditGrant, grants_bought
@@ -106,8 +106,10 @@ def _view_feature(
             gate.window_is_new(customer, compiler)
         if feature.is_allocation:
             states = held(states)
-    own = Owned(customer.id, key, states)
-    owned = all_owned(gate.reservations, own, counted, moment.now_ms)
+    owned = [Owned(customer.id, key, states)]
+    owned += [Owned(each.level.customer, ("", feature.id), each.states) for each in counted]
+    if len(gate.reservations):
+        owned = with_holds(gate.reservations, owned, moment.now_ms)
     above = zip(counted, owned[1:], strict=True)
     counted = tuple(each._replace(states=of_level.states) for each, of_level in above)
     return FeatureView(feature, entitlement, tuple(owned[0].states), rates, counted)

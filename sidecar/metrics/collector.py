@@ -27,6 +27,7 @@ from sidecar.transport.waiting import WaitingCalls
 from sidecar.uplink.applying import Applier
 from sidecar.uplink.sending import UsageSending
 from sidecar.uplink.session import Session
+from weighbridge.rules.decision import Reason
 
 PREFIX = "weighbridge_sidecar_"
 
@@ -60,6 +61,7 @@ class SidecarCollector(Collector):
         about = dict(self._sources.about)
         yield InfoMetricFamily(PREFIX.rstrip("_"), "What this sidecar is.", value=about)
         yield from self._decisions()
+        yield self._shadow()
         yield from self._latencies()
         yield from self._gauges()
         yield from self._counters()
@@ -72,8 +74,7 @@ class SidecarCollector(Collector):
             labels=("feature", "reason", "decided_by"),
         )
         for (feature, reason, decided_by), count in dict(sources.gate.decisions).items():
-            outcome = "allowed" if reason is None else reason.value
-            decisions.add_metric((feature, outcome, decided_by.value), count)
+            decisions.add_metric((feature, _outcome(reason), decided_by.value), count)
         yield decisions
         observed = CounterMetricFamily(
             PREFIX + "observed_refusals",
@@ -90,6 +91,21 @@ class SidecarCollector(Collector):
         for (method, status), count in dict(sources.seam.calls).items():
             calls.add_metric((method.value, status), count)
         yield calls
+
+    def _shadow(self) -> Family:
+        decisions = CounterMetricFamily(
+            "weighbridge_shadow_decisions",
+            "Decisions made a second time by a draft catalog, without effect: by the live outcome "
+            "and what the draft's would have been.",
+            labels=("catalog", "feature", "live", "draft"),
+        )
+        shadow = self._sources.gate.shadow
+        for draft in () if shadow is None else shadow.drafts():
+            catalog = draft.compiler.catalog.id
+            for (feature, live, would_be), count in dict(draft.decisions).items():
+                labels = (catalog, feature, _outcome(live), _outcome(would_be))
+                decisions.add_metric(labels, count)
+        return decisions
 
     def _latencies(self) -> Iterator[Family]:
         seconds = HistogramMetricFamily(
@@ -153,3 +169,7 @@ class SidecarCollector(Collector):
         }
         for name, (text, value) in values.items():
             yield CounterMetricFamily(PREFIX + name, text, value=value)
+
+
+def _outcome(reason: Reason | None) -> str:
+    return "allowed" if reason is None else reason.value

@@ -11,7 +11,7 @@ from sidecar.core.decided import Decided
 from sidecar.core.gate import Gate
 from sidecar.core.moment import Moment
 from sidecar.core.request import Kind, Request
-from sidecar.service.metered import Metered, metered_from_proto
+from sidecar.service.metered_work import MeteredWork, metered_from_proto
 from sidecar.transport.seam import Call, Method, Pending, Seam, Status
 from sidecar.wire.decision import fill_decision
 from weighbridge.rules.decision import Reason
@@ -54,9 +54,9 @@ class MeterService:
         self._seam = seam
         self._ask_for = ask
         self._moment = moment
-        self._open: dict[tuple[str, str], Metered] = {}
+        self._open: dict[tuple[str, str], MeteredWork] = {}
         # Of streams that ended: what could not be journaled yet.
-        self._owed: dict[tuple[str, str], Metered] = {}
+        self._owed: dict[tuple[str, str], MeteredWork] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -76,7 +76,7 @@ class MeterService:
     ) -> None:
         """Serve one stream; however it ends, what was used is settled."""
         # No generator: a broken stream would leave it suspended, for the collector to end.
-        metered: Metered | None = None
+        metered: MeteredWork | None = None
         try:
             metered = metered_from_proto(await anext(requests, None))
             decision = await self._reserve(metered)
@@ -113,7 +113,7 @@ class MeterService:
         for metered in (*self._open.values(), *self._owed.values()):
             self._end(metered)
 
-    async def _reserve(self, metered: Metered) -> pb.Decision:
+    async def _reserve(self, metered: MeteredWork) -> pb.Decision:
         if metered.key in self._open or metered.key in self._owed:
             raise AlreadyExistsError(f"reservation: {metered.key[1]!r} has a stream already")
         if len(self._open) >= METERS_MAX:
@@ -134,7 +134,7 @@ class MeterService:
             raise _FailedError(answer)
         return answer
 
-    async def _stops(self, metered: Metered) -> pb.Decision | None:
+    async def _stops(self, metered: MeteredWork) -> pb.Decision | None:
         """Hold enough ahead of use; where that cannot be, return why."""
         standing = self._decide(metered, 1)
         if standing is not None and _is_withdrawn(standing):
@@ -160,7 +160,7 @@ class MeterService:
         return why
 
     def _answer(
-        self, metered: Metered, first: pb.Decision | None, why: pb.Decision | None = None
+        self, metered: MeteredWork, first: pb.Decision | None, why: pb.Decision | None = None
     ) -> sidecar_pb.MeterResponse:
         decided = self._decide(metered, 0)
         state = None if decided is None else decided.verdict.state
@@ -168,14 +168,14 @@ class MeterService:
             return metered.stopped(why, state)
         return metered.continued(first, state)
 
-    def _settled(self, metered: Metered) -> sidecar_pb.MeterResponse:
+    def _settled(self, metered: MeteredWork) -> sidecar_pb.MeterResponse:
         answer = self._settle(metered)
         if isinstance(answer, Status):
             raise _FailedError(answer)
         del self._open[metered.key]
         return metered.settled(sidecar_pb.SettleResponse.FromString(answer))
 
-    def _end(self, metered: Metered) -> None:
+    def _end(self, metered: MeteredWork) -> None:
         """Settle what a stream that broke has used, unless it is settled."""
         key = metered.key
         if metered not in (self._open.get(key), self._owed.get(key)):
@@ -188,7 +188,7 @@ class MeterService:
             # Or it was settled or released by a call of its own.
             self._owed.pop(key, None)
 
-    def _settle(self, metered: Metered) -> bytes | Status:
+    def _settle(self, metered: MeteredWork) -> bytes | Status:
         answer = self._call(Method.SETTLE, metered.settle(metered.used))
         if not isinstance(answer, Status) or answer.code is not grpc.StatusCode.FAILED_PRECONDITION:
             return answer
@@ -200,7 +200,7 @@ class MeterService:
             most = decided.feature.excess.charged_max(hold.amount)
         return answer if most is None else self._call(Method.SETTLE, metered.settle(most))
 
-    def _decide(self, metered: Metered, amount: int) -> Decided | None:
+    def _decide(self, metered: MeteredWork, amount: int) -> Decided | None:
         customer, _ = metered.key
         request = Request(Kind.CHECK, customer, metered.resource, metered.feature, amount)
         decided = self._gate.decide(request, self._moment())

@@ -6,12 +6,13 @@ A snapshot that cannot be applied is nacked and reported, and the last good one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from sidecar.core.epochs import EpochIndexes, RecordMark
 from sidecar.core.gate import Gate
+from sidecar.uplink.drafting import DraftApplier
 from sidecar.wire.snapshot import SnapshotReader
 from weighbridge.rules.catalog import Customer, CustomerStatus
 from weighbridge.rules.errors import WeighbridgeError
@@ -22,6 +23,10 @@ CATALOG = "catalog"
 CUSTOMER = "customer"
 ABSENT = "absent"
 TOTALS = "totals"
+DRAFT = "draft"
+
+
+KINDS: Final = (CATALOG, CUSTOMER, ABSENT, TOTALS, DRAFT)
 
 
 class Saved(NamedTuple):
@@ -62,6 +67,7 @@ class Applier:
         self._gate = gate
         self._epochs = epochs
         self._reader = SnapshotReader()
+        self.drafts = DraftApplier(gate, self._reader)
         self.progress = Progress()
         self.unsaved: dict[tuple[str, str], Saved] = {}
         # Whether what is on disk has to go before anything is saved.
@@ -83,6 +89,8 @@ class Applier:
                 return self._apply_revoked(message.revoked)
             case "unknown":
                 self.apply_unknown(message.unknown)
+            case "draft" | "draft_removed":
+                return self._apply_draft(message)
             case "totals":
                 return self._apply_totals(message.totals)
             case "initial_snapshot_complete":
@@ -103,7 +111,7 @@ class Applier:
 
     def restore(self, saved: Iterable[Saved]) -> list[tuple[Saved, str]]:
         """Apply what was kept on disk; return what could not be, and why."""
-        by_kind: dict[str, list[Saved]] = {CATALOG: [], CUSTOMER: [], ABSENT: [], TOTALS: []}
+        by_kind: dict[str, list[Saved]] = {kind: [] for kind in KINDS}
         failed: list[tuple[Saved, str]] = []
         for item in saved:
             by_kind[item.kind].append(item)
@@ -117,6 +125,7 @@ class Applier:
             self._gate.place_usage(customer)
         _restore_all(by_kind[ABSENT], self._restore_absent, failed)
         _restore_all(by_kind[TOTALS], self._restore_totals, failed)
+        _restore_all(by_kind[DRAFT], self._restore_draft, failed)
         self.unsaved.clear()
         return failed
 
@@ -148,6 +157,19 @@ class Applier:
             self._keep(CATALOG, message.catalog, message.version, message.SerializeToString())
             self._gate.on_catalog_changed(message.catalog)
         return pb.SyncRequest(ack=pb.Ack(catalog=message.catalog, version=message.version))
+
+    def _apply_draft(self, message: pb.SyncResponse) -> pb.SyncRequest | None:
+        try:
+            kept = self.drafts.apply(message)
+        except WeighbridgeError as error:
+            self.nacked += 1
+            draft = message.draft
+            nack = pb.Nack(
+                catalog=draft.snapshot.catalog, version=draft.number, detail=f"draft: {error}"
+            )
+            return pb.SyncRequest(nack=nack)
+        self._keep(DRAFT, *kept)
+        return None
 
     def _apply_customer(self, message: pb.CustomerSnapshot) -> pb.SyncRequest:
         try:
@@ -230,6 +252,9 @@ class Applier:
     def _restore_absent(self, item: Saved) -> None:
         message = pb.CustomerUnknown.FromString(item.payload)
         self._gate.cache.apply_absent(message.customer, message.version)
+
+    def _restore_draft(self, item: Saved) -> None:
+        self.drafts.restore(item.payload)
 
     def _restore_totals(self, item: Saved) -> None:
         message = pb.CustomerTotals.FromString(item.payload)

@@ -11,7 +11,7 @@ from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.gate import Gate
 from sidecar.core.snapshots import Mode
 from sidecar.snapshot_store import SnapshotStore
-from sidecar.uplink.applying import ABSENT, CATALOG, CUSTOMER, TOTALS, Applier, Saved
+from sidecar.uplink.applying import ABSENT, CUSTOMER, KINDS, TOTALS, Applier, Saved
 from weighbridge.rules.errors import UnavailableError
 from weighbridge.runtime.clock import boot_ms, wall_ms
 from weighbridge.runtime.logs import get_logger
@@ -145,7 +145,7 @@ class SnapshotKeeper:
 
     def _load(self) -> Iterator[Saved]:
         for row in self._store.load_all():
-            if row.kind in (CATALOG, CUSTOMER, ABSENT, TOTALS):
+            if row.kind in KINDS:
                 yield Saved(row.kind, row.id, row.version, row.payload)
 
     async def _in_thread(self, work: Callable[[], None]) -> None:

@@ -89,6 +89,7 @@ class Session:
             seen_usage_revision=progress.seen_usage_revision,
             catalogs=held,
             customers=self._held_customers(),
+            drafts=self._held_drafts(),
             acknowledged=[
                 pb.RecordMark(sidecar_id=e.sidecar_id, epoch=e.epoch, number=e.settled_number)
                 for e in self._journal.epochs()
@@ -221,6 +222,10 @@ class Session:
         if answer is not None:
             self._outgoing.append(answer)
             self.on_outgoing()
+
+    def _held_drafts(self) -> list[pb.HeldVersion]:
+        drafts = () if self._gate.shadow is None else self._gate.shadow.drafts()
+        return [pb.HeldVersion(id=d.compiler.catalog.id, version=d.number) for d in drafts]
 
     def _held_customers(self) -> list[pb.HeldVersion]:
         cache = self._gate.cache

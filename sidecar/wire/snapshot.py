@@ -157,6 +157,7 @@ class SnapshotReader:
             add_ons={add_on.id: self._add_on_from_proto(add_on) for add_on in message.add_ons},
             steps=steps,
             addition=message.addition,
+            default_plan=message.default_plan,
             credit_types=credit_types_from_proto(message.credit_types),
             partner_apps=partner_apps_from_proto(
                 message.partner_apps, self._limit_from_proto, self._window_from_proto

@@ -69,7 +69,8 @@ def test_a_key_counts_once_and_belongs_to_its_payload(cli: CommandLine) -> None:
 
 
 def test_invalid_requests_name_the_field(cli: CommandLine) -> None:
-    refused = cli("consume", "acme", "api.calls", "--amount", "-1")
+    cli.make_customer("fields")
+    refused = cli("consume", "fields", "api.calls", "--amount", "-1")
     assert refused.exit_code == ExitCode.INVALID
     assert refused.err.startswith("error: amount: ")
     assert cli("check", "", "api.calls").err.startswith("error: customer: ")

@@ -99,6 +99,7 @@ catalogs = st.builds(
         ids, st.lists(version_steps, min_size=1, max_size=3).map(tuple), max_size=2
     ),
     addition=st.integers(0, 9),
+    default_plan=st.just("") | ids,
 )
 subscribed_add_ons = st.builds(SubscribedAddOn, ids, st.integers(1, 10**6))
 subscriptions = st.builds(

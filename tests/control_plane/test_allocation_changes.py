@@ -17,6 +17,7 @@ from control_plane.metering.ingest import settle_records
 from control_plane.metering.records import UsageEntry, UsageKind, UsageRecord
 from control_plane.provisioning import (
     ChangeTime,
+    NewCustomer,
     WantedEntitlement,
     WantedLimit,
     WantedOverride,
@@ -84,10 +85,10 @@ class Held:
         self.cache = CounterCache(environment.library)
         self.number = 0
 
-    def hold(self, amount: int, resource: str = "") -> None:
+    def hold(self, amount: int, resource: str = "", customer: str = "acme") -> None:
         self.number += 1
         now_ms = self.environment.now_ms
-        entry = UsageEntry("acme", resource, "projects", amount, now_ms, UsageKind.CONSUME)
+        entry = UsageEntry(customer, resource, "projects", amount, now_ms, UsageKind.CONSUME)
         record = UsageRecord("sc-1", "e1", self.number, b"d", (entry,))
         with self.environment.database.writing() as connection:
             settled = settle_records(connection, [record], self.cache, now_ms)
@@ -222,3 +223,18 @@ def test_held_is_read_from_the_total_or_from_the_events(held: Held, *, has_row: 
             connection.execute(delete(usage_total))
         read = read_held(connection, ("acme", ""), ["projects", "api.calls"])
     assert read == {"projects": AMOUNT_MAX - 5, "api.calls": 0}
+
+
+@pytest.mark.parametrize("has_row", [True, False])
+def test_what_those_below_hold_is_held_by_all_above(held: Held, *, has_row: bool) -> None:
+    environment = held.environment
+    with environment.database.writing() as connection:
+        new = NewCustomer("team", parent="acme")
+        provisioning.create_customer(connection, environment.library, new, environment.now_ms)
+    held.hold(2)
+    held.hold(3, customer="team")
+    if not has_row:
+        with environment.database.writing() as connection:
+            connection.execute(delete(usage_total))
+    with pytest.raises(FailedPreconditionError, match=TOO_MUCH):
+        held.put_on("free")

@@ -16,7 +16,7 @@ def test_catalogs(catalog: Catalog) -> None:
     message = catalog_to_proto(catalog)
     read = SnapshotReader().catalog_from_proto(message)
     assert read.edition == catalog.edition
-    assert read.features == catalog.features
+    assert (read.features, read.default_plan) == (catalog.features, catalog.default_plan)
     assert catalog_to_proto(read) == message
 
 

@@ -11,7 +11,7 @@ from control_plane.metering.queries import UsageQuery
 from control_plane.provisioning import WantedEntitlement, WantedLimit, WantedOverride
 from weighbridge.rules.catalog import LimitKind
 from weighbridge.rules.units import COUNTER_MAX
-from weighbridge.rules.window import Window, WindowKind
+from weighbridge.rules.window import HOUR_MS, Window, WindowKind
 
 MONTH = "calendar:month:UTC"
 DAY = "calendar:day:UTC"
@@ -116,3 +116,18 @@ def test_a_grouping_customer_with_an_override_alone_counts(metered: Metered) -> 
     metered.settle(record(1, entry("tenant", 2)))
     assert metered.totals("house") == {("", "api.calls", "lifetime"): 2}
     assert metered.totals("tenant") == {CALLS: 2}
+
+
+@pytest.mark.parametrize("kind", [WindowKind.ROLLING, WindowKind.SESSION])
+def test_windows_that_move_start_from_what_all_below_used(
+    family: Metered, kind: WindowKind
+) -> None:
+    hours = Window(kind, length_ms=5 * HOUR_MS)
+    family.settle(record(1, entry("ann", 3), entry("bob", 4, resource="")))
+    wanted = WantedLimit("hours", 50, LimitKind.HARD, hours)
+    override = WantedOverride("team", WantedEntitlement("api.calls", limits=(wanted,)))
+    with family.database.writing() as connection:
+        provisioning.set_override(connection, family.library, override, NOW_MS)
+    assert family.totals("team") == {("", "api.calls", hours.key): 7}
+    family.settle(record(2, entry("bob", 1), entry("team", 2)))
+    assert family.totals("team") == {("", "api.calls", hours.key): 10}

@@ -113,7 +113,7 @@ async def test_what_is_set_aside_is_reported(world: SyncWorld) -> None:
         usage=batch(
             record(1, entry()),
             record(1, entry(amount=9)),
-            record(2, entry(amount=-5)),
+            record(2, entry(amount=-(10**15) - 1)),
             record(3, entry(kind=77)),
             record(4, entry("nobody"), entry()),
         )

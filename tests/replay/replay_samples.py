@@ -26,6 +26,8 @@ features:
   file_mb: {type: number}
   support: {type: enum, values: [email, phone]}
   sso: {type: boolean}
+  jobs: {type: metered, meter: allocation}
+  rooms: {type: metered, meter: allocation}
 plans:
   free:
     features:
@@ -42,11 +44,13 @@ plans:
           - {limit: 20, window: day}
       file_mb: 25
       support: [email]
+      jobs: {limits: [{limit: 4}]}
   pro:
     features:
       calls: {limits: [{limit: unlimited, window: month}]}
       tokens: unlimited
       sales: unlimited
+      rooms: unlimited
     prices:
       USD:
         - {flat: 20.00}
@@ -54,6 +58,7 @@ plans:
         - {feature: calls, match: {model: large}, per_unit: 0.50}
         - {feature: tokens, flat: 1.00, every: week}
         - {feature: tokens, per_unit: 0.01, every: day, included: 5}
+        - {feature: rooms, per_unit: 3.00}
         - {feature: sales, percent: 10, of: usage, cap: 5.00}
 """
 

@@ -65,11 +65,12 @@ plain = st.one_of(
     st.just(Asked("sso")),
 )
 later = st.sampled_from([0, 1, 400, 1_000, 30_000, 3_600_000, DAY_MS, 12 * DAY_MS])
-calls = st.lists(st.builds(Call, st.sampled_from(CUSTOMERS), counted | plain, later), max_size=60)
+held = st.builds(Asked, st.sampled_from(["jobs", "rooms"]), st.integers(-6, 6))
+calls = st.builds(Call, st.sampled_from(CUSTOMERS), counted | plain | held, later)
 
 
 @settings(max_examples=300)
-@given(calls)
+@given(st.lists(calls, max_size=60))
 def test_every_decision_is_that_of_the_gate(trace: list[Call]) -> None:
     real = gate()
     simulation = Simulation(CATALOG, Terms(ANCHOR_MS), lambda _customer, _charge: None)

@@ -82,6 +82,21 @@ def test_each_transaction_has_its_cap() -> None:
     assert replayed(*events).customers["acme"].rows["sales"].after.charge_minor == 100 + 100 + 500
 
 
+def test_what_is_held_at_a_periods_end_is_charged_in_each() -> None:
+    events = [
+        event(START_MS, "rooms", 5),
+        event(START_MS + DAY_MS, "rooms", -2),
+        event(START_MS + 40 * DAY_MS, "rooms", -4),
+    ]
+    # 3 rooms in the first month; in the second more was given back than held.
+    assert replayed(*events).customers["acme"].rows["rooms"].after.charge_minor == 900
+
+
+def test_nothing_is_given_back_of_what_is_used_up() -> None:
+    outcome = replayed(event(START_MS, "calls", -1)).plans()["pro", "calls"].after
+    assert outcome.reasons == {Reason.VALUE_NOT_ALLOWED: 1}
+
+
 def test_everybody_is_charged_until_the_last_event() -> None:
     events = [event(START_MS), event(START_MS + 65 * DAY_MS, customer="bolt")]
     customers = replayed(*events).customers

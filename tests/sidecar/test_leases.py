@@ -164,8 +164,8 @@ def test_units_under_an_old_limit_are_given_back_before_more_is_asked(world: Lea
     world.gate.cache.apply_catalog(leased_catalog(3, 3))
     assert isinstance(world.consume(1, "api.calls"), Pending)
     (request,) = world.requests()
-    assert [(held.lease, held.returned) for held in request.returned] == [(1, 7)]
-    assert [(want.pool.limit_id, want.limit) for want in request.wants] == [("month", 3)]
+    assert [(held.lease, held.returned) for held in request.returned] == [(1, 7), (2, 4)]
+    assert [(w.pool.limit_id, w.limit) for w in request.wants] == [("month", 3), ("day", 5)]
 
 
 def test_recalled_units_are_given_back_once(world: LeaseWorld) -> None:

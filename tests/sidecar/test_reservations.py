@@ -346,8 +346,8 @@ def test_a_settlement_beyond_the_excess_policy_settles_nothing(
 
 
 def test_what_is_available_is_taken_and_the_rest_is_told(world: LeaseWorld) -> None:
-    hold_six_of_ten(world)
     excess(world, ExcessPolicy(ExcessKind.TAKE_AVAILABLE))
+    hold_six_of_ten(world)
     settled = settle(world, 13)
     assert (settled.receipt.amount, settled.excess_amount) == (10, 4)
     assert (settled.uncharged_amount, settled.receipt.overage_amount) == (3, 0)
@@ -357,10 +357,10 @@ def test_what_is_available_is_taken_and_the_rest_is_told(world: LeaseWorld) -> N
 
 
 def test_no_more_is_taken_than_leases_give_at_once(world: LeaseWorld) -> None:
+    excess(world, ExcessPolicy(ExcessKind.TAKE_AVAILABLE))
     waiting = reserve(world, 6)
     world.grant(world.request(), 8)
     assert reserved(waiting).decision.allowed
-    excess(world, ExcessPolicy(ExcessKind.TAKE_AVAILABLE))
     settled = settle(world, 9)
     assert (settled.receipt.amount, settled.uncharged_amount) == (8, 1)
     assert world.draws() == {1: 8}
@@ -368,7 +368,7 @@ def test_no_more_is_taken_than_leases_give_at_once(world: LeaseWorld) -> None:
 
 
 def test_one_hold_takes_no_more_than_its_share(world: LeaseWorld) -> None:
-    world.gate._hold_share_percent_max = 50
+    world.gate._metered.hold_share_percent_max = 50
     refused = reserved(reserve(world, 6)).decision
     assert (refused.reason, refused.allowed_amount) == (types_pb.REASON_LIMIT_REACHED, 5)
     waiting = reserve(world, 4)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from weighbridge.cli import options
+from weighbridge.cli import catalog_draft, options
 from weighbridge.cli.catalog_view import (
     catalog_view,
     catalogs_table,
@@ -38,6 +38,8 @@ from weighbridge.v1.admin_service_pb2 import (
 app = typer.Typer(
     add_completion=False, help="Validate, compare, apply and show catalogs: what is sold."
 )
+
+app.add_typer(catalog_draft.app, name="draft")
 
 FilesArgument = Annotated[
     list[Path], typer.Argument(metavar="FILE...", help="Catalog documents in YAML; - is stdin")

@@ -138,6 +138,7 @@ def catalog_view(response: GetCatalogResponse) -> Group:
                 ("version", str(summary.version)),
                 ("applied", format_instant(summary.applied_at_unix_ms)),
                 ("customers", f"{summary.customers:,}"),
+                ("default plan", snapshot.default_plan),
             ]
         ),
         titled("Features", listing(_FEATURE_COLUMNS, map(_feature_row, snapshot.features))),

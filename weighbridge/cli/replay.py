@@ -89,6 +89,7 @@ def replay(
         amount=parse_cell(amount),
         dimensions=parse_named_cells("--dimension", dimension or ()),
         counted=_counted(catalogs),
+        released=_released(catalogs),
     )
     _require_features(columns, catalogs)
     terms = Terms(parse_instant(anchor) if anchor else None, _seats(seats), currency, apart)
@@ -137,6 +138,10 @@ def _counted(catalogs: Iterable[Catalog]) -> frozenset[str]:
     return frozenset(
         id_ for each in catalogs for id_, of in each.features.items() if of.type in numbers
     )
+
+
+def _released(catalogs: Iterable[Catalog]) -> frozenset[str]:
+    return frozenset(id_ for c in catalogs for id_, of in c.features.items() if of.is_allocation)
 
 
 def _require_features(columns: Columns, catalogs: Iterable[Catalog]) -> None:

@@ -14,7 +14,7 @@ from weighbridge.replay.event import Dimensions, Event
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.judging import Asked
 from weighbridge.rules.rating.period import INSTANT_MS_MAX
-from weighbridge.rules.units import require_amount
+from weighbridge.rules.units import require_amount, require_signed_amount
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -80,6 +80,7 @@ class Columns:
     """The mapping. `usage` has a feature and what is asked of it; or `feature` says which it is.
 
     `counted` are the features that take a number: of others, the cell is the value asked for.
+    `released` are those of which units are given back.
     """
 
     customer: Cell
@@ -92,6 +93,7 @@ class Columns:
     amount: Cell
     dimensions: Mapping[str, Cell]
     counted: Collection[str]
+    released: Collection[str]
 
     def required(self) -> list[str]:
         """List the columns that every row has to have."""
@@ -128,7 +130,8 @@ class Columns:
             return Asked(feature, value=text)
         if _INTEGER.fullmatch(text) is None:
             raise InvalidArgumentError(cell.place, f"{text!r} is not an integer")
-        return Asked(feature, require_amount(cell.place, int(text)))
+        require = require_signed_amount if feature in self.released else require_amount
+        return Asked(feature, require(cell.place, int(text)))
 
     def _instant_ms(self, row: Mapping[str, str]) -> int:
         text = self.time.of(row).strip()

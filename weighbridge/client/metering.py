@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -131,7 +132,9 @@ class Meter(_Metering):
     async def _exchange(self, request: pb.MeterRequest) -> MeterAnswer:
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._call.write(request)
+                # Why a message cannot be written, only reading tells.
+                with suppress(grpc.aio.AioRpcError):
+                    await self._call.write(request)
                 reply = await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise self._error(error) from error

@@ -68,6 +68,7 @@ class _OpenPeriod:
         self.every = every
         self.priced = priced
         self._anchor_ms = anchor_ms
+        self._sums: dict[tuple[str, Dimensions], list[int]] = {}
         self._move(at_ms)
 
     def turn(self) -> None:
@@ -79,7 +80,7 @@ class _OpenPeriod:
         pairs = priced.pairs
         seen = tuple([pair for pair in dimensions if pair in pairs]) if pairs else ()
         key = (feature, seen)
-        if priced.is_capped:
+        if priced.is_capped and not priced.is_held:
             self._amounts.setdefault(key, Tally())[amount] += 1
             return
         total = self._sums.get(key)
@@ -92,7 +93,7 @@ class _OpenPeriod:
     def usage(self) -> list[Usage]:
         """Return what was used."""
         used = [
-            Usage(feature, units, dimensions, transactions=calls)
+            Usage(feature, max(units, 0), dimensions, transactions=calls)
             for (feature, dimensions), (units, calls) in self._sums.items()
         ]
         for (feature, dimensions), amounts in self._amounts.items():
@@ -105,5 +106,6 @@ class _OpenPeriod:
         bounds = window_bounds(window, at_ms, self._anchor_ms)
         assert bounds.end_ms is not None
         self.start_ms, self.end_ms = bounds.start_ms, bounds.end_ms
-        self._sums: dict[tuple[str, Dimensions], list[int]] = {}
+        # What is held stays held.
+        self._sums = {key: of for key, of in self._sums.items() if self.priced[key[0]].is_held}
         self._amounts: dict[tuple[str, Dimensions], Tally[int]] = {}

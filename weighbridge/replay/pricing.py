@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from weighbridge.rules.catalog import Entitlement, PlanVersion
+from weighbridge.rules.catalog import Catalog, Entitlement, PlanVersion
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.rating.money import Currency
 from weighbridge.rules.rating.prices import (
@@ -23,10 +23,12 @@ class Priced(NamedTuple):
     """A feature that has prices.
 
     `pairs` are the dimensions that prices look at. `is_capped`: each transaction counts by itself.
+    `is_held`: units stay from period to period, until they are released.
     """
 
     pairs: frozenset[tuple[str, str]]
     is_capped: bool
+    is_held: bool
 
 
 class PlanPricing(NamedTuple):
@@ -37,10 +39,17 @@ class PlanPricing(NamedTuple):
     periods: Mapping[Period, Mapping[str, Priced]]
 
 
+class Compiled(NamedTuple):
+    """What a plan grants for so many seats."""
+
+    entitlements: Mapping[str, Entitlement]
+    seats: int
+
+
 def plan_pricing(
-    plan: PlanVersion, entitlements: Mapping[str, Entitlement], seats: int, code: str
+    catalog: Catalog, plan: PlanVersion, compiled: Compiled, code: str
 ) -> PlanPricing | None:
-    """Return what a plan is charged by; None where it has no prices.
+    """Return what a plan of a catalog is charged by; None where it has no prices.
 
     `code` is the currency, "" the only one there is. Raises InvalidArgumentError where there is
     none such, or where there are several and none is named.
@@ -51,21 +60,22 @@ def plan_pricing(
     if not code and len(sold_in) > 1:
         codes = ", ".join(each.code for each in sold_in)
         raise InvalidArgumentError("currency", f"plan {plan.plan!r} is sold in {codes}; name one")
-    terms = terms_of(plan, (), entitlements, seats, code or sold_in[0].code)
+    terms = terms_of(plan, (), *compiled, code or sold_in[0].code)
     currency = terms.prices[0].currency
     periods: dict[Period, dict[str, Priced]] = {}
     for every in dict.fromkeys(price.every for price in terms.prices):
         usage = (usage_price(price) for price in terms.prices if price.every is every)
-        periods[every] = _by_feature(price for price in usage if price is not None)
+        periods[every] = _by_feature(catalog, (price for price in usage if price is not None))
     return PlanPricing(currency, terms, periods)
 
 
-def _by_feature(prices: Iterable[UsagePrice]) -> dict[str, Priced]:
+def _by_feature(catalog: Catalog, prices: Iterable[UsagePrice]) -> dict[str, Priced]:
     found: dict[str, Priced] = {}
     for price in prices:
-        before = found.get(price.feature, Priced(frozenset(), is_capped=False))
+        is_held = catalog.features[price.feature].is_allocation
+        before = found.get(price.feature, Priced(frozenset(), is_capped=False, is_held=is_held))
         is_capped = isinstance(price, PercentagePrice) and price.cap is not None
         found[price.feature] = Priced(
-            before.pairs.union(price.match), before.is_capped or is_capped
+            before.pairs.union(price.match), before.is_capped or is_capped, is_held
         )
     return found

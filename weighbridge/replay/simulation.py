@@ -13,7 +13,7 @@ from sidecar.core.rates import RateBuckets, Used
 from sidecar.core.usage import FeatureUsage, Position
 from weighbridge.replay.bill import Bill
 from weighbridge.replay.event import Dimensions, Event
-from weighbridge.replay.pricing import PlanPricing, plan_pricing
+from weighbridge.replay.pricing import Compiled, PlanPricing, plan_pricing
 from weighbridge.rules.catalog import (
     Catalog,
     Customer,
@@ -27,7 +27,7 @@ from weighbridge.rules.catalog import (
 from weighbridge.rules.decision import LimitState, Verdict
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.granting import Grant, NoGrant, grant_of
-from weighbridge.rules.judging import Asked, judge
+from weighbridge.rules.judging import Asked, Judged, judge
 from weighbridge.rules.rate import Rate, RateState
 from weighbridge.rules.rating.charge import Charge
 
@@ -89,7 +89,7 @@ class Simulation:
             return [refusal if verdict.allowed else verdict for verdict in verdicts]
         for asked, each in zip(event.asked, judged, strict=True):
             if each.verdict.allowed and self._is_metered(asked):
-                customer.use(asked, each.rates, event.dimensions, now_ms)
+                customer.use(asked, each, event.dimensions, now_ms)
         return verdicts
 
     def finish(self, at_ms: int) -> None:
@@ -99,8 +99,8 @@ class Simulation:
 
     def _priced(self, plan: PlanVersion) -> PlanPricing | None:
         seats = self._terms.seats
-        entitlements = self._compiler.entitlements(plan, (), seats)
-        return plan_pricing(plan, entitlements, seats, self._terms.currency)
+        compiled = Compiled(self._compiler.entitlements(plan, (), seats), seats)
+        return plan_pricing(self.catalog, plan, compiled, self._terms.currency)
 
     def _is_metered(self, asked: Asked) -> bool:
         feature = self.catalog.features.get(asked.feature)
@@ -155,8 +155,8 @@ class _Customer:
         meter.now_ms = now_ms
         return meter
 
-    def use(self, asked: Asked, rates: Sequence[Rate], dimensions: Dimensions, now_ms: int) -> None:
-        self._meters[asked.feature].use(asked.units, rates)
+    def use(self, asked: Asked, judged: Judged, dimensions: Dimensions, now_ms: int) -> None:
+        self._meters[asked.feature].use(asked.units, judged)
         if self._bill is not None:
             self._bill.add(asked.feature, dimensions, asked.units, now_ms)
 
@@ -178,16 +178,18 @@ class _Meter:
         self._recorded = 0
         self.now_ms = 0
 
-    def states(self, entitlement: Entitlement, grant: Grant) -> Sequence[LimitState]:
+    def states(
+        self, customer: str, entitlement: Entitlement, anchor_ms: int
+    ) -> Sequence[LimitState]:
         if self._usage is None:
             self._usage = FeatureUsage()
-        return self._usage.states(entitlement, grant.subscription.anchor_ms, self.now_ms)[0]
+        return self._usage.states(entitlement, anchor_ms, self.now_ms)[0]
 
-    def rates(self, rates: Sequence[Rate]) -> Sequence[RateState]:
+    def rates(self, customer: str, rates: Sequence[Rate]) -> Sequence[RateState]:
         return self._buckets.states(self._customer, self._key, rates, self.now_ms)
 
-    def use(self, amount: int, rates: Sequence[Rate]) -> None:
-        if rates:
+    def use(self, amount: int, judged: Judged) -> None:
+        for _, rates in judged.takes:
             self._buckets.take(self._customer, self._key, rates, Used(amount, self.now_ms))
         usage = self._usage
         if usage is None:

@@ -266,7 +266,7 @@ class Catalog:
 
     `plans` maps a plan's id to its versions, by version number. `steps` has, oldest first, the
     versions of a plan that those who follow it may still be on; a plan without: all are on its
-    newest.
+    newest. `default_plan` is for customers nobody provisioned; "": they are unknown.
     """
 
     id: str
@@ -276,6 +276,7 @@ class Catalog:
     add_ons: Mapping[str, AddOn] = field(default_factory=dict)
     steps: Mapping[str, tuple[VersionStep, ...]] = field(default_factory=dict)
     addition: int = 0
+    default_plan: str = ""
     credit_types: Mapping[str, CreditType] = field(default_factory=dict)
     partner_apps: Mapping[str, PartnerApp] = field(default_factory=dict)
 

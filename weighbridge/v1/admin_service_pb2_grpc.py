@@ -60,6 +60,21 @@ class AdminServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogResponse.FromString,
                 _registered_method=True)
+        self.PutDraft = channel.unary_unary(
+                '/weighbridge.v1.AdminService/PutDraft',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.PutDraftRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.PutDraftResponse.FromString,
+                _registered_method=True)
+        self.GetDraft = channel.unary_unary(
+                '/weighbridge.v1.AdminService/GetDraft',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.GetDraftRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.GetDraftResponse.FromString,
+                _registered_method=True)
+        self.RemoveDraft = channel.unary_unary(
+                '/weighbridge.v1.AdminService/RemoveDraft',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.RemoveDraftRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.RemoveDraftResponse.FromString,
+                _registered_method=True)
         self.ListCatalogs = channel.unary_unary(
                 '/weighbridge.v1.AdminService/ListCatalogs',
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.ListCatalogsRequest.SerializeToString,
@@ -130,6 +145,11 @@ class AdminServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.QueryUsageRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.QueryUsageResponse.FromString,
                 _registered_method=True)
+        self.ExplainEntitlement = channel.unary_unary(
+                '/weighbridge.v1.AdminService/ExplainEntitlement',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.ExplainEntitlementRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.ExplainEntitlementResponse.FromString,
+                _registered_method=True)
         self.ListSidecars = channel.unary_unary(
                 '/weighbridge.v1.AdminService/ListSidecars',
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.ListSidecarsRequest.SerializeToString,
@@ -171,6 +191,28 @@ class AdminServiceServicer:
 
     def RollbackCatalog(self, request, context):
         """Applies the document of an earlier version again, as a new version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutDraft(self, request, context):
+        """Has sidecars evaluate a document beside the live version of its catalog, without effect, in
+        place of the draft there is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDraft(self, request, context):
+        """Returns the draft of a catalog, and what applying it would change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveDraft(self, request, context):
+        """Ends the evaluation of a draft.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -275,6 +317,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainEntitlement(self, request, context):
+        """Says why a customer or resource has what it has on a feature, and what is used of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSidecars(self, request, context):
         """Lists the sidecars that are connected, and what they acknowledged.
         """
@@ -309,6 +358,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RollbackCatalog,
                     request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogResponse.SerializeToString,
+            ),
+            'PutDraft': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutDraft,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.PutDraftRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.PutDraftResponse.SerializeToString,
+            ),
+            'GetDraft': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDraft,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.GetDraftRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.GetDraftResponse.SerializeToString,
+            ),
+            'RemoveDraft': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveDraft,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.RemoveDraftRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.RemoveDraftResponse.SerializeToString,
             ),
             'ListCatalogs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCatalogs,
@@ -379,6 +443,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.QueryUsage,
                     request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.QueryUsageRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.QueryUsageResponse.SerializeToString,
+            ),
+            'ExplainEntitlement': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainEntitlement,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.ExplainEntitlementRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.ExplainEntitlementResponse.SerializeToString,
             ),
             'ListSidecars': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSidecars,
@@ -522,6 +591,87 @@ class AdminService:
             '/weighbridge.v1.AdminService/RollbackCatalog',
             weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogRequest.SerializeToString,
             weighbridge_dot_v1_dot_admin__service__pb2.RollbackCatalogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutDraft(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/PutDraft',
+            weighbridge_dot_v1_dot_admin__service__pb2.PutDraftRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.PutDraftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDraft(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/GetDraft',
+            weighbridge_dot_v1_dot_admin__service__pb2.GetDraftRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.GetDraftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveDraft(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/RemoveDraft',
+            weighbridge_dot_v1_dot_admin__service__pb2.RemoveDraftRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.RemoveDraftResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -900,6 +1050,33 @@ class AdminService:
             '/weighbridge.v1.AdminService/QueryUsage',
             weighbridge_dot_v1_dot_admin__service__pb2.QueryUsageRequest.SerializeToString,
             weighbridge_dot_v1_dot_admin__service__pb2.QueryUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainEntitlement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/ExplainEntitlement',
+            weighbridge_dot_v1_dot_admin__service__pb2.ExplainEntitlementRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.ExplainEntitlementResponse.FromString,
             options,
             channel_credentials,
             insecure,

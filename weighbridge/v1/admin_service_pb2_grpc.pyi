@@ -48,6 +48,14 @@ class AdminServiceStub:
     """Lists the versions of a catalog, newest first, a page at a time."""
     RollbackCatalog: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackCatalogRequest, _admin_service_pb2.RollbackCatalogResponse]
     """Applies the document of an earlier version again, as a new version."""
+    PutDraft: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PutDraftRequest, _admin_service_pb2.PutDraftResponse]
+    """Has sidecars evaluate a document beside the live version of its catalog, without effect, in
+    place of the draft there is.
+    """
+    GetDraft: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetDraftRequest, _admin_service_pb2.GetDraftResponse]
+    """Returns the draft of a catalog, and what applying it would change."""
+    RemoveDraft: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RemoveDraftRequest, _admin_service_pb2.RemoveDraftResponse]
+    """Ends the evaluation of a draft."""
     ListCatalogs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListCatalogsRequest, _admin_service_pb2.ListCatalogsResponse]
     """Lists the current version of every catalog."""
     CreateCustomer: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateCustomerRequest, _admin_service_pb2.CreateCustomerResponse]
@@ -78,6 +86,8 @@ class AdminServiceStub:
     """Removes the override of one feature."""
     QueryUsage: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.QueryUsageRequest, _admin_service_pb2.QueryUsageResponse]
     """Sums settled usage."""
+    ExplainEntitlement: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ExplainEntitlementRequest, _admin_service_pb2.ExplainEntitlementResponse]
+    """Says why a customer or resource has what it has on a feature, and what is used of it."""
     ListSidecars: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListSidecarsRequest, _admin_service_pb2.ListSidecarsResponse]
     """Lists the sidecars that are connected, and what they acknowledged."""
 
@@ -96,6 +106,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Lists the versions of a catalog, newest first, a page at a time."""
     RollbackCatalog: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackCatalogRequest, _admin_service_pb2.RollbackCatalogResponse]  # type: ignore[assignment]
     """Applies the document of an earlier version again, as a new version."""
+    PutDraft: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PutDraftRequest, _admin_service_pb2.PutDraftResponse]  # type: ignore[assignment]
+    """Has sidecars evaluate a document beside the live version of its catalog, without effect, in
+    place of the draft there is.
+    """
+    GetDraft: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetDraftRequest, _admin_service_pb2.GetDraftResponse]  # type: ignore[assignment]
+    """Returns the draft of a catalog, and what applying it would change."""
+    RemoveDraft: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RemoveDraftRequest, _admin_service_pb2.RemoveDraftResponse]  # type: ignore[assignment]
+    """Ends the evaluation of a draft."""
     ListCatalogs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListCatalogsRequest, _admin_service_pb2.ListCatalogsResponse]  # type: ignore[assignment]
     """Lists the current version of every catalog."""
     CreateCustomer: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateCustomerRequest, _admin_service_pb2.CreateCustomerResponse]  # type: ignore[assignment]
@@ -126,6 +144,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Removes the override of one feature."""
     QueryUsage: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.QueryUsageRequest, _admin_service_pb2.QueryUsageResponse]  # type: ignore[assignment]
     """Sums settled usage."""
+    ExplainEntitlement: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ExplainEntitlementRequest, _admin_service_pb2.ExplainEntitlementResponse]  # type: ignore[assignment]
+    """Says why a customer or resource has what it has on a feature, and what is used of it."""
     ListSidecars: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListSidecarsRequest, _admin_service_pb2.ListSidecarsResponse]  # type: ignore[assignment]
     """Lists the sidecars that are connected, and what they acknowledged."""
 
@@ -171,6 +191,32 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RollbackCatalogResponse, _abc.Awaitable[_admin_service_pb2.RollbackCatalogResponse]]:
         """Applies the document of an earlier version again, as a new version."""
+
+    @_abc_1.abstractmethod
+    def PutDraft(
+        self,
+        request: _admin_service_pb2.PutDraftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.PutDraftResponse, _abc.Awaitable[_admin_service_pb2.PutDraftResponse]]:
+        """Has sidecars evaluate a document beside the live version of its catalog, without effect, in
+        place of the draft there is.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDraft(
+        self,
+        request: _admin_service_pb2.GetDraftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetDraftResponse, _abc.Awaitable[_admin_service_pb2.GetDraftResponse]]:
+        """Returns the draft of a catalog, and what applying it would change."""
+
+    @_abc_1.abstractmethod
+    def RemoveDraft(
+        self,
+        request: _admin_service_pb2.RemoveDraftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RemoveDraftResponse, _abc.Awaitable[_admin_service_pb2.RemoveDraftResponse]]:
+        """Ends the evaluation of a draft."""
 
     @_abc_1.abstractmethod
     def ListCatalogs(
@@ -285,6 +331,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.QueryUsageResponse, _abc.Awaitable[_admin_service_pb2.QueryUsageResponse]]:
         """Sums settled usage."""
+
+    @_abc_1.abstractmethod
+    def ExplainEntitlement(
+        self,
+        request: _admin_service_pb2.ExplainEntitlementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ExplainEntitlementResponse, _abc.Awaitable[_admin_service_pb2.ExplainEntitlementResponse]]:
+        """Says why a customer or resource has what it has on a feature, and what is used of it."""
 
     @_abc_1.abstractmethod
     def ListSidecars(

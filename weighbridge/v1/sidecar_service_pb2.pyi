@@ -947,3 +947,155 @@ class WatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class GetShadowReportRequest(_message.Message):
+    """Which drafts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATALOG_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_MAX_FIELD_NUMBER: _builtins.int
+    catalog: _builtins.str
+    """Empty: all."""
+    customers_max: _builtins.int
+    """How many of the customers with the most calls that differ; 0 means 10, at most 1,000."""
+    def __init__(
+        self,
+        *,
+        catalog: _builtins.str = ...,
+        customers_max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "customers_max", b"customers_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShadowReportRequest: _TypeAlias = GetShadowReportRequest  # noqa: Y015
+
+@_typing.final
+class ShadowOutcome(_message.Message):
+    """How the answers of the live catalog and of a draft compare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
+    DRAFT_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    """Empty: neither catalog has it."""
+    live: _types_pb2.Reason.ValueType
+    """Why the live catalog refused. Unspecified: it allowed."""
+    draft: _types_pb2.Reason.ValueType
+    """Why the draft would have refused. Unspecified: it would have allowed."""
+    calls: _builtins.int
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        live: _types_pb2.Reason.ValueType = ...,
+        draft: _types_pb2.Reason.ValueType = ...,
+        calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "draft", b"draft", "feature", b"feature", "live", b"live"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowOutcome: _TypeAlias = ShadowOutcome  # noqa: Y015
+
+@_typing.final
+class ShadowCustomer(_message.Message):
+    """A customer that a draft answers otherwise."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    NEWLY_REFUSED_FIELD_NUMBER: _builtins.int
+    NEWLY_ALLOWED_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    newly_refused: _builtins.int
+    """Calls that only the draft refuses."""
+    newly_allowed: _builtins.int
+    """Calls that only the live catalog refuses."""
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        newly_refused: _builtins.int = ...,
+        newly_allowed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "newly_allowed", b"newly_allowed", "newly_refused", b"newly_refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowCustomer: _TypeAlias = ShadowCustomer  # noqa: Y015
+
+@_typing.final
+class ShadowReport(_message.Message):
+    """What one draft would have answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATALOG_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SINCE_UNIX_MS_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    CALLS_OF_OTHER_CUSTOMERS_FIELD_NUMBER: _builtins.int
+    catalog: _builtins.str
+    number: _builtins.int
+    since_unix_ms: _builtins.int
+    """Since when this sidecar counts."""
+    calls_of_other_customers: _builtins.int
+    """Calls that differ, of customers past the 10,000 that are counted one by one."""
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShadowOutcome]: ...
+    @_builtins.property
+    def customers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShadowCustomer]:
+        """Those with the most calls that differ first."""
+
+    def __init__(
+        self,
+        *,
+        catalog: _builtins.str = ...,
+        number: _builtins.int = ...,
+        since_unix_ms: _builtins.int = ...,
+        outcomes: _abc.Iterable[Global___ShadowOutcome] | None = ...,
+        customers: _abc.Iterable[Global___ShadowCustomer] | None = ...,
+        calls_of_other_customers: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls_of_other_customers", b"calls_of_other_customers", "catalog", b"catalog", "customers", b"customers", "number", b"number", "outcomes", b"outcomes", "since_unix_ms", b"since_unix_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowReport: _TypeAlias = ShadowReport  # noqa: Y015
+
+@_typing.final
+class GetShadowReportResponse(_message.Message):
+    """What each draft would have answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShadowReport]: ...
+    def __init__(
+        self,
+        *,
+        reports: _abc.Iterable[Global___ShadowReport] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reports", b"reports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShadowReportResponse: _TypeAlias = GetShadowReportResponse  # noqa: Y015

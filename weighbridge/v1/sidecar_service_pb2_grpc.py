@@ -90,6 +90,11 @@ class SidecarServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.WatchRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.WatchResponse.FromString,
                 _registered_method=True)
+        self.GetShadowReport = channel.unary_unary(
+                '/weighbridge.v1.SidecarService/GetShadowReport',
+                request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.GetShadowReportRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.GetShadowReportResponse.FromString,
+                _registered_method=True)
 
 
 class SidecarServiceServicer:
@@ -177,6 +182,13 @@ class SidecarServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetShadowReport(self, request, context):
+        """Says what drafts of catalogs would have answered instead, here and since they came.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SidecarServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -234,6 +246,11 @@ def add_SidecarServiceServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.WatchRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.WatchResponse.SerializeToString,
+            ),
+            'GetShadowReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShadowReport,
+                    request_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.GetShadowReportRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.GetShadowReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -534,6 +551,33 @@ class SidecarService:
             '/weighbridge.v1.SidecarService/Watch',
             weighbridge_dot_v1_dot_sidecar__service__pb2.WatchRequest.SerializeToString,
             weighbridge_dot_v1_dot_sidecar__service__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetShadowReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.SidecarService/GetShadowReport',
+            weighbridge_dot_v1_dot_sidecar__service__pb2.GetShadowReportRequest.SerializeToString,
+            weighbridge_dot_v1_dot_sidecar__service__pb2.GetShadowReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,6 +69,8 @@ class SidecarServiceStub:
     """Lists all entitlements of a customer with what is used of them."""
     Watch: _grpc.UnaryStreamMultiCallable[_sidecar_service_pb2.WatchRequest, _sidecar_service_pb2.WatchResponse]
     """Sends a customer's entitlements now, and again after each change of them."""
+    GetShadowReport: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.GetShadowReportRequest, _sidecar_service_pb2.GetShadowReportResponse]
+    """Says what drafts of catalogs would have answered instead, here and since they came."""
 
 @_typing.type_check_only
 class SidecarServiceAsyncStub(SidecarServiceStub):
@@ -104,6 +106,8 @@ class SidecarServiceAsyncStub(SidecarServiceStub):
     """Lists all entitlements of a customer with what is used of them."""
     Watch: _aio.UnaryStreamMultiCallable[_sidecar_service_pb2.WatchRequest, _sidecar_service_pb2.WatchResponse]  # type: ignore[assignment]
     """Sends a customer's entitlements now, and again after each change of them."""
+    GetShadowReport: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.GetShadowReportRequest, _sidecar_service_pb2.GetShadowReportResponse]  # type: ignore[assignment]
+    """Says what drafts of catalogs would have answered instead, here and since they came."""
 
 class SidecarServiceServicer(metaclass=_abc_1.ABCMeta):
     """Entitlement questions and usage, answered beside the application."""
@@ -202,5 +206,13 @@ class SidecarServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sidecar_service_pb2.WatchResponse], _abc.AsyncIterator[_sidecar_service_pb2.WatchResponse]]:
         """Sends a customer's entitlements now, and again after each change of them."""
+
+    @_abc_1.abstractmethod
+    def GetShadowReport(
+        self,
+        request: _sidecar_service_pb2.GetShadowReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sidecar_service_pb2.GetShadowReportResponse, _abc.Awaitable[_sidecar_service_pb2.GetShadowReportResponse]]:
+        """Says what drafts of catalogs would have answered instead, here and since they came."""
 
 def add_SidecarServiceServicer_to_server(servicer: SidecarServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

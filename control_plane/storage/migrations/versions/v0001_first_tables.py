@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from control_plane.storage.migrations import ledger
+from control_plane.storage.migrations.lease_tables import create_lease_tables
 from control_plane.storage.types import SERIAL, key_text
 
 revision = "0001"
@@ -18,6 +19,7 @@ TABLES = [
     "incarnation",
     "access_token",
     "catalog",
+    "catalog_draft",
     "catalog_version",
     "plan_version",
     "customer",
@@ -31,6 +33,10 @@ TABLES = [
     "usage_set_aside",
     "usage_key",
     "usage_total",
+    "lease_pool",
+    "lease_holder",
+    "lease",
+    "lease_hold",
     *ledger.TABLES,
 ]
 
@@ -45,6 +51,7 @@ def upgrade() -> None:
     _create_usage_events()
     _create_usage_keys()
     _create_usage_totals()
+    create_lease_tables()
     ledger.upgrade()
 
 
@@ -118,6 +125,16 @@ def _create_catalogs() -> None:
             ["catalog_id"], ["catalog.id"], name="fk_catalog_version_catalog_id"
         ),
         sa.PrimaryKeyConstraint("catalog_id", "version", name="pk_catalog_version"),
+    )
+    op.create_table(
+        "catalog_draft",
+        _id("catalog_id"),
+        _integer("number"),
+        _integer("created_at_ms"),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("source_name", sa.String(256), nullable=False),
+        sa.ForeignKeyConstraint(["catalog_id"], ["catalog.id"], name="fk_catalog_draft_catalog_id"),
+        sa.PrimaryKeyConstraint("catalog_id", name="pk_catalog_draft"),
     )
     op.create_table(
         "plan_version",

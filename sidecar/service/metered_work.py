@@ -13,7 +13,7 @@ from weighbridge.v1 import types_pb2 as pb
 THRESHOLDS_PERCENT: Final = (80, 95)
 
 
-class Metered:
+class MeteredWork:
     """The work of one stream. Its ids are checked when units are reserved for it."""
 
     def __init__(self, opening: sidecar_pb.MeterOpen, chunk: int) -> None:
@@ -136,7 +136,7 @@ class Metered:
         return max((p for p in THRESHOLDS_PERCENT if used * 100 >= p * limit), default=0)
 
 
-def metered_from_proto(request: sidecar_pb.MeterRequest | None) -> Metered:
+def metered_from_proto(request: sidecar_pb.MeterRequest | None) -> MeteredWork:
     """Read the first message of a stream. Raises InvalidArgumentError."""
     if request is None or request.WhichOneof("step") != "open":
         raise InvalidArgumentError("open", "is missing; the first message says what is metered")
@@ -145,4 +145,4 @@ def metered_from_proto(request: sidecar_pb.MeterRequest | None) -> Metered:
         chunk = require_amount("chunk_amount", request.open.chunk_amount)
     if not chunk:
         raise InvalidArgumentError("chunk_amount", "is 0; it is what the work may use at a time")
-    return Metered(request.open, chunk)
+    return MeteredWork(request.open, chunk)
