@@ -93,6 +93,10 @@ coverage: $(DEV) ## Coverage of everything, as a table
 bench: $(DEV) ## Measure the sidecar beside an echo (needs h2load)
 	$(BIN)/python -m bench.transport $(ARGS)
 
+.PHONY: bench-catalogs
+bench-catalogs: $(DEV) ## Measure changes of plans and customers (ARGS=--readme keeps the table)
+	$(BIN)/python -m bench.catalogs $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what can be made again
 	rm -rf $(VENV) build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis \

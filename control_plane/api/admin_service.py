@@ -13,7 +13,7 @@ from control_plane.api.wrapping import Context
 from control_plane.metering.explaining import Question, explain_entitlement
 from control_plane.metering.queries import query_usage
 from control_plane.provisioning import CatalogLibrary, CatalogSource
-from control_plane.provisioning.applying import AppliedCatalog
+from control_plane.provisioning.applying import AppliedCatalog, CountedChanges
 from control_plane.provisioning.checks import require_instant
 from control_plane.provisioning.loading import CustomerRecord
 from control_plane.publishing.notices import ChangeNotices
@@ -24,6 +24,7 @@ from control_plane.wire.drafts import draft_to_proto
 from control_plane.wire.enums import CUSTOMER_STATUSES, SUBSCRIPTION_STATUSES, enum_from_proto
 from control_plane.wire.explaining import explained_to_proto
 from control_plane.wire.publishing import session_to_proto
+from weighbridge.rules.errors import UnavailableError
 from weighbridge.v1 import admin_service_pb2 as pb
 from weighbridge.v1 import admin_service_pb2_grpc
 from weighbridge.v1.sync_service_pb2 import SUBSCRIPTION_MODE_ALL
@@ -73,7 +74,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
                 connection, self._library, source, expected, now_ms, migrations
             )
         )
-        return wire.applied_to_proto(applied)
+        return wire.applied_to_proto(*applied)
 
     async def RollbackCatalog(
         self, request: pb.RollbackCatalogRequest, context: Context
@@ -84,7 +85,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
                 connection, self._library, rollback, now_ms
             )
         )
-        return wire.rolled_back_to_proto(applied)
+        return wire.rolled_back_to_proto(*applied)
 
     async def ListCatalogVersions(
         self, request: pb.ListCatalogVersionsRequest, context: Context
@@ -322,8 +323,8 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def _change_catalog(
         self, change: Callable[[Connection, int], AppliedCatalog]
-    ) -> AppliedCatalog:
-        """Change a catalog in a transaction, and tell so after it is committed."""
+    ) -> tuple[AppliedCatalog, CountedChanges]:
+        """Change a catalog in a transaction, tell so, and only then count whom it affects."""
 
         async def commit() -> AppliedCatalog:
             applied = await self._database.write(
@@ -333,7 +334,17 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
                 self._notices.publish(catalogs=[applied.catalog])
             return applied
 
-        return await self._through(commit())
+        applied = await self._through(commit())
+        try:
+            counted = await self._database.read(
+                lambda connection: provisioning.count_affected(connection, applied, self._now_ms())
+            )
+        except UnavailableError as error:
+            raise UnavailableError(
+                f"version {applied.version} of catalog {applied.catalog!r} is applied, but whom it "
+                f"affects could not be counted: {error}"
+            ) from error
+        return applied, counted
 
     async def _change_draft(
         self, change: Callable[[Connection], T], catalog_of: Callable[[T], str]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from control_plane.crediting.releasing import Released, release_grants
-from control_plane.provisioning import CatalogLibrary, load_customers
+from control_plane.provisioning import CatalogLibrary, catalog_versions, load_customers
 from control_plane.storage.ledger_tables import credit_progress, credit_schedule
 from control_plane.storage.tables import catalog_version, customer
+from weighbridge.rules.catalog import Catalog
 
 CUSTOMERS_PER_PAGE: Final = 100
 
@@ -19,6 +21,14 @@ class Due(NamedTuple):
 
     grants: int
     is_more: bool
+
+
+class _Changed(NamedTuple):
+    """A customer that changed."""
+
+    id: str
+    version: int
+    catalog_id: str
 
 
 class _Progress(NamedTuple):
@@ -34,27 +44,45 @@ def release_due(connection: Connection, library: CatalogLibrary, now_ms: int) ->
     before = _progress(connection)
     changed = _changed(connection, before.customer_revision)
     timely = _timely(connection, now_ms)
-    swept, after = _swept(connection, before)
+    is_idle = not changed and not timely and not _is_sweep_due(connection, before)
+    catalogs = {} if is_idle else _catalogs(connection, library)
+    granting = [id_ for id_, catalog in catalogs.items() if _grants_credits(catalog)]
+    swept, after = _swept(connection, before, granting)
+    looked_at = [row.id for row in changed if row.catalog_id in granting]
     made = 0
-    for each in load_customers(connection, [*changed, *timely, *swept]):
-        catalog = library.load(connection, each.catalog)
-        released = release_grants(connection, catalog, each, now_ms)
+    for each in load_customers(connection, [*looked_at, *timely, *swept]):
+        released = release_grants(connection, catalogs[each.catalog], each, now_ms)
         _schedule(connection, each.id, released)
         made += released.grants
-    revision = max([before.customer_revision, *changed.values()])
+    revision = max([before.customer_revision, *(row.version for row in changed)])
     _save(connection, before, after._replace(customer_revision=revision))
     pages = (changed, timely, swept)
     return Due(made, any(len(page) == CUSTOMERS_PER_PAGE for page in pages))
 
 
-def _changed(connection: Connection, revision: int) -> dict[str, int]:
+def _catalogs(connection: Connection, library: CatalogLibrary) -> dict[str, Catalog]:
+    return {id_: library.load(connection, id_) for id_ in catalog_versions(connection)}
+
+
+def _grants_credits(catalog: Catalog) -> bool:
+    """Whether anything in it comes with credits: where nothing does, nobody need be looked at.
+
+    Who was granted some before, and is to be looked at again, is in the schedule.
+    """
+    plans = (plan for versions in catalog.plans.values() for plan in versions.values())
+    return any(plan.credit_grants for plan in plans) or any(
+        add_on.credit_grants for add_on in catalog.add_ons.values()
+    )
+
+
+def _changed(connection: Connection, revision: int) -> list[_Changed]:
     query = (
-        select(customer.c.id, customer.c.version)
+        select(customer.c.id, customer.c.version, customer.c.catalog_id)
         .where(customer.c.version > revision)
         .order_by(customer.c.version)
         .limit(CUSTOMERS_PER_PAGE)
     )
-    return {row.id: row.version for row in connection.execute(query)}
+    return [_Changed(*row) for row in connection.execute(query).all()]
 
 
 def _timely(connection: Connection, now_ms: int) -> list[str]:
@@ -68,16 +96,27 @@ def _timely(connection: Connection, now_ms: int) -> list[str]:
     return list(connection.scalars(query))
 
 
-def _swept(connection: Connection, progress: _Progress) -> tuple[list[str], _Progress]:
+def _is_sweep_due(connection: Connection, progress: _Progress) -> bool:
+    return progress.sweep_after is not None or _newest(connection) > progress.catalog_revision
+
+
+def _newest(connection: Connection) -> int:
+    """Return the revision of the newest version of any catalog; 0 where there is none."""
+    return connection.execute(select(func.max(catalog_version.c.revision))).scalar_one() or 0
+
+
+def _swept(
+    connection: Connection, progress: _Progress, granting: Sequence[str]
+) -> tuple[list[str], _Progress]:
     """Return the next customers of a look at all, which a new catalog version begins anew."""
-    newest = connection.execute(select(func.max(catalog_version.c.revision))).scalar_one() or 0
+    newest = _newest(connection)
     if newest > progress.catalog_revision:
         progress = progress._replace(catalog_revision=newest, sweep_after="")
     if progress.sweep_after is None:
         return [], progress
     query = (
         select(customer.c.id)
-        .where(customer.c.id > progress.sweep_after)
+        .where(customer.c.id > progress.sweep_after, customer.c.catalog_id.in_(granting))
         .order_by(customer.c.id)
         .limit(CUSTOMERS_PER_PAGE)
     )
