@@ -135,7 +135,7 @@ class SidecarNode:
     def lose_disk(self) -> None:
         """Go down for good; what comes next under this name is another sidecar."""
         self.kill()
-        shutil.rmtree(self.disk)
+        shutil.rmtree(self.disk, ignore_errors=True)
         self.disks += 1
         self.epochs.clear()
 
