@@ -93,6 +93,10 @@ coverage: $(DEV) ## Coverage of everything, as a table
 bench: $(DEV) ## Measure the sidecar beside an echo (needs h2load)
 	$(BIN)/python -m bench.transport $(ARGS)
 
+.PHONY: simulate
+simulate: $(DEV) ## Run many seeds of the simulation (ARGS="--seeds 1000"; --seed N replays one)
+	$(BIN)/python -m tests.simulation $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what can be made again
 	rm -rf $(VENV) build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis \

@@ -7,26 +7,21 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from control_plane.granting import granter, serving
+from control_plane.granting import granter
 from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import _Granting
-from control_plane.leasing import holding, settling
+from control_plane.leasing import holding
 from control_plane.leasing.accounts import Holder, HolderState, Lease, Pool
 from control_plane.leasing.book import LeaseBook
 from control_plane.metering import ingest
-from sidecar import process
-from sidecar.core import holding as sidecar_holding
+from sidecar import process, replaying
 from sidecar.core import reserving
 from sidecar.core.keys import KeyTable
 from sidecar.core.leases import Leases
 from sidecar.core.leases import Pool as SidecarPool
-from sidecar.core.moment import Moment
 from sidecar.journal import Journal
 from sidecar.transport import seam
 from sidecar.wire.record import EncodedRecord
-
-Plant = Callable[[], Iterator[None]]
-
 
 @contextmanager
 def reclaim_without_suspension() -> Iterator[None]:
@@ -55,9 +50,6 @@ def mark_outside_transaction() -> Iterator[None]:
         while late:
             move(connection, late.pop(), now_ms)
         return opened(connection, epochs, now_ms)
-
-    begin = process.Sidecar  # Only to be sure that both processes are the simulation's.
-    assert begin is not None
 
     with (
         patch.object(ingest, "open_marks", open_marks),
@@ -103,7 +95,6 @@ def lowered_limit_ignored() -> Iterator[None]:
     with (
         patch.object(Leases, "spendable", spendable),
         patch.object(Leases, "rebase", lambda _self, pool, basis: setattr(pool, "basis", basis)),
-        patch.object(sidecar_holding, "with_holds", lambda _reservations, owned: owned),
     ):
         yield
 
@@ -189,7 +180,7 @@ def expiry_returns_twice() -> Iterator[None]:
         if end is reserving.HoldEnd.EXPIRED:
             for pool, lease_id, units in hold.held:
                 if pool is not None and self._gate.leases.is_held(pool, lease_id):
-                    self._gate.leases.put_back(pool, units)
+                    self._gate.leases.put_back(pool, units, self._number)
 
     with patch.object(reserving.HoldStage, "_close", twice):
         yield
@@ -253,37 +244,7 @@ def overdraft_refused_silently() -> Iterator[None]:
 @contextmanager
 def holds_forgotten_by_restart() -> Iterator[None]:
     """A restart forgets what is held, so nobody ever ends it."""
-    with patch.object(process.replay_journal.__globals__["__builtins__"], "len", len) if False else (
-        patch("sidecar.replaying._replay_holds", lambda _opened, _closed, _gate: None)
-    ):
-        yield
-
-
-@contextmanager
-def answered_before_commit() -> Iterator[None]:
-    """Answers go out before the transaction is committed."""
-    post = serving.LeaseService.post
-
-    def post_and_tell(self: Any, connection: Any, work: Any, cache: Any, now_ms: int) -> Any:
-        result = post(self, connection, work, cache, now_ms)
-        self._send(self._desk.posted(work, result, [], self._clock_ms()))
-        for session in list(work.renewed):
-            session.wake()
-        return result
-
-    with (
-        patch.object(serving.LeaseService, "post", post_and_tell),
-        patch.object(serving.LeaseService, "posted", lambda *_: None),
-    ):
-        yield
-
-
-@contextmanager
-def term_from_arrival() -> Iterator[None]:
-    """Leases may be spent for ever: no term, as if every clock were right."""
-    with patch.object(
-        Leases, "begin_term", lambda self, ends_ms: setattr(self, "term_ends_ms", 2**62)
-    ):
+    with patch.object(replaying, "_replay_holds", lambda _opened, _closed, _gate: None):
         yield
 
 
@@ -304,5 +265,3 @@ PLANTED: Final[Mapping[str, Callable[[], Any]]] = {
     "undrawn usage not taken from the pool": overdraft_refused_silently,
     "holds forgotten by a restart": holds_forgotten_by_restart,
 }
-
-_UNUSED = (settling, Moment)

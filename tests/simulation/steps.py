@@ -229,6 +229,7 @@ class Steps:
         self._say(node, "loses power")
         written = self._written(node)
         node.lose_power()
+        self.world.tally.forget_keys(node)
         self.world.has_lost_machines = True
         # What is lost and was not settled before is settled never.
         self.world.lost.update(written)
@@ -273,6 +274,8 @@ class Steps:
         step_ms = self.random.choice((-3_600_000, -20_000, -1_000, 1_000, 20_000, 3_600_000))
         self.world.note(f"the control plane's clock steps by {step_ms}")
         self.world.upper.step_ms += step_ms
+        if abs(step_ms) > 60_000:
+            self.world.tally.forget_keys()
 
     def _wall_clock(self, node: SidecarNode) -> None:
         node.machine.wall_skew_ms = self.random.randint(-4_000_000, 4_000_000)

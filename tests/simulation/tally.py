@@ -103,6 +103,8 @@ class Tally:
         self.holds: dict[tuple[str, str, str], OpenHold] = {}
         self.answers: Counter[str] = Counter()
         self._fleet_keys: set[tuple[str, str]] = set()
+        # Keys that a disk has answers to, with the record of the first one.
+        self.keyed: dict[tuple[str, str, str], str] = {}
 
     def state_limit(self, of: LimitOf, stated: Stated) -> None:
         """Note what a limit is from now on."""
@@ -157,6 +159,7 @@ class Tally:
         self._note(Method.CONSUME, response.decision, is_replayed=response.replayed)
         if response.replayed or not response.decision.allowed:
             return
+        self._remember_key(node, request, response.receipt)
         key = request.idempotency_key if request.idempotency_scope == FLEET else ""
         self._acknowledge(
             node,
@@ -169,6 +172,24 @@ class Tally:
                 return
             self._fleet_keys.add((request.customer, key))
         self._admit(node, request.customer, request.feature, response.decision, request.amount)
+
+    def forget_keys(self, node: SidecarNode | None = None) -> None:
+        """A power loss may take answers, and a clock that steps far makes keys old."""
+        gone = [key for key in self.keyed if node is None or key[0] == str(node.disk)]
+        for key in gone:
+            del self.keyed[key]
+
+    def _remember_key(
+        self, node: SidecarNode, request: sidecar_pb.ConsumeRequest, receipt: sidecar_pb.Receipt
+    ) -> None:
+        """The same key has one receipt, also after a restart."""
+        if not request.idempotency_key:
+            return
+        key = (str(node.disk), request.customer, request.idempotency_key)
+        record = f"{receipt.epoch} {receipt.record_number}"
+        if key in self.keyed:
+            raise ViolationError(f"{key} was recorded in {self.keyed[key]}, and in {record} again")
+        self.keyed[key] = record
 
     def _reported(self, node: SidecarNode, request: sidecar_pb.ReportRequest, answer: bytes) -> None:
         response = sidecar_pb.ReportResponse.FromString(answer)
