@@ -207,11 +207,12 @@ class HoldStage:
         for pool, lease_id, units in hold.held:
             back = min(surplus, units)
             if back and pool is not None and leases.is_held(pool, lease_id):
-                number = self._number
-                leases.put_back(pool, back, number)
+                leases.put_back(pool, back, self._number)
                 draws[lease_id] = draws.get(lease_id, 0) - back
                 self._undo.append(
-                    lambda pool=pool, back=back: leases.put_back(pool, -back, number)  # type: ignore[misc]
+                    lambda pool=pool, back=back: leases.put_back(  # type: ignore[misc]
+                        pool, -back, self._number
+                    )
                 )
         self.closed.append(Closing(hold, end))
 

@@ -154,11 +154,6 @@ class Journal:
         return self._state.current.last_number + 1
 
     @property
-    def settled_number(self) -> int:
-        """Up to which number the current epoch is settled."""
-        return self._state.current.settled_number
-
-    @property
     def bytes_used(self) -> int:
         """Room taken on disk, the write-ahead log aside; exact to what one interval writes."""
         return self._state.bytes_used

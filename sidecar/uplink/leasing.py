@@ -59,7 +59,8 @@ class LeaseTalk:
 
     def settled(self) -> None:
         """Take in what of this epoch's records is settled by now."""
-        self._leases.settled(self._journal.settled_number)
+        current = self._journal.epochs()[-1]
+        self._leases.settled(current.settled_number)
 
     def next_request(self, boot_ms: int) -> pb.SyncRequest | None:
         """Return what to say next; None where there is nothing."""

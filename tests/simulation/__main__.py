@@ -73,9 +73,7 @@ def _run_many(arguments: argparse.Namespace, console: Console) -> list[Run]:
         ProcessPoolExecutor(arguments.jobs) as pool,
     ):
         bar = progress.add_task("simulating", total=len(seeds))
-        runs = [
-            pool.submit(_run_one, seed, arguments.steps, arguments.planted) for seed in seeds
-        ]
+        runs = [pool.submit(_run_one, seed, arguments.steps, arguments.planted) for seed in seeds]
         for done in as_completed(runs):
             run = done.result()
             if run.failure:
@@ -91,5 +89,7 @@ if __name__ == "__main__":
     if os.environ.get("PYTHONHASHSEED") != "0":
         # The order of sets is part of what is replayed.
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
-        os.execve(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], environment)
+        os.execve(
+            sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], environment
+        )
     sys.exit(main())

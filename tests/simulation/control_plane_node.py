@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import cache
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection
 
@@ -84,9 +84,13 @@ class ImmediateDatabase(Database):
         try:
             with self.writing() as connection:
                 work(connection)
-                raise _ConflictError
+                _conflict()
         except _ConflictError:
             return
+
+
+def _conflict() -> NoReturn:
+    raise _ConflictError
 
 
 class _ConflictError(Exception):
@@ -358,7 +362,7 @@ class Process:
                 del self.servings[stream]
 
     def _poll(self) -> None:
-        """What goes by time: silence, heartbeats, the desk's tick, and looking for changes."""
+        """Do what goes by time: silence, heartbeats, the desk's tick, looking for changes."""
         self.schedule(500, self._poll)
         silence_ms = HEARTBEAT_MS * SILENT_INTERVALS_MAX
         for serving in list(self.servings.values()):
@@ -375,7 +379,7 @@ class Process:
 
 
 class ControlPlaneNode:
-    """The machine of the control plane: a database that stays, and a process that comes and goes."""
+    """The machine of the control plane: a database that stays, a process that comes and goes."""
 
     def __init__(self, timeline: Timeline, random: Random, schedule: Schedule) -> None:
         self.timeline = timeline

@@ -1,4 +1,4 @@
-"""Streams between sidecars and the control plane: ordered each way, late, and lost when they break."""
+"""Streams between sidecars and the control plane: ordered, late, and lost when they break."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Stream:
         self._network.at(self._down_ms, lambda: self._arrive_below(message))
 
     def close_below(self, *, loses: bool) -> None:
-        """The sidecar's end goes. What it sent is lost, or arrives still."""
+        """End it at the sidecar. What that sent is lost, or arrives still."""
         if not self.is_open_below:
             return
         self.is_open_below = False
@@ -61,7 +61,7 @@ class Stream:
         self._network.later(5_000, self._end_above)
 
     def close_above(self) -> None:
-        """The control plane's end goes, with all that was on its way up."""
+        """End it at the control plane, with all that was on its way up."""
         if not self.is_open_above:
             return
         self.is_open_above = False

@@ -22,6 +22,8 @@ from sidecar.core.leases import Pool as SidecarPool
 from sidecar.journal import Journal
 from sidecar.transport import seam
 from sidecar.wire.record import EncodedRecord
+from tests.simulation import control_plane_node
+
 
 @contextmanager
 def reclaim_without_suspension() -> Iterator[None]:
@@ -41,7 +43,7 @@ def reclaim_without_suspension() -> Iterator[None]:
 
 @contextmanager
 def mark_outside_transaction() -> Iterator[None]:
-    """The high-water mark is moved by the next transaction: a crash between them settles twice."""
+    """Move the high-water mark in the next transaction: a crash between them settles twice."""
     late: list[Any] = []
     move = ingest.move_marks
     opened = ingest.open_marks
@@ -54,16 +56,15 @@ def mark_outside_transaction() -> Iterator[None]:
     with (
         patch.object(ingest, "open_marks", open_marks),
         patch.object(ingest, "move_marks", lambda _c, marks, _now: late.append(marks)),
-        patch("tests.simulation.control_plane_node.Process", _forgetting(late)),
+        patch.object(control_plane_node, "Process", _forgetting(late)),
     ):
         yield
 
 
 def _forgetting(late: list[Any]) -> Any:
     """Return a process that starts without what the one before had still to write."""
-    from tests.simulation.control_plane_node import Process
 
-    class Forgetting(Process):
+    class Forgetting(control_plane_node.Process):
         def __init__(self, node: Any) -> None:
             late.clear()
             super().__init__(node)
@@ -73,7 +74,7 @@ def _forgetting(late: list[Any]) -> Any:
 
 @contextmanager
 def keys_in_memory_only() -> Iterator[None]:
-    """A restart forgets every key and every hold's answer."""
+    """Forget every key and every hold's answer at a restart."""
     replay = process.replay_journal
 
     def forgetful(journal: Journal, gate: Any, keys_since_ms: int, usage_since_ms: int) -> int:
@@ -87,7 +88,7 @@ def keys_in_memory_only() -> Iterator[None]:
 
 @contextmanager
 def lowered_limit_ignored() -> Iterator[None]:
-    """A lease is spent whatever the limit of the snapshot is by now."""
+    """Spend a lease whatever the limit of the snapshot is by now."""
 
     def spendable(self: Leases, pool: SidecarPool, _limit: int, boot_ms: int) -> int:
         return 0 if boot_ms >= self.term_ends_ms else pool.remaining
@@ -101,7 +102,7 @@ def lowered_limit_ignored() -> Iterator[None]:
 
 @contextmanager
 def basis_ignored() -> Iterator[None]:
-    """A lease is kept though its limit was another one in between."""
+    """Keep a lease though its limit was another one in between."""
 
     def rebase(_self: Leases, pool: SidecarPool, basis: tuple[object, ...]) -> None:
         pool.basis = basis
@@ -112,7 +113,7 @@ def basis_ignored() -> Iterator[None]:
 
 @contextmanager
 def ended_counters_reused() -> Iterator[None]:
-    """A new lease of a pool goes on with the counters of the one that ended."""
+    """Go on, in a new lease of a pool, with the counters of the one that ended."""
 
     def take_grant(
         self: SidecarPool, lease_id: int, granted: int, limit: int, boot_ms: int
@@ -132,7 +133,7 @@ def ended_counters_reused() -> Iterator[None]:
 
 @contextmanager
 def draws_left_out() -> Iterator[None]:
-    """Records say what was used, and not from which lease."""
+    """Write into records what was used, and not from which lease."""
     encode = seam.encode_record
 
     def encode_record(identity: Any, batch: Any, answers: Any) -> EncodedRecord:
@@ -148,7 +149,7 @@ def draws_left_out() -> Iterator[None]:
 
 @contextmanager
 def granted_of_hello_ignored() -> Iterator[None]:
-    """What was granted on a stream that broke stays granted, though it never arrived."""
+    """Keep granted what was so on a stream that broke, though it never arrived."""
     with patch.object(Lease, "take_back_beyond", lambda _self, _granted: 0):
         yield
 
@@ -172,7 +173,7 @@ def granted_without_debit() -> Iterator[None]:
 
 @contextmanager
 def expiry_returns_twice() -> Iterator[None]:
-    """A hold that expires puts its units back when it is written, and when it is settled again."""
+    """Put the units of a hold that expires back twice."""
     close = reserving.HoldStage._close
 
     def twice(self: Any, hold: Any, end: Any, *, used: int) -> None:
@@ -188,7 +189,7 @@ def expiry_returns_twice() -> Iterator[None]:
 
 @contextmanager
 def old_stream_heard() -> Iterator[None]:
-    """Requests of a stream are taken though a newer one of the sidecar said hello."""
+    """Take requests of a stream though a newer one of the sidecar said hello."""
     connect = LeaseDesk.connect
 
     def keep_both(self: Any, session: Any, claim: Any) -> None:
@@ -205,7 +206,7 @@ def old_stream_heard() -> Iterator[None]:
 
 @contextmanager
 def presumed_given_back() -> Iterator[None]:
-    """What a power loss may have taken is given back when the machine says hello again."""
+    """Give back what a power loss may have taken when the machine says hello again."""
 
     def end_epoch(book: LeaseBook, holder: Holder, claim: Any, marks: Any) -> None:
         mark = marks.get(holder.id, 0)
@@ -219,7 +220,7 @@ def presumed_given_back() -> Iterator[None]:
 
 @contextmanager
 def epoch_closed_before_its_records() -> Iterator[None]:
-    """An epoch's leases go back with the next hello, with its records still on their way."""
+    """Give an epoch's leases back with the next hello, its records still on their way."""
 
     def end_epoch(book: LeaseBook, holder: Holder, claim: Any, marks: Any) -> None:
         holder.closes_after = marks.get(holder.id, 0)
@@ -232,7 +233,7 @@ def epoch_closed_before_its_records() -> Iterator[None]:
 
 @contextmanager
 def overdraft_refused_silently() -> Iterator[None]:
-    """The total of a window is posted as if all of it had been drawn from leases."""
+    """Post the total of a window as if all of it had been drawn from leases."""
 
     def settle(self: Pool, total: int, _drawn: int) -> None:
         self.settled = max(total, 0)
@@ -243,7 +244,7 @@ def overdraft_refused_silently() -> Iterator[None]:
 
 @contextmanager
 def holds_forgotten_by_restart() -> Iterator[None]:
-    """A restart forgets what is held, so nobody ever ends it."""
+    """Forget at a restart what is held, so that nobody ever ends it."""
     with patch.object(replaying, "_replay_holds", lambda _opened, _closed, _gate: None):
         yield
 

@@ -154,7 +154,7 @@ def _check_units(world: World) -> None:
 
 
 def _take_the_rest(world: World) -> None:
-    """The last unit of every limit can be had, and not one more."""
+    """Have the last unit of every limit, and not one more."""
     for customer in PARENTS:
         for feature in LIMITS:
             left = _left(world, customer, feature)

@@ -1,4 +1,4 @@
-"""A sidecar: the shipped composition, without its servers and its event loop, on a disk of its own."""
+"""A sidecar: the shipped composition, without servers and event loop, on a disk of its own."""
 
 from __future__ import annotations
 
@@ -340,4 +340,3 @@ class SidecarNode:
 
 async def _in_this_thread(work: Callable[[], None]) -> None:
     work()
-

@@ -150,9 +150,7 @@ class Steps:
             return
         customer, reservation, amount = held
         used = self.random.choice((0, amount // 2, amount, amount, amount + 2))
-        request = sidecar_pb.SettleRequest(
-            customer=customer, reservation=reservation, amount=used
-        )
+        request = sidecar_pb.SettleRequest(customer=customer, reservation=reservation, amount=used)
         node.call(Method.SETTLE, request)
 
     def _release(self, node: SidecarNode) -> None:

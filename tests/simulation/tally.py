@@ -174,7 +174,7 @@ class Tally:
         self._admit(node, request.customer, request.feature, response.decision, request.amount)
 
     def forget_keys(self, node: SidecarNode | None = None) -> None:
-        """A power loss may take answers, and a clock that steps far makes keys old."""
+        """Expect no replays: a power loss took answers, or a clock stepped and made keys old."""
         gone = [key for key in self.keyed if node is None or key[0] == str(node.disk)]
         for key in gone:
             del self.keyed[key]
@@ -182,7 +182,7 @@ class Tally:
     def _remember_key(
         self, node: SidecarNode, request: sidecar_pb.ConsumeRequest, receipt: sidecar_pb.Receipt
     ) -> None:
-        """The same key has one receipt, also after a restart."""
+        """Check that a key has one receipt, also after a restart."""
         if not request.idempotency_key:
             return
         key = (str(node.disk), request.customer, request.idempotency_key)
@@ -191,7 +191,9 @@ class Tally:
             raise ViolationError(f"{key} was recorded in {self.keyed[key]}, and in {record} again")
         self.keyed[key] = record
 
-    def _reported(self, node: SidecarNode, request: sidecar_pb.ReportRequest, answer: bytes) -> None:
+    def _reported(
+        self, node: SidecarNode, request: sidecar_pb.ReportRequest, answer: bytes
+    ) -> None:
         response = sidecar_pb.ReportResponse.FromString(answer)
         self.answers["Report"] += 1
         if not response.replayed:

@@ -28,8 +28,18 @@ from tests.simulation.control_plane_node import ControlPlaneNode
 from tests.simulation.machines import Running, Timeline, deterministic
 from tests.simulation.network import Network
 from tests.simulation.sidecar_node import SidecarNode
-from tests.simulation.tally import HOUR_MS, LIMITS, PARENTS, LimitOf, PoolOf, RecordOf, Stated, Tally, ViolationError
-from weighbridge.rules.catalog import Edition, LimitKind
+from tests.simulation.tally import (
+    HOUR_MS,
+    LIMITS,
+    PARENTS,
+    LimitOf,
+    PoolOf,
+    RecordOf,
+    Stated,
+    Tally,
+    ViolationError,
+)
+from weighbridge.rules.catalog import Edition, Entitlement, LimitKind
 from weighbridge.rules.window import Period, Window, WindowKind
 
 # Thousands of small syncs wait for no disk there.
@@ -55,7 +65,8 @@ _USED_BELOW = text(
     """
     SELECT COALESCE(SUM(amount), 0) FROM usage_event
     WHERE feature_id = :feature AND occurred_at_ms >= :start_ms AND occurred_at_ms < :end_ms AND (
-        customer_id = :customer OR customer_id IN (SELECT id FROM customer WHERE parent_id = :customer)
+        customer_id = :customer
+        OR customer_id IN (SELECT id FROM customer WHERE parent_id = :customer)
     )
     """
 )
@@ -68,6 +79,10 @@ def _wanted(id_: str, limit: int) -> WantedLimit:
     if id_ == "hour":
         window = Window(WindowKind.CALENDAR, Period.HOUR, "UTC")
     return WantedLimit(id_, limit, LimitKind.HARD, window)
+
+
+def _limits_of(override: Entitlement | None) -> dict[str, int | None]:
+    return {} if override is None else {each.id: each.limit for each in override.limits}
 
 
 class World:
@@ -170,9 +185,7 @@ class World:
 
     def remove_limit(self, customer: str, feature: str) -> None:
         with self.upper.database.writing() as connection:
-            provisioning.remove_override(
-                connection, customer, "", feature, self.upper.wall_ms()
-            )
+            provisioning.remove_override(connection, customer, "", feature, self.upper.wall_ms())
 
     def apply_catalog(self, **limits: int) -> None:
         self.limits.update(limits)
@@ -191,9 +204,7 @@ class World:
         for customer, parent in PARENTS.items():
             new = NewCustomer(customer, customer, "", (), "pro", parent)
             with self.upper.database.writing() as connection:
-                provisioning.create_customer(
-                    connection, self._library(), new, self.upper.wall_ms()
-                )
+                provisioning.create_customer(connection, self._library(), new, self.upper.wall_ms())
         self._state_limits()
 
     def _state_limits(self) -> None:
@@ -205,7 +216,7 @@ class World:
                 overrides = {o.entitlement.feature: o.entitlement for o in found.overrides}
                 for feature, ids in LIMITS.items():
                     override = overrides.get(feature)
-                    limits = {} if override is None else {l.id: l.limit for l in override.limits}
+                    limits = _limits_of(override)
                     for id_ in ids:
                         planned = self.limits["hour" if id_ == "hour" else feature]
                         limit = limits.get(id_, planned)
