@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from functools import cache
 from random import Random
-from typing import Any, NoReturn, TypeVar
-
-from sqlalchemy import Connection
+from typing import Any
 
 from control_plane import provisioning
 from control_plane.api.sync_service import Intake, StreamTimes, SyncService
@@ -34,80 +30,15 @@ from control_plane.publishing.sessions import SessionRegistry, SidecarSession
 from control_plane.storage.database import Database
 from control_plane.wire.publishing import delivery_to_proto, greeting_from_proto
 from tests.simulation.immediate import Promise, Task, at_once
+from tests.simulation.immediate_database import ImmediateDatabase, ProcessDiedError
 from tests.simulation.machines import BEGAN_MS, Timeline
 from tests.simulation.network import Schedule, Stream
 from weighbridge.v1 import sync_service_pb2 as pb
-
-T = TypeVar("T")
 
 HEARTBEAT_MS = 1_500
 TERMS = LeaseTerms(ttl_ms=8_000, lost_after_ms=30_000)
 RECALL_MS = 250
 SILENT_INTERVALS_MAX = 4
-
-
-class ProcessDiedError(BaseException):
-    """The process of the control plane was killed where this is raised."""
-
-
-class ImmediateDatabase(Database):
-    """Transactions in the calling thread. `strike` is told of every point where one may fail."""
-
-    def __init__(self) -> None:
-        super().__init__("sqlite://")
-        raw = self._writing.raw_connection()
-        _migrated().backup(raw.driver_connection)  # type: ignore[arg-type]
-        raw.close()
-        self.strike: Callable[[str], bool] = lambda _where: False
-        self.writes = 0
-
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        if self.strike("begin"):
-            raise ProcessDiedError
-        if self.strike("conflict"):
-            self._run_in_vain(work)
-        with self.writing() as connection:
-            result = work(connection)
-            if self.strike("commit"):
-                raise ProcessDiedError
-        self.writes += 1
-        if self.strike("answer"):
-            raise ProcessDiedError
-        return result
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        with self.reading() as connection:
-            return work(connection)
-
-    def _run_in_vain(self, work: Callable[[Connection], T]) -> None:
-        """Do the work and roll it back, as where another transaction came in between."""
-        try:
-            with self.writing() as connection:
-                work(connection)
-                _conflict()
-        except _ConflictError:
-            return
-
-
-def _conflict() -> NoReturn:
-    raise _ConflictError
-
-
-class _ConflictError(Exception):
-    """The work of a transaction is undone."""
-
-
-@cache
-def _migrated() -> sqlite3.Connection:
-    """Return an empty database, migrated once for all simulations of a process."""
-    database = Database("sqlite://")
-    database.migrate()
-    raw = database._writing.raw_connection()
-    copy = sqlite3.connect(":memory:", check_same_thread=False)
-    raw.driver_connection.backup(copy)  # type: ignore[union-attr]
-    raw.close()
-    database.close()
-    return copy
 
 
 class SimulatedQueue(IngestQueue):

@@ -12,7 +12,7 @@ from tests.simulation.tally import FLEET, LIMITS, PARENTS, RecordOf, Usage
 from tests.simulation.world import World
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 
-KEYS: Final = 12
+KEYS: Final = 6
 CUSTOMERS: Final = tuple(PARENTS)
 # Half of all calls are for one pool, so that sidecars take units from each other.
 _FEATURES: Final = ("calls", "calls", "calls", "jobs")
@@ -107,7 +107,9 @@ class Steps:
             # The payload belongs to the key.
             number = self.random.randrange(KEYS)
             request.amount = 1 + number % 3
-            request.feature = "calls"
+            request.customer, request.feature = (
+                ("solo", "calls") if number % 2 else ("acme", "calls")
+            )
             request.idempotency_key = f"key-{number}"
             if share < 0.1:
                 request.idempotency_key = f"fleet-{number}"
@@ -132,7 +134,7 @@ class Steps:
             feature=feature,
             amount=self._amount(),
             reservation=f"{feature}-{self._reservations}",
-            ttl_ms=self.random.choice((1_000, 5_000, 60_000, 600_000)),
+            ttl_ms=self.random.choice((1_000, 1_000, 5_000, 60_000, 600_000)),
         )
         node.call(Method.RESERVE, request)
 
