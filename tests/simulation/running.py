@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tests.simulation.settling_down import settle_down
+from tests.simulation.simulated_world import World, world_of
 from tests.simulation.steps import Steps
-from tests.simulation.world import World, world_of
 
 STEPS = 300
 

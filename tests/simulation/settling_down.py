@@ -12,6 +12,7 @@ from control_plane.storage.lease_tables import lease, lease_hold, lease_holder, 
 from sidecar.transport.seam import Call, Method, Status
 from tests.simulation.control_plane_node import TERMS
 from tests.simulation.sidecar_node import SidecarNode
+from tests.simulation.simulated_world import World
 from tests.simulation.tally import (
     HOUR_MS,
     LIMITS,
@@ -21,7 +22,6 @@ from tests.simulation.tally import (
     ViolationError,
     pools_of,
 )
-from tests.simulation.world import World
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 
 IDLE_MS: Final = 14_000

@@ -8,8 +8,8 @@ from typing import Final
 
 from sidecar.transport.seam import Method
 from tests.simulation.sidecar_node import SidecarNode
+from tests.simulation.simulated_world import World
 from tests.simulation.tally import FLEET, LIMITS, PARENTS, RecordOf, Usage
-from tests.simulation.world import World
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 
 KEYS: Final = 6
