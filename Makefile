@@ -97,6 +97,10 @@ bench: $(DEV) ## Measure the sidecar beside an echo (needs h2load)
 simulate: $(DEV) ## Run many seeds of the simulation (ARGS="--seeds 1000"; --seed N replays one)
 	$(BIN)/python -m tests.simulation $(ARGS)
 
+.PHONY: bench-catalogs
+bench-catalogs: $(DEV) ## Measure changes of plans and customers (ARGS=--readme keeps the table)
+	$(BIN)/python -m bench.catalogs $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what can be made again
 	rm -rf $(VENV) build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis \

@@ -13,6 +13,7 @@ import grpc
 from bench.failure import BenchError
 from bench.processes import Installation
 from weighbridge.v1 import admin_service_pb2 as pb
+from weighbridge.v1 import types_pb2 as types_pb
 from weighbridge.v1.admin_service_pb2_grpc import AdminServiceStub
 
 _CALL_S_MAX: Final = 30.0
@@ -59,6 +60,13 @@ class Administration:
         """Make a catalog document the current version."""
         request = pb.ApplyCatalogRequest(document=document, source_name=source_name)
         await self._call(self._admin.ApplyCatalog, request)
+
+    async def set_limit(self, customer: str, feature: str, limit: int) -> None:
+        """Override a customer's monthly limit of a feature."""
+        limits = [types_pb.Limit(id="month", limit=limit)]
+        entitlement = types_pb.Entitlement(feature=feature, enabled=True, limits=limits)
+        request = pb.SetOverrideRequest(customer=customer, entitlement=entitlement)
+        await self._call(self._admin.SetOverride, request)
 
     async def create_customers(self, customers: Iterable[str], plan: str) -> None:
         """Make customers on a plan, several at once."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from bench.failure import BenchError
 
@@ -86,16 +86,21 @@ class Process:
             self.kill()
 
 
+class Sidecar(NamedTuple):
+    """A sidecar and where it listens."""
+
+    process: Process
+    address: str
+    probe_port: int
+
+
 class Installation:
     """A control plane and a sidecar on one directory; ports stay the same through restarts."""
 
     def __init__(self, directory: Path, *, sidecar_core: int | None = None) -> None:
         self.directory = directory
-        ports = free_ports(4)
-        self.sidecar_address, self.control_plane_address = (
-            f"{LOOPBACK}:{port}" for port in ports[:2]
-        )
-        self.sidecar_probe_port, self.control_plane_probe_port = ports[2:]
+        port, self.control_plane_probe_port = free_ports(2)
+        self.control_plane_address = f"{LOOPBACK}:{port}"
         self.control_plane = Process(
             "control_plane",
             directory / "control-plane.log",
@@ -106,19 +111,28 @@ class Installation:
                 probe_listen=f"{LOOPBACK}:{self.control_plane_probe_port}",
             ),
         )
-        self.sidecar = Process(
+        self.sidecar, self.sidecar_address, self.sidecar_probe_port = self.new_sidecar(
+            "sidecar", core=sidecar_core
+        )
+
+    def new_sidecar(self, name: str, *, core: int | None = None) -> Sidecar:
+        """Return a sidecar with a directory of its own, to be started."""
+        port, probe_port = free_ports(2)
+        address = f"{LOOPBACK}:{port}"
+        process = Process(
             "sidecar",
-            directory / "sidecar.log",
+            self.directory / f"{name}.log",
             variables=_settings(
                 "SIDECAR",
-                data_dir=str(directory / "sidecar"),
-                listen=self.sidecar_address,
-                probe_listen=f"{LOOPBACK}:{self.sidecar_probe_port}",
+                data_dir=str(self.directory / name),
+                listen=address,
+                probe_listen=f"{LOOPBACK}:{probe_port}",
                 control_plane=self.control_plane_address,
-                token_file=str(directory / "sync.token"),
+                token_file=str(self.directory / "sync.token"),
             ),
-            core=sidecar_core,
+            core=core,
         )
+        return Sidecar(process, address, probe_port)
 
     @property
     def admin_token(self) -> str:
@@ -155,9 +169,9 @@ def running(installation: Installation) -> Iterator[Installation]:
         yield installation
 
 
-def wait_ready(process: Process, probe_port: int) -> None:
+def wait_ready(process: Process, probe_port: int, within_s: float = READY_S_MAX) -> None:
     """Wait until /readyz says yes. Raises BenchError when it does not, or the process ends."""
-    deadline_s = time.monotonic() + READY_S_MAX
+    deadline_s = time.monotonic() + within_s
     while True:
         status, text = probe(probe_port, "/readyz")
         if status == http.HTTPStatus.OK:
@@ -165,7 +179,7 @@ def wait_ready(process: Process, probe_port: int) -> None:
         process.require_alive()
         if time.monotonic() > deadline_s:
             why = text.strip() or "it does not answer"
-            raise BenchError(f"{process.module} was not ready within {READY_S_MAX:g} s: {why}")
+            raise BenchError(f"{process.module} was not ready within {within_s:g} s: {why}")
         time.sleep(_POLL_S)
 
 

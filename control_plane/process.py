@@ -81,11 +81,12 @@ class ControlPlane:
             metrics.observe_call,
             Services(
                 AdminService(database, library, notices, self._sidecars, wall_ms),
-                CreditService(database, wall_ms),
+                CreditService(database, library, wall_ms),
                 self._sync,
             ),
         )
-        self._ledgers = LedgerUpkeep(database, wall_ms)
+        self._ledgers = LedgerUpkeep(database, library, wall_ms)
+        notices.listen(lambda _notice: self._ledgers.wake())
         self._connect_metrics(notices)
 
     def _make_leases(self, settings: Settings) -> None:

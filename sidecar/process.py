@@ -26,6 +26,7 @@ from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.metrics.collector import SidecarCollector, Sources
 from sidecar.replaying import replay_journal
 from sidecar.service.entitlements import EntitlementsService
+from sidecar.service.metering import MeterService
 from sidecar.service.shadowing import ShadowService
 from sidecar.service.watching import Watchers
 from sidecar.settings import Settings
@@ -81,6 +82,7 @@ class Sidecar:
             KeyTable(settings.idempotency_keys_max, settings.idempotency_keep_s * 1000),
             Link(boot_ms, settings.outage_after_ms),
             admit_unloaded=settings.admit_unloaded,
+            hold_share_percent_max=settings.hold_share_percent_max,
         )
         self._applier = Applier(self.gate, EpochIndexes(self._known_epochs))
         self._keeper = SnapshotKeeper(self._store, self._applier, self.gate, self._clock)
@@ -152,7 +154,10 @@ class Sidecar:
             self.gate, self._watchers, self._moment, self._session.want, settings.load_timeout_ms
         )
         shadow = ShadowService(self.gate)
-        handlers = {**transport.handlers(), **service.handlers(), **shadow.handlers()}
+        self._meters = MeterService(self.gate, self._seam, transport.ask, self._moment)
+        handlers = transport.handlers()
+        for each in (service, shadow, self._meters):
+            handlers.update(each.handlers())
         self._server = ApiServer(handlers, settings.listen, settings.socket_path)
         self._probes = self._make_probes(transport)
         await self._server.start()
@@ -201,6 +206,7 @@ class Sidecar:
         grace_s = self._settings.stop_grace_s
         self._log.info("sidecar stops", unsettled_records=self._journal.unsettled_records)
         await self._server.stop(grace_s / 2)
+        self._meters.settle_all()
         await self._drain(grace_s / 2)
         for task in self._tasks:
             task.cancel()
@@ -284,6 +290,7 @@ class Sidecar:
             moment = self._moment()
             self._waiting.tick(moment)
             self._tidy_leases(moment)
+            self._meters.tick()
             self._seam.keep_holds()
             self._look_after_journal(moment.now_ms)
             await self._server.set_serving(is_serving=not self._problems())

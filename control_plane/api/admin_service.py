@@ -10,9 +10,11 @@ from sqlalchemy import Connection
 
 from control_plane import provisioning
 from control_plane.api.wrapping import Context
+from control_plane.metering.explaining import Question, explain_entitlement
 from control_plane.metering.queries import query_usage
 from control_plane.provisioning import CatalogLibrary, CatalogSource
-from control_plane.provisioning.applying import AppliedCatalog
+from control_plane.provisioning.applying import AppliedCatalog, CountedChanges
+from control_plane.provisioning.checks import require_instant
 from control_plane.provisioning.loading import CustomerRecord
 from control_plane.publishing.notices import ChangeNotices
 from control_plane.publishing.sessions import SessionRegistry
@@ -20,7 +22,9 @@ from control_plane.storage.database import Database
 from control_plane.wire import administration as wire
 from control_plane.wire.drafts import draft_to_proto
 from control_plane.wire.enums import CUSTOMER_STATUSES, SUBSCRIPTION_STATUSES, enum_from_proto
+from control_plane.wire.explaining import explained_to_proto
 from control_plane.wire.publishing import session_to_proto
+from weighbridge.rules.errors import UnavailableError
 from weighbridge.v1 import admin_service_pb2 as pb
 from weighbridge.v1 import admin_service_pb2_grpc
 from weighbridge.v1.sync_service_pb2 import SUBSCRIPTION_MODE_ALL
@@ -70,7 +74,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
                 connection, self._library, source, expected, now_ms, migrations
             )
         )
-        return wire.applied_to_proto(applied)
+        return wire.applied_to_proto(*applied)
 
     async def RollbackCatalog(
         self, request: pb.RollbackCatalogRequest, context: Context
@@ -81,7 +85,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
                 connection, self._library, rollback, now_ms
             )
         )
-        return wire.rolled_back_to_proto(applied)
+        return wire.rolled_back_to_proto(*applied)
 
     async def ListCatalogVersions(
         self, request: pb.ListCatalogVersionsRequest, context: Context
@@ -283,6 +287,18 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         rows = await self._database.read(lambda connection: query_usage(connection, query))
         return pb.QueryUsageResponse(rows=[wire.usage_row_to_proto(row) for row in rows])
 
+    async def ExplainEntitlement(
+        self, request: pb.ExplainEntitlementRequest, context: Context
+    ) -> pb.ExplainEntitlementResponse:
+        at_ms = self._now_ms()
+        if request.HasField("at_unix_ms"):
+            at_ms = require_instant("at_unix_ms", request.at_unix_ms)
+        question = Question(request.customer, request.resource, request.feature, at_ms)
+        explained = await self._database.read(
+            lambda connection: explain_entitlement(connection, self._library, question)
+        )
+        return explained_to_proto(explained)
+
     async def ListSidecars(
         self, request: pb.ListSidecarsRequest, context: Context
     ) -> pb.ListSidecarsResponse:
@@ -307,8 +323,8 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
 
     async def _change_catalog(
         self, change: Callable[[Connection, int], AppliedCatalog]
-    ) -> AppliedCatalog:
-        """Change a catalog in a transaction, and tell so after it is committed."""
+    ) -> tuple[AppliedCatalog, CountedChanges]:
+        """Change a catalog in a transaction, tell so, and only then count whom it affects."""
 
         async def commit() -> AppliedCatalog:
             applied = await self._database.write(
@@ -318,7 +334,17 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
                 self._notices.publish(catalogs=[applied.catalog])
             return applied
 
-        return await self._through(commit())
+        applied = await self._through(commit())
+        try:
+            counted = await self._database.read(
+                lambda connection: provisioning.count_affected(connection, applied, self._now_ms())
+            )
+        except UnavailableError as error:
+            raise UnavailableError(
+                f"version {applied.version} of catalog {applied.catalog!r} is applied, but whom it "
+                f"affects could not be counted: {error}"
+            ) from error
+        return applied, counted
 
     async def _change_draft(
         self, change: Callable[[Connection], T], catalog_of: Callable[[T], str]

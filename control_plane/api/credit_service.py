@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from control_plane import crediting
 from control_plane.api.wrapping import Context
-from control_plane.crediting import Book, LedgerId, Reversal, Transaction, open_book
+from control_plane.crediting import Book, LedgerId, NewGrant, Reversal, Transaction, open_book
 from control_plane.crediting.queries import (
     balances,
     balances_at,
@@ -16,9 +16,12 @@ from control_plane.crediting.queries import (
     list_transactions,
 )
 from control_plane.crediting.verifying import verify_ledgers
-from control_plane.provisioning.checks import require_instant
+from control_plane.provisioning import CatalogLibrary
+from control_plane.provisioning.changing import require_customer
+from control_plane.provisioning.checks import named_few, require_instant
 from control_plane.storage.database import Database
 from control_plane.wire import ledger as wire
+from weighbridge.rules.errors import NotFoundError
 from weighbridge.v1 import credit_service_pb2 as pb
 from weighbridge.v1 import credit_service_pb2_grpc
 
@@ -26,15 +29,18 @@ from weighbridge.v1 import credit_service_pb2_grpc
 class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
     """Changes and queries. Errors pass through: `control_plane.api.errors` answers them."""
 
-    def __init__(self, database: Database, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, database: Database, library: CatalogLibrary, now_ms: Callable[[], int]
+    ) -> None:
         self._database = database
+        self._library = library
         self._now_ms = now_ms
 
     async def GrantCredits(
         self, request: pb.GrantCreditsRequest, context: Context
     ) -> pb.GrantCreditsResponse:
         ledger, new = wire.grant_from_proto(request)
-        posted = await self._post(ledger, lambda book: crediting.create_grant(book, new))
+        posted = await self._post(ledger, lambda book: self._grant(book, new))
         return pb.GrantCreditsResponse(
             transaction=wire.transaction_to_proto(posted), repeated_key=posted.is_repeated
         )
@@ -111,6 +117,21 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
                 return work(book)
 
         return await self._database.write(post)
+
+    def _grant(self, book: Book, new: NewGrant) -> Transaction:
+        # Asked first: a repeat gets its answer also where the catalog has the type no more.
+        if not book.has(new.key):
+            self._require_type(book)
+        return crediting.create_grant(book, new)
+
+    def _require_type(self, book: Book) -> None:
+        row = require_customer(book.connection, "customer", book.ledger.customer)
+        catalog = self._library.load(book.connection, row.catalog_id)
+        if book.ledger.credit_type not in catalog.credit_types:
+            raise NotFoundError(
+                f"credit type {book.ledger.credit_type!r} is not in catalog {catalog.id!r}; "
+                f"it has {named_few(catalog.credit_types)}"
+            )
 
     def _refund(self, connection: Connection, customer: str, wanted: Reversal) -> Transaction:
         original = crediting.require_transaction(connection, customer, wanted.of_key)

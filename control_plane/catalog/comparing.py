@@ -35,6 +35,7 @@ from weighbridge.rules.catalog import (
 from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Proration
+from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
 
 TEXT_LENGTH_MAX: Final = 200
 
@@ -215,6 +216,7 @@ def _feature_tree(feature: Feature) -> Tree:
             "values": _set_text(feature.values),
             "consistency": _consistency(feature),
             "outage": outage if feature.type is FeatureType.METERED else "",
+            "excess": _excess(feature.excess),
             "enforcement": (
                 "" if feature.enforcement is Enforcement.ENFORCE else feature.enforcement.value
             ),
@@ -223,8 +225,15 @@ def _feature_tree(feature: Feature) -> Tree:
 
 
 def _consistency(feature: Feature) -> str:
-    is_told = feature.type is FeatureType.METERED and feature.consistency is Consistency.CACHED
+    is_told = feature.type is FeatureType.METERED and feature.consistency is Consistency.LEASED
     return feature.consistency.value if is_told else ""
+
+
+def _excess(excess: ExcessPolicy) -> str:
+    if excess == OVERDRAFT:
+        return ""
+    bound = "" if excess.units_max is None else f" {excess.units_max}"
+    return f"{excess.kind.value}{bound}"
 
 
 def _plan_tree(plan: PlanVersion, catalog: Catalog) -> Tree:

@@ -24,6 +24,7 @@ from control_plane.catalog.feature_document import (
     FeatureDocument,
     MeteredFeature,
     NumberFeature,
+    OverdraftDocument,
     SafeCapacityDocument,
 )
 from control_plane.catalog.grant_document import (
@@ -57,6 +58,7 @@ from weighbridge.rules.catalog import (
 )
 from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate, RatePeriod
+from weighbridge.rules.reservation import OVERDRAFT, ExcessKind, ExcessPolicy
 
 Entitlements = Mapping[str, Entitlement]
 
@@ -279,7 +281,15 @@ def _feature(id_: str, written: FeatureDocument) -> Feature:
             else Consistency.CACHED
         ),
         meter=Meter(written.meter) if isinstance(written, MeteredFeature) else Meter.SUM,
+        excess=_excess(written) if isinstance(written, MeteredFeature) else OVERDRAFT,
     )
+
+
+def _excess(feature: MeteredFeature) -> ExcessPolicy:
+    written = feature.excess
+    if isinstance(written, OverdraftDocument):
+        return ExcessPolicy(ExcessKind.OVERDRAFT, written.overdraft)
+    return ExcessPolicy(ExcessKind(written))
 
 
 def _outage(feature: MeteredFeature) -> OutagePolicy:

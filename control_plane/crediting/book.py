@@ -124,6 +124,10 @@ class Book:
             )
         return replace(transaction, is_repeated=True)
 
+    def has(self, key: str) -> bool:
+        """Whether a transaction of the customer has the key, whatever was asked for with it."""
+        return self._find(key) is not None
+
     def transaction(self, key: str) -> Transaction:
         """Return the transaction of this ledger that has the key. Raises NotFoundError."""
         found = self._find(key)

@@ -9,13 +9,13 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from control_plane.crediting.book import Book, Posting
-from control_plane.crediting.granting import book_expiries, require_micros
+from control_plane.crediting.granting import book_expiries, require_micro
 from control_plane.crediting.rows import NO_USAGE, LedgerId, Transaction, UsageReference
 from control_plane.provisioning.checks import require_instant
 from control_plane.storage.ledger_tables import credit_tranche
+from weighbridge.rules.credits import MICRO_MAX
 from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentError
 from weighbridge.rules.ledger import (
-    MICROS_MAX,
     Burn,
     EntryKind,
     Part,
@@ -87,7 +87,7 @@ def carve(book: Book, holder: str, amount: int, at_ms: int) -> Burn:
     others, and its grants do not expire before it is given back, charged or presumed.
     """
     require_id("holder", holder)
-    require_micros("amount", amount)
+    require_micro("amount", amount)
     book_expiries(book)
     carved = burn(book.lots, amount, at_ms)
     _change_tranches(book, holder, {part.grant: part.amount for part in carved.parts})
@@ -191,14 +191,14 @@ def _payload(wanted: Charge) -> tuple[object, ...]:
 
 
 def _require_sound(wanted: Charge, now_ms: int) -> None:
-    require_micros("amount", wanted.amount, least=0)
+    require_micro("amount", wanted.amount, least=0)
     if wanted.at_ms is not None:
         require_instant("at_unix_ms", wanted.at_ms)
         if wanted.at_ms > now_ms + AHEAD_MS_MAX:
             raise InvalidArgumentError("at_unix_ms", f"{wanted.at_ms} is more than a day ahead")
-    if wanted.overage_max is not None and not 0 <= wanted.overage_max <= MICROS_MAX:
+    if wanted.overage_max is not None and not 0 <= wanted.overage_max <= MICRO_MAX:
         raise InvalidArgumentError(
-            "overage_max_micros", f"{wanted.overage_max} is not 0 to {MICROS_MAX}"
+            "overage_max_micro", f"{wanted.overage_max} is not 0 to {MICRO_MAX}"
         )
     usage = wanted.usage
     require_text("usage.event_key", usage.event_key, KEY_LENGTH_MAX)

@@ -11,14 +11,11 @@ from control_plane.crediting.book import OWN_KEY_MARK, Book, Posting, open_book
 from control_plane.crediting.rows import LedgerId, NewGrantRow, Price, Transaction
 from control_plane.provisioning.checks import require_instant
 from control_plane.storage.ledger_tables import credit_grant
+from weighbridge.rules.credits import MICRO_MAX, PRIORITY_DEFAULT, PRIORITY_MAX, GrantKind
 from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentError
 from weighbridge.rules.ledger import (
-    MICROS_MAX,
-    PRIORITY_DEFAULT,
-    PRIORITY_MAX,
     EntryKind,
     Grant,
-    GrantKind,
     Rollover,
     adjustment_entries,
     expire_entries,
@@ -98,7 +95,7 @@ def adjust_grant(book: Book, wanted: Adjustment) -> Transaction:
         return known
     if not wanted.change:
         raise InvalidArgumentError("change", "is 0; name what to add, or to withdraw")
-    require_micros("change", abs(wanted.change))
+    require_micro("change", abs(wanted.change))
     if book.lot(wanted.grant).grant.is_over(book.now_ms):
         raise FailedPreconditionError(f"grant {wanted.grant} of {book.ledger} has expired")
     posting = Posting(wanted.key, EntryKind.ADJUSTMENT, book.now_ms, payload, note=wanted.note)
@@ -133,11 +130,11 @@ def book_expiries(book: Book) -> None:
         book.post(posting, expire_entries(*lapse.part))
 
 
-def require_micros(field: str, amount: int, least: int = 1) -> int:
+def require_micro(field: str, amount: int, least: int = 1) -> int:
     """Return an amount of micro-credits. Raises InvalidArgumentError naming the field."""
-    if least <= amount <= MICROS_MAX:
+    if least <= amount <= MICRO_MAX:
         return amount
-    raise InvalidArgumentError(field, f"{amount} is not {least} to {MICROS_MAX} micro-credits")
+    raise InvalidArgumentError(field, f"{amount} is not {least} to {MICRO_MAX} micro-credits")
 
 
 def _payload(new: NewGrant) -> tuple[object, ...]:
@@ -155,7 +152,7 @@ def _payload(new: NewGrant) -> tuple[object, ...]:
 
 
 def _require_sound(new: NewGrant, now_ms: int) -> None:
-    require_micros("amount", new.amount)
+    require_micro("amount", new.amount)
     if not 0 <= new.priority <= PRIORITY_MAX:
         raise InvalidArgumentError("priority", f"{new.priority} is not 0 to {PRIORITY_MAX}")
     effective_at_ms = now_ms
@@ -174,7 +171,7 @@ def _require_sound(new: NewGrant, now_ms: int) -> None:
 def _require_rollover(new: NewGrant) -> None:
     if new.rollover is None:
         return
-    require_micros("rollover.cap_micros", new.rollover.cap, least=0)
+    require_micro("rollover.cap_micro", new.rollover.cap, least=0)
     require_text("rollover.series", new.rollover.series, KEY_LENGTH_MAX)
     require_instant("rollover.period_end_unix_ms", new.rollover.period_end_ms)
 
@@ -183,5 +180,5 @@ def _require_price(price: Price) -> None:
     is_code = price.currency.isascii() and price.currency.isalpha() and price.currency.isupper()
     if not is_code or len(price.currency) != CURRENCY_LENGTH:
         raise InvalidArgumentError("price.currency", "is not an ISO 4217 code, such as USD")
-    if not 0 <= price.minor <= MICROS_MAX:
-        raise InvalidArgumentError("price.amount_minor", f"{price.minor} is not 0 to {MICROS_MAX}")
+    if not 0 <= price.minor <= MICRO_MAX:
+        raise InvalidArgumentError("price.amount_minor", f"{price.minor} is not 0 to {MICRO_MAX}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from control_plane.crediting.book import Book, Posting
-from control_plane.crediting.granting import require_micros
+from control_plane.crediting.granting import require_micro
 from control_plane.crediting.rows import Transaction, find_transaction
 from weighbridge.rules.errors import (
     FailedPreconditionError,
@@ -90,7 +90,7 @@ def reverse(book: Book, wanted: Reversal) -> Transaction:
 
 def _require_part(wanted: Reversal) -> int:
     assert wanted.amount is not None, "asked for a part"
-    return require_micros("amount", wanted.amount)
+    return require_micro("amount", wanted.amount)
 
 
 def _left_of(book: Book, original: Transaction) -> Counter[str]:

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Row, select
 
 from control_plane.storage.ledger_tables import ledger_entry, ledger_transaction
-from weighbridge.rules.ledger import Entry, EntryKind, Grant, GrantKind, Lot, Rollover
+from weighbridge.rules.credits import GrantKind
+from weighbridge.rules.ledger import Entry, EntryKind, Grant, Lot, Rollover
 
 RowValues = dict[str, Any]
 

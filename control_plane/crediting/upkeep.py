@@ -1,13 +1,16 @@
-"""What ledgers need besides calls: expiry booked when it is due, and conservation checked."""
+"""What ledgers need besides calls: releases and expiry when due, and conservation checked."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from control_plane.crediting.conservation import Checked, Terms, not_conserved
 from control_plane.crediting.granting import EXPIRED_PER_PAGE, expire_due
+from control_plane.crediting.schedule import release_due
+from control_plane.provisioning import CatalogLibrary
 from control_plane.storage.database import Database
 from weighbridge.rules.errors import UnavailableError
 from weighbridge.runtime.logs import get_logger
@@ -22,8 +25,12 @@ _log = get_logger("crediting")
 class LedgerUpkeep:
     """Runs as long as the control plane does. `on_checked` is told of each look at some ledgers."""
 
-    def __init__(self, database: Database, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, database: Database, library: CatalogLibrary, now_ms: Callable[[], int]
+    ) -> None:
         self._database = database
+        self._library = library
+        self._changed = asyncio.Event()
         self._now_ms = now_ms
         self._after = ""
         self._found: list[Terms] = []
@@ -53,14 +60,26 @@ class LedgerUpkeep:
             except UnavailableError as error:
                 _log.warning("ledgers not looked after; tried again later", error=str(error))
                 is_more = False
-            await asyncio.sleep(0 if is_more else POLL_S)
+            if not is_more:
+                await self._wait()
+
+    def wake(self) -> None:
+        """Look at once: something changed."""
+        self._changed.set()
+
+    async def _wait(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), POLL_S)
+        self._changed.clear()
 
     async def book(self) -> bool:
-        """Book a page of what has expired; return whether there may be more."""
-        booked = await self._database.write(
-            lambda connection: expire_due(connection, self._now_ms())
+        """Release a page of grants that are due, book a page of expiries; whether there is more."""
+        now_ms = self._now_ms()
+        due = await self._database.write(
+            lambda connection: release_due(connection, self._library, now_ms)
         )
-        return booked == EXPIRED_PER_PAGE
+        booked = await self._database.write(lambda connection: expire_due(connection, now_ms))
+        return due.is_more or booked == EXPIRED_PER_PAGE
 
     async def check(self) -> None:
         """Check the next customers' ledgers for conservation, and begin again after the last."""

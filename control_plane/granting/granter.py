@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from control_plane.granting.limits import FoundLimit, LimitFinder
 from control_plane.granting.pools import open_pools
@@ -110,7 +110,7 @@ class _Granting:
         self._posted = posted
         self._pools: dict[PoolKey, Pool] = {}
         self._held: dict[HeldKey, Lease] = {}
-        self._claimants: dict[int, set[EpochId]] = {}
+        self._sharers: Counter[int] = Counter()
 
     def answer(self, askings: Sequence[Asking]) -> None:
         book, now_ms = self._book, self._posted.now_ms
@@ -123,7 +123,7 @@ class _Granting:
             for want in asking.wants
             if (pool := self._pools.get(want.pool)) is not None
         )
-        self._claimants = self._claimants_of(askings)
+        self._sharers = self._count_sharers(askings)
         short: dict[int, tuple[Want, ...]] = {}
         answers: list[Granted | Short] = []
         for index, asking in enumerate(askings):
@@ -139,17 +139,25 @@ class _Granting:
             self._tell_shortages(short, answers)
         self._posted.answers = answers
 
-    def _claimants_of(self, askings: Iterable[Asking]) -> dict[int, set[EpochId]]:
-        """Return who holds units of each pool, or asks for some."""
-        claimants: dict[int, set[EpochId]] = {pool.id: set() for pool in self._pools.values()}
-        for pool_id, *epoch in self._holding(select(lease.c.pool_id, *_EPOCH), claimants):
-            claimants[pool_id].add((epoch[0], epoch[1]))
-        for asking in askings:
-            for want in asking.wants:
-                pool = self._pools.get(want.pool)
-                if pool is not None:
-                    claimants[pool.id].add(asking.epoch)
-        return claimants
+    def _count_sharers(self, askings: Iterable[Asking]) -> Counter[int]:
+        """Return how many hold units of each pool, or ask for some."""
+        query = select(lease.c.pool_id, func.count()).group_by(lease.c.pool_id)
+        sharers: Counter[int] = Counter()
+        for pool_id, count in self._holding(query, [pool.id for pool in self._pools.values()]):
+            sharers[pool_id] = count
+        for pool_id, _, _ in {key for asking in askings for key in self._keys_of(asking)}:
+            sharers[pool_id] += 1
+        return sharers
+
+    def _keys_of(self, asking: Asking) -> Iterator[HeldKey]:
+        """Yield the pools that an epoch asks for and holds nothing of."""
+        for want in asking.wants:
+            pool = self._pools.get(want.pool)
+            if pool is not None:
+                key = (pool.id, *asking.epoch)
+                held = self._held.get(key)
+                if held is None or not held.rest:
+                    yield key
 
     def _lacking(self, asking: Asking) -> tuple[Want, ...]:
         lacking = []
@@ -168,7 +176,7 @@ class _Granting:
         for want in asking.wants:
             pool = self._pools[want.pool]
             key = (pool.id, *asking.epoch)
-            sharers = len(self._claimants[pool.id])
+            sharers = self._sharers[pool.id]
             units = grantable(_available(pool, want), want.units_min, want.units, sharers)
             held = self._held.get(key)
             if held is None:

@@ -18,9 +18,11 @@ from sqlalchemy import (
     bindparam,
     column,
     delete,
+    exists,
     func,
     insert,
     literal_column,
+    or_,
     select,
     text,
     update,
@@ -55,6 +57,7 @@ HALF: Final = 2**32
 FOREVER_MS: Final = 2**62
 
 _COUNTER: Final = ("customer_id", "resource_id", "feature_id")
+_USED: Final = ("customer_id", "feature_id")
 _KEY: Final = (*_COUNTER, "window_key", "window_start_ms")
 
 
@@ -284,13 +287,57 @@ def _read_moving(
             yield _MovingTotal(key.counter.customer, total)
 
 
-def all_counters(customer: CustomerCounters) -> list[Counter]:
-    """Return every counter a customer can have."""
-    return [
-        Counter(customer.customer.id, resource, feature)
-        for resource in customer.resources
+def used_counters(
+    connection: Connection, customers: Sequence[CustomerCounters]
+) -> list[tuple[CustomerCounters, list[Counter]]]:
+    """Return, of each customer, the counters of features it or any under it ever used.
+
+    All others stand at 0. Working out the windows of everything that a customer could use costs
+    far more than asking.
+    """
+    asked = {
+        (customer.customer.id, feature)
+        for customer in customers
         for feature in customer.catalog.metered
+    }
+    used = _used(connection, asked)
+    return [
+        (
+            customer,
+            [
+                Counter(customer.customer.id, resource, feature)
+                for resource in customer.resources
+                for feature in customer.catalog.metered
+                if (customer.customer.id, feature) in used
+            ],
+        )
+        for customer in customers
     ]
+
+
+def _used(connection: Connection, asked: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    used: set[tuple[str, str]] = set()
+    for chunk in chunks_filled(connection.dialect, sorted(asked)):
+        statement = _prepared_used(connection.dialect, size_of(connection.dialect, chunk))
+        found = connection.exec_driver_sql(statement.text, statement.of_rows(chunk))
+        used.update((customer, feature) for customer, feature in found)
+    return used
+
+
+@lru_cache(maxsize=16)
+def _prepared_used(dialect: Dialect, size: int) -> Prepared:
+    wanted = wanted_rows(dialect, columns_of(usage_event, _USED), size)
+    event, below = usage_event.c, customer_ancestor.c
+    is_used = exists().where(*(event[name] == wanted.c[name] for name in _USED))
+    is_used_below = exists().where(
+        below.ancestor_id == wanted.c.customer_id,
+        event.customer_id == below.customer_id,
+        event.feature_id == wanted.c.feature_id,
+    )
+    query: Select[Any] = select(*(wanted.c[name] for name in _USED)).where(
+        or_(is_used, is_used_below)
+    )
+    return prepare_list(dialect, query, _USED)
 
 
 def _current_windows(

@@ -1,6 +1,11 @@
 """Changes to catalogs and customers, each in a transaction that somebody else began."""
 
-from control_plane.provisioning.applying import CatalogSource, apply_catalog, diff_catalog
+from control_plane.provisioning.applying import (
+    CatalogSource,
+    apply_catalog,
+    count_affected,
+    diff_catalog,
+)
 from control_plane.provisioning.catalogs import (
     CatalogLibrary,
     catalog_editions,
@@ -53,6 +58,7 @@ __all__ = [
     "cancel_subscription",
     "catalog_editions",
     "catalog_versions",
+    "count_affected",
     "count_customers",
     "create_customer",
     "create_resource",

@@ -81,9 +81,17 @@ class AppliedCatalog:
 
     catalog: str
     version: int
+    changes: tuple[CatalogChange, ...] = ()
+    migrations: MigrationChoice = ALL_NOW
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CountedChanges:
+    """Changes, and whom they affect."""
+
     changes: tuple[AffectingChange, ...]
     affected: AffectedCustomers
-    notices: tuple[str, ...] = ()
 
 
 class _Comparison(NamedTuple):
@@ -109,16 +117,16 @@ def diff_catalog(
     migration is wanted of a plan that does not change or that nobody follows.
     """
     compared = _compare(connection, library, source, migrations)
-    before = compared.before
-    require_followers(connection, before, compared.after, migrations)
-    _require_one_default(connection, library, compared.after)
-    changes, affected = _count(connection, compared, now_ms)
+    before, after = compared.before, compared.after
+    require_followers(connection, before, after, migrations)
+    _require_one_default(connection, library, after)
+    counted = _count(connection, after.id, compared.changes, migrations, now_ms)
     return CatalogDiff(
-        catalog=compared.after.id,
+        catalog=after.id,
         current_version=0 if before is None else before.version,
-        changes=changes,
-        affected=affected,
-        notices=tuple(notices(compared.after)),
+        changes=counted.changes,
+        affected=counted.affected,
+        notices=tuple(notices(after)),
     )
 
 
@@ -148,13 +156,21 @@ def apply_catalog(
     if before is not None:
         remove_draft_like(connection, after)
     if before is not None and not compared.changes:
-        return AppliedCatalog(after.id, version, (), AffectedCustomers(0, ()), told)
+        return AppliedCatalog(after.id, version, notices=told)
     if before is not None:
         settle_migrations(connection, after.id, now_ms)
         require_unused(connection, library.load(connection, after.id), after, migrations)
-    changes, affected = _count(connection, compared, now_ms)
     _store(connection, compared, source, now_ms)
-    return AppliedCatalog(after.id, after.version, changes, affected, told)
+    return AppliedCatalog(after.id, after.version, compared.changes, migrations, told)
+
+
+def count_affected(connection: Connection, applied: AppliedCatalog, now_ms: int) -> CountedChanges:
+    """Count whom an apply affects. After its transaction: counting takes as long as they are many.
+
+    Whoever a migration leaves on an older version is not counted, and the plan versions of the
+    apply itself hold back nobody who is.
+    """
+    return _count(connection, applied.catalog, applied.changes, applied.migrations, now_ms)
 
 
 def _compare(
@@ -185,20 +201,24 @@ def _require_one_default(connection: Connection, library: CatalogLibrary, after:
 
 
 def _count(
-    connection: Connection, compared: _Comparison, now_ms: int
-) -> tuple[tuple[AffectingChange, ...], AffectedCustomers]:
+    connection: Connection,
+    catalog_id: str,
+    changes: tuple[CatalogChange, ...],
+    migrations: MigrationChoice,
+    now_ms: int,
+) -> CountedChanges:
     """Count customers per change and for all of them: one query per distinct set touched."""
-    catalog_id = compared.after.id
-    counts: dict[Touched, int] = {Touched(): 0}
-    changes = []
-    for change in compared.changes:
-        touched = touched_by(change, compared.migrations)
-        if touched not in counts:
-            found = affected_customers(connection, catalog_id, touched, now_ms)
-            counts[touched] = found.count
-        changes.append(AffectingChange(change, counts[touched]))
-    every = touched_by_all(compared.changes, compared.migrations)
-    return tuple(changes), affected_customers(connection, catalog_id, every, now_ms)
+    found = {Touched(): AffectedCustomers(0, ())}
+
+    def of(touched: Touched) -> AffectedCustomers:
+        if touched not in found:
+            found[touched] = affected_customers(connection, catalog_id, touched, now_ms)
+        return found[touched]
+
+    counted = tuple(
+        AffectingChange(change, of(touched_by(change, migrations)).count) for change in changes
+    )
+    return CountedChanges(counted, of(touched_by_all(changes, migrations)))
 
 
 def _store(

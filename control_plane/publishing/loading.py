@@ -15,10 +15,10 @@ from control_plane.metering.epochs import settled_marks
 from control_plane.metering.records import EpochKey, RecordMark
 from control_plane.metering.totals import (
     WindowTotal,
-    all_counters,
     counters_changed_since,
     current_usage_revision,
     read_current,
+    used_counters,
 )
 from control_plane.provisioning import CatalogLibrary, current_revision
 from control_plane.storage.database import Database
@@ -86,11 +86,8 @@ class SnapshotReader:
         """Read customers whole."""
         self._cache.refresh(connection, wanted := set(customers))
         found = [counters for name in wanted if (counters := self._cache.find(name)) is not None]
-        counted = [
-            (counters, all_counters(counters))
-            for counters in found
-            if counters.customer.status is CustomerStatus.ACTIVE
-        ]
+        active = [each for each in found if each.customer.status is CustomerStatus.ACTIVE]
+        counted = used_counters(connection, active)
         totals = read_current(connection, counted, self._now_ms())
         return Loaded(
             {

@@ -8,6 +8,7 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
+    Integer,
     LargeBinary,
     String,
     Table,
@@ -154,6 +155,25 @@ credit_tranche = Table(
         ["credit_grant.customer_id", "credit_grant.credit_type", "credit_grant.id"],
     ),
     Index(None, "customer_id", "credit_type", "grant_id"),
+)
+
+# When a customer's plan or add-ons grant credits again, or may come to do so.
+credit_schedule = Table(
+    "credit_schedule",
+    metadata,
+    Column("customer_id", ID, ForeignKey("customer.id"), primary_key=True),
+    Column("next_at_ms", BigInteger, nullable=False, index=True),
+)
+
+# One row: up to which revisions of customers and catalogs everybody's grants were looked at, and
+# where a look at all customers goes on.
+credit_progress = Table(
+    "credit_progress",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("customer_revision", BigInteger, nullable=False),
+    Column("catalog_revision", BigInteger, nullable=False),
+    Column("sweep_after", ID),
 )
 
 refuse_changes(ledger_transaction)

@@ -16,7 +16,7 @@ from control_plane.provisioning import (
     WantedOverride,
     WantedSubscription,
 )
-from control_plane.provisioning.applying import AppliedCatalog, CatalogDiff
+from control_plane.provisioning.applying import AppliedCatalog, CatalogDiff, CountedChanges
 from control_plane.provisioning.catalogs import CatalogSummary, StoredCatalog
 from control_plane.provisioning.history import VersionPage
 from control_plane.provisioning.loading import CustomerRecord
@@ -74,12 +74,14 @@ def diff_to_proto(diff: CatalogDiff) -> admin_service_pb2.DiffCatalogResponse:
     )
 
 
-def applied_to_proto(applied: AppliedCatalog) -> admin_service_pb2.ApplyCatalogResponse:
+def applied_to_proto(
+    applied: AppliedCatalog, counted: CountedChanges
+) -> admin_service_pb2.ApplyCatalogResponse:
     return admin_service_pb2.ApplyCatalogResponse(
         catalog=applied.catalog,
         version=applied.version,
-        changes=[change_to_proto(each.change, each.customers) for each in applied.changes],
-        customers_affected=applied.affected.count,
+        changes=[change_to_proto(each.change, each.customers) for each in counted.changes],
+        customers_affected=counted.affected.count,
         notices=applied.notices,
     )
 
@@ -108,12 +110,14 @@ def rollback_from_proto(request: admin_service_pb2.RollbackCatalogRequest) -> Ro
     )
 
 
-def rolled_back_to_proto(applied: AppliedCatalog) -> admin_service_pb2.RollbackCatalogResponse:
+def rolled_back_to_proto(
+    applied: AppliedCatalog, counted: CountedChanges
+) -> admin_service_pb2.RollbackCatalogResponse:
     return admin_service_pb2.RollbackCatalogResponse(
         catalog=applied.catalog,
         version=applied.version,
-        changes=[change_to_proto(each.change, each.customers) for each in applied.changes],
-        customers_affected=applied.affected.count,
+        changes=[change_to_proto(each.change, each.customers) for each in counted.changes],
+        customers_affected=counted.affected.count,
     )
 
 

@@ -18,18 +18,12 @@ from control_plane.crediting import (
 from control_plane.crediting.book import OWN_KEY_MARK
 from control_plane.crediting.queries import EntryQuery, StoredGrant, TransactionPage
 from control_plane.crediting.verifying import Verification
+from control_plane.wire.credits import GRANT_KINDS
 from control_plane.wire.enums import enum_from_proto
+from weighbridge.rules.credits import PRIORITY_DEFAULT
 from weighbridge.rules.errors import InvalidArgumentError
-from weighbridge.rules.ledger import PRIORITY_DEFAULT, Balance, EntryKind, GrantKind
+from weighbridge.rules.ledger import Balance, EntryKind
 from weighbridge.v1 import credit_service_pb2 as pb
-
-GRANT_KINDS: Final[Mapping[GrantKind, pb.GrantKind.ValueType]] = {
-    GrantKind.RECURRING: pb.GRANT_KIND_RECURRING,
-    GrantKind.PREPAID: pb.GRANT_KIND_PREPAID,
-    GrantKind.PROMOTIONAL: pb.GRANT_KIND_PROMOTIONAL,
-    GrantKind.MANUAL: pb.GRANT_KIND_MANUAL,
-    GrantKind.TRIAL: pb.GRANT_KIND_TRIAL,
-}
 
 ENTRY_KINDS: Final[Mapping[EntryKind, pb.EntryKind.ValueType]] = {
     EntryKind.GRANT: pb.ENTRY_KIND_GRANT,
@@ -53,7 +47,7 @@ def grant_from_proto(request: pb.GrantCreditsRequest) -> tuple[LedgerId, NewGran
     new = NewGrant(
         key=_callers_key(request.key),
         kind=enum_from_proto("kind", GRANT_KINDS, request.kind),
-        amount=request.amount_micros,
+        amount=request.amount_micro,
         effective_at_ms=(
             request.effective_at_unix_ms if request.HasField("effective_at_unix_ms") else None
         ),
@@ -70,7 +64,7 @@ def grant_from_proto(request: pb.GrantCreditsRequest) -> tuple[LedgerId, NewGran
 def adjustment_from_proto(request: pb.AdjustGrantRequest) -> tuple[LedgerId, Adjustment]:
     """Return the adjustment wanted. Raises InvalidArgumentError."""
     wanted = Adjustment(
-        _callers_key(request.key), request.grant, request.change_micros, request.note
+        _callers_key(request.key), request.grant, request.change_micro, request.note
     )
     return LedgerId(request.customer, request.credit_type), wanted
 
@@ -80,9 +74,9 @@ def charge_from_proto(request: pb.ChargeCreditsRequest) -> tuple[LedgerId, Charg
     usage = request.usage
     wanted = Charge(
         key=_callers_key(request.key),
-        amount=request.amount_micros,
+        amount=request.amount_micro,
         at_ms=request.at_unix_ms if request.HasField("at_unix_ms") else None,
-        overage_max=request.overage_max_micros,
+        overage_max=request.overage_max_micro,
         usage=UsageReference(usage.event_key, usage.sidecar_id, usage.epoch, usage.record_number),
         note=request.note,
     )
@@ -96,7 +90,7 @@ def reversal_from_proto(request: pb.RefundCreditsRequest) -> Reversal:
     return Reversal(
         key=_callers_key(request.key),
         of_key=request.of_key,
-        amount=request.amount_micros if request.HasField("amount_micros") else None,
+        amount=request.amount_micro if request.HasField("amount_micro") else None,
         note=request.note,
     )
 
@@ -119,14 +113,14 @@ def transaction_to_proto(transaction: Transaction) -> pb.LedgerTransaction:
         number=transaction.number,
         key=transaction.key,
         kind=ENTRY_KINDS[transaction.kind],
-        amount_micros=transaction.amount,
+        amount_micro=transaction.amount,
         occurred_at_unix_ms=transaction.occurred_at_ms,
         booked_at_unix_ms=transaction.booked_at_ms,
         reverses=transaction.reverses or 0,
         usage=pb.UsageReference(**usage._asdict()) if any(usage) else None,
         note=transaction.note,
         entries=[
-            pb.LedgerEntry(account=account, amount_micros=amount)
+            pb.LedgerEntry(account=account, amount_micro=amount)
             for account, amount in transaction.entries
         ],
     )
@@ -145,9 +139,9 @@ def stored_grant_to_proto(stored: StoredGrant) -> pb.GrantedCredits:
         id=grant.id,
         credit_type=stored.ledger.credit_type,
         kind=GRANT_KINDS[grant.kind],
-        amount_micros=grant.amount,
-        balance_micros=stored.lot.balance,
-        reserved_micros=stored.lot.reserved,
+        amount_micro=grant.amount,
+        balance_micro=stored.lot.balance,
+        reserved_micro=stored.lot.reserved,
         priority=grant.priority,
         effective_at_unix_ms=grant.effective_at_ms,
         expires_at_unix_ms=grant.expires_at_ms,
@@ -161,7 +155,7 @@ def stored_grant_to_proto(stored: StoredGrant) -> pb.GrantedCredits:
             if rollover is None
             else pb.GrantRollover(
                 series=rollover.series,
-                cap_micros=rollover.cap,
+                cap_micro=rollover.cap,
                 period_end_unix_ms=rollover.period_end_ms,
             )
         ),
@@ -175,16 +169,16 @@ def balances_to_proto(
         balances=[
             pb.CreditBalance(
                 credit_type=ledger.credit_type,
-                available_micros=balance.available,
-                reserved_micros=balance.reserved if is_now else None,
-                settled_micros=balance.settled,
-                scheduled_micros=balance.scheduled,
-                lapsed_micros=balance.lapsed,
-                granted_micros=balance.totals.granted,
-                overage_micros=balance.totals.overage,
-                presumed_micros=balance.totals.presumed,
-                expired_micros=balance.totals.expired,
-                withdrawn_micros=balance.totals.withdrawn,
+                available_micro=balance.available,
+                reserved_micro=balance.reserved if is_now else None,
+                settled_micro=balance.settled,
+                scheduled_micro=balance.scheduled,
+                lapsed_micro=balance.lapsed,
+                granted_micro=balance.totals.granted,
+                overage_micro=balance.totals.overage,
+                presumed_micro=balance.totals.presumed,
+                expired_micro=balance.totals.expired,
+                withdrawn_micro=balance.totals.withdrawn,
             )
             for ledger, balance in balances.items()
         ]

@@ -12,6 +12,7 @@ from control_plane.wire.enums import (
     CONSISTENCIES,
     CUSTOMER_STATUSES,
     ENFORCEMENTS,
+    EXCESS_KINDS,
     FEATURE_TYPES,
     METERS,
     MIGRATIONS,
@@ -47,6 +48,8 @@ def feature_to_proto(feature: Feature) -> sync_service_pb2.Feature:
         enforcement=ENFORCEMENTS[feature.enforcement],
         consistency=CONSISTENCIES[feature.consistency],
         meter=METERS[feature.meter],
+        excess=EXCESS_KINDS[feature.excess.kind],
+        overdraft_max=feature.excess.units_max,
     )
 
 

@@ -144,6 +144,9 @@ class Batch:
         for staged in self._staged:
             if staged.ancestors:
                 changed.update(staged.ancestors)
+        for hold in self.holds.changed:
+            changed.add(hold.customer)
+            changed.update(hold.ancestors)
         for customer in changed:
             self._gate.on_changed(customer)
 

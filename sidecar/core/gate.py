@@ -65,6 +65,7 @@ class Gate:
         link: Link,
         *,
         admit_unloaded: bool,
+        hold_share_percent_max: int = 100,
     ) -> None:
         self.cache = cache
         self.book = book
@@ -77,6 +78,7 @@ class Gate:
         self._metered = MeteredJudge(
             self.leases, self.reservations, self.rates, self.spending, self.is_outage
         )
+        self._metered.hold_share_percent_max = hold_share_percent_max
         # Drafts of catalogs, which decide nothing; None where there are none.
         self.shadow: Shadow | None = None
         # Decisions by feature ("" where unknown), reason and what decided: read by the metrics.

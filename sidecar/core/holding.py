@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sidecar.core.book import FeatureKey
 from sidecar.core.counting import Counted
 from sidecar.core.leases import Lack, Leases, Pool, Refusal
 from sidecar.core.moment import Moment
+from sidecar.core.request import Request
 from sidecar.core.reservations import Reservations
 from sidecar.core.snapshots import SnapshotCache
 from weighbridge.rules.catalog import LimitKind
-from weighbridge.rules.decision import LimitState, Verdict, leases_exhausted
+from weighbridge.rules.decision import LimitState, Reason, Verdict, leases_exhausted
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.lease import PoolKey
-from weighbridge.rules.window import MOVING_KINDS
+from weighbridge.rules.moving import oldest_bucket_ms
+from weighbridge.rules.reservation import share_of
+from weighbridge.rules.window import MOVING_KINDS, WindowBounds, WindowKind
+
+PERCENT: Final = 100
 
 Basis = tuple[object, ...]
 """What somebody's limits follow from: another one may have brought other limits meanwhile."""
@@ -87,14 +92,56 @@ def owned_above(
     return owned
 
 
-def with_holds(reservations: Reservations, owned: Sequence[Owned]) -> list[Owned]:
+def with_holds(reservations: Reservations, owned: Sequence[Owned], now_ms: int) -> list[Owned]:
     """Count what is held as used."""
-    counted = []
-    for customer, key, states, basis in owned:
-        added = [(state, reservations.held(customer, key, state.bounds)) for state in states]
-        held = [s._replace(used=s.used + units) if units else s for s, units in added]
-        counted.append(Owned(customer, key, held, basis))
-    return counted
+    return [
+        each._replace(states=_with_held(reservations, each, now_ms)) if each.states else each
+        for each in owned
+    ]
+
+
+def within_share(
+    verdict: Verdict, states: Sequence[LimitState], request: Request, percent: int
+) -> Verdict:
+    """Refuse a hold that is more than one request may take of a hard limit."""
+    if percent >= PERCENT or not verdict.allowed:
+        return verdict
+    amount = request.held_before + request.units
+    for state in states:
+        limit = state.limit.limit
+        if limit is None or state.limit.kind is not LimitKind.HARD:
+            continue
+        share = share_of(limit, percent)
+        if amount > share:
+            return Verdict(
+                allowed=False,
+                reason=Reason.LIMIT_REACHED,
+                state=state,
+                allowed_amount=max(share - request.held_before, 0) or None,
+            )
+    return verdict
+
+
+def _with_held(reservations: Reservations, owned: Owned, now_ms: int) -> list[LimitState]:
+    customer, key, states, _ = owned
+    added = [
+        (state, reservations.held(customer, key, _bounds_of_holds(state, now_ms)))
+        for state in states
+    ]
+    return [s._replace(used=s.used + held, reserved=held) if held else s for s, held in added]
+
+
+def _bounds_of_holds(state: LimitState, now_ms: int) -> WindowBounds | None:
+    """Return when holds were opened that will count, once settled, in the window of now.
+
+    Windows that lie where usage is need not be there yet.
+    """
+    window = state.limit.window
+    if window.length_ms is None:
+        return state.bounds
+    if window.kind is WindowKind.ROLLING:
+        return WindowBounds(oldest_bucket_ms(window.length_ms, now_ms), None)
+    return WindowBounds(now_ms - window.length_ms + 1, None)
 
 
 def owner_of(verdict: Verdict, owned: Sequence[Owned]) -> str:

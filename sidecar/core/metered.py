@@ -6,7 +6,16 @@ from collections.abc import Callable, Sequence
 
 from sidecar.core.counting import Counted, with_rates_above
 from sidecar.core.decided import Judged, NotLeased, Subject
-from sidecar.core.holding import Cover, Owned, cover_of, exhausted, owner_of, with_holds
+from sidecar.core.holding import (
+    PERCENT,
+    Cover,
+    Owned,
+    cover_of,
+    exhausted,
+    owner_of,
+    with_holds,
+    within_share,
+)
 from sidecar.core.leases import Leases
 from sidecar.core.moment import Moment
 from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
@@ -33,6 +42,8 @@ class MeteredJudge:
         self._rates = rates
         self._spending = spending
         self._is_outage = is_outage
+        # How much of a hard limit one hold may take.
+        self.hold_share_percent_max = PERCENT
 
     def judge(
         self,
@@ -44,11 +55,13 @@ class MeteredJudge:
         """Judge against the limits of everybody concerned; the customer's own come first."""
         request, moment = subject.request, subject.moment
         if len(self._reservations):
-            owned = with_holds(self._reservations, owned)
+            owned = with_holds(self._reservations, owned, moment.now_ms)
         states = owned[0].states
         if len(owned) > 1:
             states = [state for each in owned for state in each.states]
         verdict = decide_metered(states, request.units, moment.now_ms)
+        if request.kind is Kind.RESERVE:
+            verdict = within_share(verdict, states, request, self.hold_share_percent_max)
         limited_by = owner_of(verdict, owned[1:])
         judged = Judged(verdict, DecidedBy.CACHE, states, rates, limited_by)
         rated = self._judge_rates(subject, judged, counted)

@@ -33,7 +33,10 @@ class KeyScope(IntEnum):
 
 
 class Request(NamedTuple):
-    """One question or one report. `amount` None: not given. `occurred_at_ms` None: now."""
+    """One question or one report. `amount` None: not given. `occurred_at_ms` None: now.
+
+    `held_before`: units of the hold that is to grow by the amount.
+    """
 
     kind: Kind
     customer: str
@@ -45,6 +48,7 @@ class Request(NamedTuple):
     scope: KeyScope = KeyScope.SIDECAR
     dimensions: tuple[tuple[str, str], ...] = ()
     occurred_at_ms: int | None = None
+    held_before: int = 0
 
     @property
     def units(self) -> int:

@@ -18,7 +18,11 @@ from weighbridge.rules.window import WindowBounds
 
 TTL_MS_DEFAULT: Final = 300_000
 TTL_MS_MIN: Final = 1_000
-TTL_MS_MAX: Final = 86_400_000
+DAY_MS: Final = 86_400_000
+TTL_MS_MAX: Final = DAY_MS
+
+HELD_MS_MAX: Final = 30 * DAY_MS
+"""How long a hold lasts at most, with all its extensions: usage settles up to 35 days late."""
 
 SETTLEABLE_MS: Final = 900_000
 """How long after its deadline a hold can still be settled."""

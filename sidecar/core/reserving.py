@@ -11,19 +11,28 @@ from sidecar.core.leases import Pool
 from sidecar.core.moment import Moment
 from sidecar.core.request import HoldRequest, Kind, Request
 from sidecar.core.reservations import (
+    DAY_MS,
+    HELD_MS_MAX,
     TTL_MS_DEFAULT,
     Closing,
     HeldUnits,
     Hold,
     HoldEnd,
 )
-from weighbridge.rules.errors import AlreadyExistsError, InvalidArgumentError
+from weighbridge.rules.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    WeighbridgeError,
+)
+from weighbridge.rules.reservation import OVERDRAFT, ExcessKind
 
 
 class HoldOutcome(NamedTuple):
     """What became of a hold. `decided` is the decision on what is held in addition, if any.
 
-    `used` is what a settlement charges; `keyed` says that the answer is kept for retries.
+    `used` is what a settlement charges, `uncharged` what was used besides; `keyed` says that the
+    answer is kept for retries.
     """
 
     request: HoldRequest
@@ -31,6 +40,7 @@ class HoldOutcome(NamedTuple):
     decided: Decided | None = None
     used: Decided | None = None
     keyed: int | None = None
+    uncharged: int = 0
 
     @property
     def excess(self) -> int:
@@ -66,6 +76,11 @@ class HoldStage:
         self._undo: list[Callable[[], None]] = []
         self.opened: list[Hold] = []
         self.closed: list[Closing] = []
+
+    @property
+    def changed(self) -> list[Hold]:
+        """The holds that are not any more as they were."""
+        return [*self.opened, *(closing.hold for closing in self.closed)]
 
     def decide(self, request: HoldRequest) -> HoldOutcome | NotLoaded | NotLeased:
         """Do what is asked. Raises a WeighbridgeError for a broken call, which changes nothing."""
@@ -137,17 +152,27 @@ class HoldStage:
             raise InvalidArgumentError(
                 "amount", f"{amount} is less than the {hold.amount} held; a hold only grows"
             )
+        expires_at_ms = hold.expires_at_ms
+        if request.ttl_ms is not None:
+            expires_at_ms = self._moment.now_ms + request.ttl_ms
+        if expires_at_ms - hold.opened_at_ms > HELD_MS_MAX:
+            raise InvalidArgumentError(
+                "ttl_ms",
+                f"no hold lasts longer than {HELD_MS_MAX // DAY_MS} days in all; settle it",
+            )
         more = Request(
-            Kind.RESERVE, hold.customer, hold.resource, hold.feature, amount - hold.amount
+            Kind.RESERVE,
+            hold.customer,
+            hold.resource,
+            hold.feature,
+            amount - hold.amount,
+            held_before=hold.amount,
         )
         decided = self._decide(more)
         if not isinstance(decided, Decided):
             return decided
         if not decided.verdict.allowed:
             return HoldOutcome(request, hold, decided)
-        expires_at_ms = hold.expires_at_ms
-        if request.ttl_ms is not None:
-            expires_at_ms = self._moment.now_ms + request.ttl_ms
         extended = hold._replace(
             amount=amount,
             expires_at_ms=expires_at_ms,
@@ -161,23 +186,62 @@ class HoldStage:
     def _settle(self, request: HoldRequest) -> HoldOutcome:
         hold = self._gate.reservations.require(request.customer, request.reservation)
         amount = request.amount or 0
-        self._end(hold, HoldEnd.SETTLED, used=amount)
-        used = self._ledger.charge(
-            Request(
-                Kind.REPORT,
-                hold.customer,
-                hold.resource,
-                hold.feature,
-                amount,
-                dimensions=hold.dimensions,
-                occurred_at_ms=hold.opened_at_ms,
+        charged, pools = amount, ()  # type: tuple[int, Sequence[Pool]]
+        if amount > hold.amount:
+            charged, pools = self._charged(hold, amount)
+        # Not held any more while it is judged, or it would count twice.
+        self._drop(hold)
+        try:
+            used = self._ledger.charge(_settlement(hold, charged))
+        except WeighbridgeError:
+            self._undo.pop()()
+            raise
+        self._close(hold, HoldEnd.SETTLED, used=charged)
+        self._draw(pools, charged - hold.amount)
+        return HoldOutcome(request, hold, used=used, uncharged=amount - charged)
+
+    def _charged(self, hold: Hold, amount: int) -> tuple[int, Sequence[Pool]]:
+        """Return how much of what is more than the hold is charged, and from which pools it comes.
+
+        Raises FailedPreconditionError where the feature's excess policy does not take it.
+        """
+        known = self._gate.decide(_settlement(hold, 0), self._moment)
+        feature = known.feature if isinstance(known, Decided) else None
+        excess = OVERDRAFT if feature is None else feature.excess
+        most = excess.charged_max(hold.amount)
+        if most is not None and amount > most:
+            raise FailedPreconditionError(
+                f"amount: {amount} is more than the {most} that reservation {hold.reservation!r} "
+                f"can be settled with, which holds {hold.amount}: {hold.feature!r} has excess "
+                f"{excess.kind.value}; settle {most} or fewer, or extend it first"
             )
-        )
-        return HoldOutcome(request, hold, used=used)
+        if excess.kind is not ExcessKind.TAKE_AVAILABLE:
+            return amount, ()
+        taken, pools = self._available(hold, amount - hold.amount)
+        return hold.amount + taken, pools
+
+    def _available(self, hold: Hold, units: int) -> tuple[int, Sequence[Pool]]:
+        """Return how many of the units limits and leases admit at once, and the pools to draw."""
+        # At most: all of it, what the limits leave of that, and what leases cover of that.
+        for _ in range(3):
+            if units <= 0:
+                break
+            more = Request(Kind.CONSUME, hold.customer, hold.resource, hold.feature, units)
+            decided = self._gate.decide(more, self._moment)
+            if isinstance(decided, NotLeased):
+                units -= max(lack.units for lack in decided.lacks)
+            elif isinstance(decided, NotLoaded):
+                break
+            elif decided.verdict.allowed:
+                return units, decided.pools
+            else:
+                units = decided.verdict.allowed_amount or 0
+        return 0, ()
 
     def _release(self, request: HoldRequest) -> HoldOutcome:
         hold = self._gate.reservations.require(request.customer, request.reservation)
-        self._end(hold, HoldEnd.RELEASED, used=0)
+        self._close(hold, HoldEnd.RELEASED, used=0)
+        self._drop(hold)
         return HoldOutcome(request, hold)
 
     def _decide(self, request: Request) -> Decided | NotLoaded | NotLeased:
@@ -195,13 +259,11 @@ class HoldStage:
             self._undo.append(lambda pool=pool: leases.undraw(pool, units))  # type: ignore[misc]
         return tuple(HeldUnits(pool, pool.lease_id, units) for pool in pools)
 
-    def _end(self, hold: Hold, end: HoldEnd, *, used: int) -> None:
-        if not hold.has_expired:
-            self._close(hold, end, used=used)
-        self._drop(hold)
-
     def _close(self, hold: Hold, end: HoldEnd, *, used: int) -> None:
-        """Put what was not needed back into the leases it came from, where they are still held."""
+        """End it in the record; one that had expired too, or a restart would find it again.
+
+        What was not needed goes back into the leases it came from, where they are still held.
+        """
         surplus = max(hold.amount - used, 0)
         draws, leases = self._ledger.draws, self._gate.leases
         for pool, lease_id, units in hold.held:
@@ -230,6 +292,19 @@ class HoldStage:
         reservations = self._gate.reservations
         reservations.drop(hold)
         self._undo.append(lambda: reservations.put(hold))
+
+
+def _settlement(hold: Hold, amount: int) -> Request:
+    """Return the usage that a hold is settled with, at the instant of its Reserve."""
+    return Request(
+        Kind.REPORT,
+        hold.customer,
+        hold.resource,
+        hold.feature,
+        amount,
+        dimensions=hold.dimensions,
+        occurred_at_ms=hold.opened_at_ms,
+    )
 
 
 def _joined(held: Sequence[HeldUnits], more: Sequence[HeldUnits]) -> tuple[HeldUnits, ...]:

@@ -47,8 +47,14 @@ def _fill_held(
     message: sidecar_pb.ReserveResponse | sidecar_pb.ExtendResponse, outcome: HoldOutcome
 ) -> None:
     assert outcome.decided is not None, "units were asked for"
-    fill_decision(message.decision, outcome.decided)
-    hold = outcome.hold
+    decided, hold = outcome.decided, outcome.hold
+    if not decided.verdict.allowed or hold is None:
+        fill_decision(message.decision, decided)
+    else:
+        # What is held counts from now on, as recorded usage would.
+        fill_decision(message.decision, decided._replace(is_recorded=True))
+        if decided.verdict.state is not None:
+            message.decision.reserved += decided.request.units
     if hold is not None:
         message.reservation.id = hold.reservation
         message.reservation.amount = hold.amount
@@ -61,6 +67,7 @@ def _settled(outcome: HoldOutcome, epoch: str, number: int) -> sidecar_pb.Settle
         receipt=receipt_to_proto(outcome.used, epoch, number),
         had_expired=_hold_of(outcome).has_expired,
         excess_amount=outcome.excess,
+        uncharged_amount=outcome.uncharged,
     )
 
 

@@ -43,6 +43,7 @@ from weighbridge.rules.catalog import (
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate, RatePeriod
+from weighbridge.rules.reservation import ExcessKind, ExcessPolicy
 from weighbridge.rules.window import MOVING_KINDS, Period, Window, WindowKind, length_problem
 from weighbridge.v1 import sync_service_pb2 as sync_pb
 from weighbridge.v1 import types_pb2 as pb
@@ -89,6 +90,13 @@ _ENFORCEMENTS: Final[Mapping[int, Enforcement]] = {
     pb.ENFORCEMENT_UNSPECIFIED: Enforcement.ENFORCE,
     pb.ENFORCEMENT_ENFORCE: Enforcement.ENFORCE,
     pb.ENFORCEMENT_OBSERVE: Enforcement.OBSERVE,
+}
+_EXCESS_KINDS: Final[Mapping[int, ExcessKind]] = {
+    # A control plane that does not say lets everything be charged.
+    pb.EXCESS_POLICY_KIND_UNSPECIFIED: ExcessKind.OVERDRAFT,
+    pb.EXCESS_POLICY_KIND_REJECT: ExcessKind.REJECT,
+    pb.EXCESS_POLICY_KIND_TAKE_AVAILABLE: ExcessKind.TAKE_AVAILABLE,
+    pb.EXCESS_POLICY_KIND_OVERDRAFT: ExcessKind.OVERDRAFT,
 }
 _METERS: Final[Mapping[int, Meter]] = {
     # A control plane that does not say sums.
@@ -291,6 +299,10 @@ def feature_from_proto(message: sync_pb.Feature) -> Feature:
         enforcement=known(_ENFORCEMENTS, message.enforcement, "features.enforcement"),
         consistency=known(_CONSISTENCIES, message.consistency, "features.consistency"),
         meter=known(_METERS, message.meter, "features.meter"),
+        excess=ExcessPolicy(
+            known(_EXCESS_KINDS, message.excess, "features.excess"),
+            message.overdraft_max if message.HasField("overdraft_max") else None,
+        ),
     )
 
 

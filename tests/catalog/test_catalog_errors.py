@@ -335,6 +335,14 @@ CASES = {
         ("outage: deny", "outage: maybe"),
         ("features.contacts.outage", "maybe", "write leased, deny, allow, last_known"),
     ),
+    "unknown excess policy": (
+        ("outage: deny", "excess: maybe"),
+        ("features.contacts.excess", "maybe", "write reject, take_available, overdraft"),
+    ),
+    "negative overdraft": (
+        ("outage: deny", "excess: {overdraft: -1}"),
+        ("features.contacts.excess.overdraft", "-1", "is negative"),
+    ),
     "negative capacity": (
         ("safe_capacity: 100", "safe_capacity: -100"),
         ("features.mails.outage.safe_capacity", "-100", "is negative"),

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from running_pair import CommandLine, Up
+from running_pair import CommandLine, Up, catalog_text, wait_until
 
 from weighbridge.cli.credit_text import credits_text, parse_credits
 from weighbridge.cli.exit_codes import UsageError
 
+RELEASED = """
+catalog: released
+features: {calls: {type: metered}}
+credit_types: {tokens: {costs: [{feature: calls, cost: 1}]}}
+plans:
+  pro:
+    features: {calls: {credits: tokens}}
+    credit_grants: [{id: monthly, type: tokens, amount: 100, every: month}]
+"""
 
-def test_credits_from_grant_to_verify(cli: CommandLine) -> None:
-    cli.make_customer("prepaid")
+
+def test_credits_from_grant_to_verify(cli: CommandLine, tmp_path: Path) -> None:
+    catalog = tmp_path / "prepaid.yaml"
+    catalog.write_text(catalog_text(catalog="prepaid") + "credit_types: {tokens: {}}\n")
+    assert cli("catalog", "apply", "--yes", str(catalog)).exit_code == 0
+    assert cli("customer", "create", "prepaid", "--catalog", "prepaid").exit_code == 0
     granted = cli(
         "credits", "grant", "prepaid", "tokens", "12.5", "--kind", "prepaid", "--key", "g-1",
         "--expires", "+30d", "--priority", "10", "--paid", "1999:USD", "--note", "invoice 7",
@@ -29,11 +44,11 @@ def test_credits_from_grant_to_verify(cli: CommandLine) -> None:
 
     assert "10" in cli("credits", "grants", "prepaid", "--credit", "tokens", "--all").out
     (balance,) = cli("ledger", "balance", "prepaid", "--json").json["balances"]
-    assert balance["available_micros"] == 11_000_000
-    assert (balance["reserved_micros"], balance["settled_micros"]) == (0, 2_000_000)
+    assert balance["available_micro"] == 11_000_000
+    assert (balance["reserved_micro"], balance["settled_micro"]) == (0, 2_000_000)
     assert "11" in cli("ledger", "balance", "prepaid").out
     then = cli("ledger", "balance", "prepaid", "--at", "1d", "--json").json["balances"]
-    assert then[0]["granted_micros"] == 0
+    assert then[0]["granted_micro"] == 0
     explained = cli("ledger", "entries", "prepaid", "--event", "o-1", "--json").json
     assert [each["kind"] for each in explained["transactions"]] == ["REFUND", "SETTLE"]
     listed = cli("ledger", "entries", "prepaid", "--limit", "2")
@@ -42,6 +57,18 @@ def test_credits_from_grant_to_verify(cli: CommandLine) -> None:
     assert (verified.exit_code, "Everything adds up." in verified.out) == (0, True)
     assert cli("ledger", "verify", "--json").json["differences"] == []
     assert cli("credits", "grants", "nobody").exit_code == 4
+
+
+def test_a_plan_releases_its_grants(cli: CommandLine, tmp_path: Path) -> None:
+    catalog = tmp_path / "released.yaml"
+    catalog.write_text(RELEASED)
+    assert cli("catalog", "apply", "--yes", str(catalog)).exit_code == 0
+    made = cli("customer", "create", "released", "--catalog", "released", "--plan", "pro")
+    assert made.exit_code == 0, made.err
+    wait_until(lambda: len(cli("credits", "grants", "released", "--json").json["grants"]) == 1)
+    (grant,) = cli("credits", "grants", "released", "--json").json["grants"]
+    assert (grant["kind"], grant["balance_micro"]) == ("RECURRING", 100_000_000)
+    assert cli("ledger", "verify").exit_code == 0
 
 
 def test_wrong_lines_are_told(up: Up, cli: CommandLine) -> None:

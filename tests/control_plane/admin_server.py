@@ -83,7 +83,7 @@ class AdminServer:
             metrics.observe_call,
             Services(
                 AdminService(database, library, self._notices, sidecars, clock),
-                CreditService(database, clock),
+                CreditService(database, library, clock),
                 SyncService(
                     database,
                     library,

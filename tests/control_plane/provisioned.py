@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from sqlalchemy import Connection
 
 from control_plane import provisioning
 from control_plane.provisioning import CatalogLibrary, CatalogSource, NewCustomer
-from control_plane.provisioning.applying import AppliedCatalog
+from control_plane.provisioning.affected import AffectedCustomers
+from control_plane.provisioning.applying import AffectingChange, AppliedCatalog
 from control_plane.provisioning.loading import CustomerRecord
 from control_plane.storage.database import Database
 from weighbridge.rules.catalog import Customer
@@ -42,6 +46,16 @@ add_ons:
 """
 
 
+class Applied(NamedTuple):
+    """What was applied, and whom it affects."""
+
+    catalog: str
+    version: int
+    changes: tuple[AffectingChange, ...]
+    affected: AffectedCustomers
+    notices: tuple[str, ...]
+
+
 class Environment:
     """One environment whose calls run in a transaction each, at a time that the test sets."""
 
@@ -50,12 +64,23 @@ class Environment:
         self.library = CatalogLibrary()
         self.now_ms = NOW_MS
 
-    def apply(self, text: str = CATALOG, expected_version: int | None = None) -> AppliedCatalog:
+    def apply(self, text: str = CATALOG, expected_version: int | None = None) -> Applied:
         source = CatalogSource(text, "catalog.yaml")
-        with self.database.writing() as connection:
-            return provisioning.apply_catalog(
+        return self.applied(
+            lambda connection: provisioning.apply_catalog(
                 connection, self.library, source, expected_version, self.now_ms
             )
+        )
+
+    def applied(self, change: Callable[[Connection], AppliedCatalog]) -> Applied:
+        """Apply in one transaction, and count in the next."""
+        with self.database.writing() as connection:
+            applied = change(connection)
+        with self.database.reading() as connection:
+            counted = provisioning.count_affected(connection, applied, self.now_ms)
+        return Applied(
+            applied.catalog, applied.version, counted.changes, counted.affected, applied.notices
+        )
 
     def create(
         self, customer_id: str, plan: str = "", resources: tuple[str, ...] = ()

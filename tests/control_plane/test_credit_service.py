@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 from admin_server import AdminServer
-from provisioned import NOW_MS
+from provisioned import CATALOG, NOW_MS
 from sqlalchemy import text
 
 from weighbridge.v1 import admin_service_pb2 as admin_pb
 from weighbridge.v1 import credit_service_pb2 as pb
+from weighbridge.v1 import types_pb2
 
 if TYPE_CHECKING:
+    from weighbridge.v1.admin_service_pb2_grpc import AdminServiceAsyncStub
     from weighbridge.v1.credit_service_pb2_grpc import CreditServiceAsyncStub
 
 CREDIT = 1_000_000
@@ -22,22 +24,24 @@ CREDIT = 1_000_000
 
 @pytest.fixture
 async def credit(
-    server: AdminServer, acme: admin_pb.Customer
+    server: AdminServer, admin: AdminServiceAsyncStub, acme: admin_pb.Customer
 ) -> AsyncIterator[CreditServiceAsyncStub]:
+    document = CATALOG + "credit_types: {tokens: {}}\n"
+    await admin.ApplyCatalog(admin_pb.ApplyCatalogRequest(document=document, source_name="c.yaml"))
     async with server.credit_stub() as stub:
         yield stub
 
 
 def grant(key: str, amount: int = 10 * CREDIT, **more: object) -> pb.GrantCreditsRequest:
     return pb.GrantCreditsRequest(
-        customer="acme", credit_type="tokens", key=key, kind=pb.GRANT_KIND_PREPAID,
-        amount_micros=amount, **more,  # type: ignore[arg-type]
+        customer="acme", credit_type="tokens", key=key, kind=types_pb2.CREDIT_GRANT_KIND_PREPAID,
+        amount_micro=amount, **more,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
 def charge(key: str, amount: int, **more: object) -> pb.ChargeCreditsRequest:
     return pb.ChargeCreditsRequest(
-        customer="acme", credit_type="tokens", key=key, amount_micros=amount,
+        customer="acme", credit_type="tokens", key=key, amount_micro=amount,
         **more,  # type: ignore[arg-type]
     )  # fmt: skip
 
@@ -62,24 +66,24 @@ async def test_credits_from_grant_to_refund(
     assert spent.transaction.usage == usage
     server.clock = lambda: NOW_MS + 2
     request = pb.RefundCreditsRequest(
-        customer="acme", key="r", of_key="c", amount_micros=CREDIT, note="late answer"
+        customer="acme", key="r", of_key="c", amount_micro=CREDIT, note="late answer"
     )
     refunded = await credit.RefundCredits(request)
     assert (refunded.transaction.kind, refunded.transaction.reverses) == (pb.ENTRY_KIND_REFUND, 2)
 
     now = await balance(credit)
-    assert (now.available_micros, now.reserved_micros, now.settled_micros) == (
+    assert (now.available_micro, now.reserved_micro, now.settled_micro) == (
         7 * CREDIT, 0, 3 * CREDIT,
     )  # fmt: skip
     then = await balance(credit, NOW_MS + 1)
-    assert (then.available_micros, then.settled_micros) == (6 * CREDIT, 4 * CREDIT)
-    assert not then.HasField("reserved_micros")
+    assert (then.available_micro, then.settled_micro) == (6 * CREDIT, 4 * CREDIT)
+    assert not then.HasField("reserved_micro")
     (held,) = (await credit.ListGrants(pb.ListGrantsRequest(customer="acme"))).grants
-    assert (held.id, held.balance_micros, held.price_paid) == (1, 7 * CREDIT, paid)
+    assert (held.id, held.balance_micro, held.price_paid) == (1, 7 * CREDIT, paid)
     request = pb.ListLedgerRequest(customer="acme", event_key="order")
     explained = (await credit.ListLedger(request)).transactions
     assert [each.number for each in explained] == [3, 2]
-    assert [(each.account, each.amount_micros) for each in explained[1].entries] == [
+    assert [(each.account, each.amount_micro) for each in explained[1].entries] == [
         ("grant:1", -4 * CREDIT), ("spent", 4 * CREDIT),
     ]  # fmt: skip
 
@@ -103,14 +107,14 @@ async def test_pages_of_entries(credit: CreditServiceAsyncStub) -> None:
 async def test_adjustments(credit: CreditServiceAsyncStub) -> None:
     await credit.GrantCredits(grant("g"))
     request = pb.AdjustGrantRequest(
-        customer="acme", credit_type="tokens", key="a", grant=1, change_micros=-10 * CREDIT
+        customer="acme", credit_type="tokens", key="a", grant=1, change_micro=-10 * CREDIT
     )
     assert not (await credit.AdjustGrant(request)).repeated_key
     assert (await credit.AdjustGrant(request)).repeated_key
     assert not (await credit.ListGrants(pb.ListGrantsRequest(customer="acme"))).grants
     request = pb.ListGrantsRequest(customer="acme", credit_type="tokens", with_empty=True)
     assert len((await credit.ListGrants(request)).grants) == 1
-    assert (await balance(credit)).withdrawn_micros == 10 * CREDIT
+    assert (await balance(credit)).withdrawn_micro == 10 * CREDIT
 
 
 async def test_errors_say_what_is_wrong(credit: CreditServiceAsyncStub) -> None:
@@ -118,6 +122,19 @@ async def test_errors_say_what_is_wrong(credit: CreditServiceAsyncStub) -> None:
     wrong = [
         (credit.GrantCredits(grant("~g")), "INVALID_ARGUMENT", "key: '~g' begins with ~"),
         (credit.GrantCredits(grant("g", 5)), "ABORTED", "key: 'g' is that of transaction 1"),
+        (
+            credit.GrantCredits(
+                pb.GrantCreditsRequest(
+                    customer="acme",
+                    credit_type="tokns",
+                    key="k",
+                    kind=types_pb2.CREDIT_GRANT_KIND_MANUAL,
+                    amount_micro=1,
+                )
+            ),
+            "NOT_FOUND",
+            "credit type 'tokns' is not in catalog 'api'; it has tokens",
+        ),
         (credit.GrantCredits(grant("")), "INVALID_ARGUMENT", "key: is empty"),
         (
             credit.GrantCredits(pb.GrantCreditsRequest(customer="acme", key="k")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from provisioned import CATALOG, Environment
+from provisioned import CATALOG, Applied, Environment
 
 from control_plane import provisioning
 from control_plane.catalog import ChangeKind
@@ -13,7 +13,6 @@ from control_plane.provisioning import (
     Rollback,
     WantedSubscription,
 )
-from control_plane.provisioning.applying import AppliedCatalog
 from weighbridge.rules.catalog import Catalog, Migration, SubscribedAddOn
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.errors import (
@@ -34,19 +33,15 @@ def raised(limit: int) -> str:
     return CATALOG.replace("limit: 1000", f"limit: {limit}")
 
 
-def apply(
-    environment: Environment, text: str, choice: MigrationChoice | None = None
-) -> AppliedCatalog:
+def apply(environment: Environment, text: str, choice: MigrationChoice | None = None) -> Applied:
     environment.now_ms += 1
-    with environment.database.writing() as connection:
-        return provisioning.apply_catalog(
-            connection,
-            environment.library,
-            CatalogSource(text, "c.yaml"),
-            None,
-            environment.now_ms,
-            choice or MigrationChoice(),
+    source = CatalogSource(text, "c.yaml")
+    migrations = choice or MigrationChoice()
+    return environment.applied(
+        lambda connection: provisioning.apply_catalog(
+            connection, environment.library, source, None, environment.now_ms, migrations
         )
+    )
 
 
 def load(environment: Environment) -> Catalog:
@@ -75,12 +70,13 @@ def subscribe(environment: Environment, wanted: WantedSubscription) -> None:
         provisioning.set_subscription(connection, environment.library, wanted, environment.now_ms)
 
 
-def rollback(environment: Environment, wanted: Rollback) -> AppliedCatalog:
+def rollback(environment: Environment, wanted: Rollback) -> Applied:
     environment.now_ms += 1
-    with environment.database.writing() as connection:
-        return provisioning.rollback_catalog(
+    return environment.applied(
+        lambda connection: provisioning.rollback_catalog(
             connection, environment.library, wanted, environment.now_ms
         )
+    )
 
 
 def limit_of(environment: Environment, customer: str, at_ms: int | None = None) -> int | None:

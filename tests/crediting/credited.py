@@ -7,41 +7,51 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, select, text
 
-from control_plane import crediting
+from control_plane import crediting, provisioning
 from control_plane.crediting import Book, Charge, LedgerId, NewGrant, Reversal, Transaction
 from control_plane.crediting.conservation import not_conserved
 from control_plane.crediting.queries import balances, list_grants
 from control_plane.crediting.verifying import verify_ledgers
+from control_plane.provisioning import CatalogLibrary, CatalogSource
 from control_plane.storage.database import Database
 from control_plane.storage.metadata import metadata
-from control_plane.storage.tables import catalog, customer
-from weighbridge.rules.ledger import Balance, Burn, GrantKind
+from weighbridge.rules.credits import GrantKind
+from weighbridge.rules.ledger import Balance, Burn
 
 T = TypeVar("T")
 
 NOW_MS = 1_764_000_000_000  # 2025-11-24T16:00:00Z
 DAY_MS = 86_400_000
 LEDGER = LedgerId("acme", "credits")
+CATALOG = """
+catalog: api
+features: {calls: {type: metered}}
+credit_types: {credits: {}}
+plans: {free: {features: {calls: unlimited}}}
+"""
 
 
 class Credited:
     """An environment with the customers acme and beta."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, text_of_catalog: str = CATALOG) -> None:
         self.database = database
+        self.library = CatalogLibrary()
         self.now_ms = NOW_MS
         self._keys = 0
-        with database.writing() as connection:
-            connection.execute(insert(catalog).values(id="api", current_version=1, addition=0))
-            for name in ("acme", "beta"):
-                connection.execute(
-                    insert(customer).values(
-                        id=name, name=name, catalog_id="api", status="active", version=1,
-                        created_at_ms=NOW_MS,
-                    )
-                )  # fmt: skip
+        self.apply(text_of_catalog)
+        for name in ("acme", "beta"):
+            self.create(name)
+
+    def apply(self, document: str) -> None:
+        source = CatalogSource(document, "c.yaml")
+        self.write(lambda c: provisioning.apply_catalog(c, self.library, source, None, self.now_ms))
+
+    def create(self, name: str, plan: str = "") -> None:
+        new = provisioning.NewCustomer(name, name, "", ("ws-1",), plan)
+        self.write(lambda c: provisioning.create_customer(c, self.library, new, self.now_ms))
 
     def key(self) -> str:
         self._keys += 1

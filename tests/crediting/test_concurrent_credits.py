@@ -12,8 +12,8 @@ from credited import LEDGER, NOW_MS, Credited
 from control_plane import crediting
 from control_plane.crediting import Charge, NewGrant, Reversal, Transaction
 from control_plane.storage.database import Database
+from weighbridge.rules.credits import GrantKind
 from weighbridge.rules.errors import FailedPreconditionError, UnavailableError
-from weighbridge.rules.ledger import GrantKind
 
 WRITERS = 4
 CHARGES = 60

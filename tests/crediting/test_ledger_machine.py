@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from control_plane.crediting.granting import book_expiries
 from control_plane.crediting.queries import balances_at
 from control_plane.storage.database import Database
+from weighbridge.rules.credits import GrantKind
 from weighbridge.rules.errors import FailedPreconditionError
-from weighbridge.rules.ledger import Grant, GrantKind
+from weighbridge.rules.ledger import Grant
 
 amounts = st.integers(1, 40)
 HOLDERS = ("lease-1", "lease-2")

@@ -11,7 +11,8 @@ from credited import DAY_MS, NOW_MS, Credited
 from control_plane import crediting
 from control_plane.crediting import LedgerId, NewGrant
 from control_plane.crediting.upkeep import LedgerUpkeep
-from weighbridge.rules.ledger import GrantKind
+from control_plane.provisioning import CatalogLibrary
+from weighbridge.rules.credits import GrantKind
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -25,7 +26,7 @@ async def test_it_books_and_checks_until_it_is_stopped(
 ) -> None:
     monkeypatch.setattr("control_plane.crediting.upkeep.POLL_S", 0.01)
     credited.grant(10, expires_at_ms=NOW_MS + DAY_MS)
-    upkeep = LedgerUpkeep(credited.database, lambda: credited.now_ms)
+    upkeep = LedgerUpkeep(credited.database, CatalogLibrary(), lambda: credited.now_ms)
     checked: list[int] = []
     upkeep.on_checked = checked.append
     task = asyncio.create_task(upkeep.run())
@@ -47,7 +48,7 @@ async def test_a_ledger_that_does_not_add_up_is_told_until_it_does(
     new = NewGrant("g", GrantKind.MANUAL, 5)
     beta = LedgerId("beta", "credits")
     credited.post(lambda book: crediting.create_grant(book, new), beta)
-    upkeep = LedgerUpkeep(credited.database, lambda: credited.now_ms)
+    upkeep = LedgerUpkeep(credited.database, CatalogLibrary(), lambda: credited.now_ms)
     credited.spoil("UPDATE credit_grant SET balance = balance + 1 WHERE customer_id = 'acme'")
     told = ["credit ledgers that do not add up: acme/credits; run `weighbridge ledger verify`"]
     for _ in range(6):

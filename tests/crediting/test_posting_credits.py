@@ -9,13 +9,14 @@ from credited import DAY_MS, LEDGER, NOW_MS, Credited
 
 from control_plane import crediting
 from control_plane.crediting import Charge, LedgerId, Price, UsageReference
+from weighbridge.rules.credits import MICRO_MAX, GrantKind
 from weighbridge.rules.errors import (
     ConflictError,
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
 )
-from weighbridge.rules.ledger import MICROS_MAX, EntryKind, GrantKind, Rollover
+from weighbridge.rules.ledger import EntryKind, Rollover
 
 SOON_MS = NOW_MS + DAY_MS
 
@@ -181,12 +182,12 @@ def test_grants_are_added_to_and_withdrawn_from(credited: Credited) -> None:
     ("terms", "message"),
     [
         ({"amount": 0}, "amount: 0 is not 1 to"),
-        ({"amount": MICROS_MAX + 1}, "amount: "),
+        ({"amount": MICRO_MAX + 1}, "amount: "),
         ({"priority": -1}, "priority: -1 is not 0 to 1000"),
         ({"expires_at_ms": NOW_MS}, "expires_at_unix_ms: .* has passed"),
         ({"expires_at_ms": SOON_MS, "effective_at_ms": SOON_MS}, "expires_at_unix_ms"),
         ({"effective_at_ms": -1}, "effective_at_unix_ms: -1 is negative"),
-        ({"rollover": Rollover("s", -5, SOON_MS)}, "rollover.cap_micros: -5 is not 0 to"),
+        ({"rollover": Rollover("s", -5, SOON_MS)}, "rollover.cap_micro: -5 is not 0 to"),
         ({"rollover": Rollover("s", 5, -1)}, "rollover.period_end_unix_ms: -1 is negative"),
         ({"rollover": Rollover("s" * 257, 5, 1)}, "rollover.series: has 257"),
         ({"price": Price("usd", 5)}, "price.currency: is not an ISO 4217 code"),
@@ -205,7 +206,7 @@ def test_a_bad_grant_is_refused(credited: Credited, terms: dict[str, Any], messa
     [
         ({"amount": -1}, "amount: -1 is not 0 to"),
         ({"at_ms": NOW_MS + 2 * DAY_MS}, "at_unix_ms: .* is more than a day ahead"),
-        ({"overage_max": -1}, "overage_max_micros: -1"),
+        ({"overage_max": -1}, "overage_max_micro: -1"),
         ({"usage": UsageReference("k" * 257)}, "usage.event_key"),
         ({"usage": UsageReference("", "no id!")}, "usage.sidecar_id"),
         ({"usage": UsageReference("", "s", "e", -1)}, "usage.record_number"),
@@ -227,8 +228,8 @@ def test_who_is_not_there_has_no_ledger(credited: Credited) -> None:
 
 
 def test_a_ledger_has_room_for_so_much(credited: Credited, monkeypatch: pytest.MonkeyPatch) -> None:
-    grant = credited.grant(MICROS_MAX).number
-    monkeypatch.setattr("control_plane.crediting.book.LEDGER_MICROS_MAX", MICROS_MAX + 5)
+    grant = credited.grant(MICRO_MAX).number
+    monkeypatch.setattr("control_plane.crediting.book.LEDGER_MICROS_MAX", MICRO_MAX + 5)
     credited.adjust(grant, 5)
     with pytest.raises(FailedPreconditionError, match="would pass"):
         credited.adjust(grant, 1)

@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import select
 
 from control_plane import provisioning
-from control_plane.metering.counters import Counter, CounterCache
+from control_plane.metering.counters import Counter, CounterCache, CustomerCounters
 from control_plane.metering.epochs import settled_marks
 from control_plane.metering.ingest import Settlement, settle_records
 from control_plane.metering.queries import UsageQuery, UsageRow, query_usage
 from control_plane.metering.records import EpochKey, UsageEntry, UsageKind, UsageRecord
-from control_plane.metering.totals import all_counters, read_current
+from control_plane.metering.totals import read_current
 from control_plane.provisioning import CatalogLibrary, CatalogSource, NewCustomer
 from control_plane.storage.database import Database
 from control_plane.storage.tables import usage_event, usage_set_aside, usage_total
@@ -37,6 +37,15 @@ plans:
       jobs: {limits: [{limit: 10, window: lifetime}]}
       sso: true
 """
+
+
+def all_counters(customer: CustomerCounters) -> list[Counter]:
+    """Return every counter a customer can have."""
+    return [
+        Counter(customer.customer.id, resource, feature)
+        for resource in customer.resources
+        for feature in customer.catalog.metered
+    ]
 
 
 class Metered:

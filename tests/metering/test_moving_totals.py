@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from metered import CATALOG, NOW_MS, Metered, entry, record
+from metered import CATALOG, NOW_MS, Metered, all_counters, entry, record
 
 from control_plane import provisioning
 from control_plane.metering.counters import Counter, CounterCache
 from control_plane.metering.records import UsageEntry
-from control_plane.metering.totals import all_counters, counters_changed_since, read_current
+from control_plane.metering.totals import counters_changed_since, read_current
 from control_plane.storage.tables import usage_total
 from weighbridge.rules.catalog import CustomerStatus
 from weighbridge.rules.units import COUNTER_MAX

@@ -154,6 +154,14 @@ class SyncWorld:
             provisioning.set_customer_status(c, customer, status, self.now_ms)
         self.notices.publish([customer])
 
+    async def published(self) -> None:
+        """Wait until every change is in the outboxes of those who are connected."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                if self.publisher._revision >= self.revision():
+                    return
+                await asyncio.sleep(0.005)
+
     def version(self, customer: str) -> int:
         with self.database.reading() as c:
             return provisioning.get_customer(c, customer).customer.version

@@ -15,6 +15,8 @@ async def family(world: SyncWorld) -> SyncWorld:
     world.create("acme", plan="free")
     world.create("team", plan="", parent="acme")
     world.create("ann", "bob", plan="", parent="team")
+    # Whoever connects before that is told of them twice.
+    await world.published()
     return world
 
 

@@ -37,10 +37,12 @@ class Sum:
     def __init__(self, total: int) -> None:
         self.total = total
 
-    def states(self, entitlement: Entitlement, grant: Grant) -> Sequence[LimitState]:
+    def states(
+        self, customer: str, entitlement: Entitlement, anchor_ms: int
+    ) -> Sequence[LimitState]:
         return [LimitState(LIMIT, LIFETIME_BOUNDS, self.total)]
 
-    def rates(self, rates: Sequence[Rate]) -> Sequence[RateState]:
+    def rates(self, customer: str, rates: Sequence[Rate]) -> Sequence[RateState]:
         return ()
 
 

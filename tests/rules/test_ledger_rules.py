@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weighbridge.rules.credits import GrantKind
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.ledger import (
     Burn,
     EntryKind,
     Grant,
-    GrantKind,
     Lot,
     Part,
     Rollover,

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
 
 from sidecar.core.leases import IDLE_MS
-from sidecar.core.reservations import RESTATED_MS, SETTLEABLE_MS
+from sidecar.core.reservations import HELD_MS_MAX, RESTATED_MS, SETTLEABLE_MS
+from sidecar.core.viewing import CustomerView, view_customer
 from sidecar.replaying import replay_journal
 from sidecar.transport.seam import Answer, Call, Method, Pending, Status
 from sidecar.wire.record import decode_record
-from tests.sidecar.lease_world import LeaseWorld, leased_gate, response
+from sidecar.wire.view import view_to_proto
+from tests.sidecar.gate_world import hard
+from tests.sidecar.lease_world import LeaseWorld, leased_catalog, leased_gate, response
+from weighbridge.rules.catalog import Entitlement
+from weighbridge.rules.reservation import ExcessKind, ExcessPolicy
+from weighbridge.rules.units import COUNTER_MAX
+from weighbridge.rules.window import Window, WindowKind
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 from weighbridge.v1 import sync_service_pb2 as pb
 from weighbridge.v1 import types_pb2 as types_pb
@@ -294,3 +302,131 @@ def test_a_lease_ends_once_what_was_put_back_is_settled(world: LeaseWorld) -> No
     world.gate.leases.tidy(world.moment.now_ms, world.moment.boot_ms)
     (returned,) = world.request().returned
     assert (returned.ended, returned.returned, returned.granted) == (True, 8, 10)
+
+
+def test_an_expired_hold_that_was_ended_stays_ended_after_a_restart(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    world.later(60_000)
+    world.seam.keep_holds()
+    assert isinstance(release(world), bytes)
+    again = release(world)
+    assert isinstance(again, bytes)
+    assert sidecar_pb.ReleaseResponse.FromString(again).replayed
+    gate = leased_gate()
+    replay_journal(world.journal, gate, 0, 0)
+    assert len(gate.reservations) == 0
+
+
+def test_a_settlement_that_cannot_be_counted_leaves_the_hold(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    request = sidecar_pb.SettleRequest(customer="acme", reservation="r1", amount=COUNTER_MAX)
+    world.consume(1)
+    answer = ask(world, Method.SETTLE, request.SerializeToString())
+    assert isinstance(answer, Status)
+    assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert world.gate.reservations.held_units == 6
+    assert not any(record.holds_closed for record in records(world))
+    assert settle(world, 6).receipt.amount == 6
+
+
+def test_a_hold_does_not_last_for_ever(world: LeaseWorld) -> None:
+    hold_six_of_ten(world)
+    (hold,) = world.gate.reservations
+    world.gate.reservations.put(hold._replace(opened_at_ms=hold.opened_at_ms - HELD_MS_MAX))
+    answer = extend(world, 6, 60_000)
+    assert isinstance(answer, Status)
+    assert answer.detail.startswith("ttl_ms: no hold lasts longer than 30 days")
+
+
+def test_what_is_held_shows(world: LeaseWorld) -> None:
+    assert reserved(reserve(world, 60, feature=CACHED)).decision.reserved == 60
+    decision = world.check(1, CACHED).decision
+    assert (decision.used, decision.reserved, decision.remaining) == (60, 60, 40)
+    changed: list[str] = []
+    world.gate.on_changed = changed.append
+    view = view_customer(world.gate, "acme", "", world.moment)
+    assert isinstance(view, CustomerView)
+    (tokens,) = [each for each in view_to_proto(view).features if each.feature == CACHED]
+    assert [(u.used, u.reserved, u.remaining) for u in tokens.limits] == [(60, 60, 40)]
+    settle(world, 10)
+    assert changed == ["acme"]
+    assert not world.check(1, CACHED).decision.reserved
+
+
+def excess(world: LeaseWorld, policy: ExcessPolicy, feature: str = LEASED) -> None:
+    base = leased_catalog(10, 9)
+    changed = replace(base.features[feature], excess=policy)
+    world.gate.cache.apply_catalog(replace(base, features={**base.features, feature: changed}))
+
+
+@pytest.mark.parametrize(
+    ("policy", "most"),
+    [(ExcessPolicy(ExcessKind.REJECT), 6), (ExcessPolicy(ExcessKind.OVERDRAFT, 2), 8)],
+)
+def test_a_settlement_beyond_the_excess_policy_settles_nothing(
+    world: LeaseWorld, policy: ExcessPolicy, most: int
+) -> None:
+    hold_six_of_ten(world)
+    excess(world, policy)
+    request = sidecar_pb.SettleRequest(customer="acme", reservation="r1", amount=most + 1)
+    answer = ask(world, Method.SETTLE, request.SerializeToString())
+    assert isinstance(answer, Status)
+    assert answer.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert f"more than the {most} that reservation 'r1' can be settled with" in answer.detail
+    assert world.gate.reservations.held_units == 6
+    assert len(records(world)) == 1
+    settled = settle(world, most)
+    assert (settled.receipt.amount, settled.excess_amount) == (most, most - 6)
+
+
+def test_what_is_available_is_taken_and_the_rest_is_told(world: LeaseWorld) -> None:
+    excess(world, ExcessPolicy(ExcessKind.TAKE_AVAILABLE))
+    hold_six_of_ten(world)
+    settled = settle(world, 13)
+    assert (settled.receipt.amount, settled.excess_amount) == (10, 4)
+    assert (settled.uncharged_amount, settled.receipt.overage_amount) == (3, 0)
+    assert world.draws() == {1: 10}
+    (pool,) = world.gate.leases.held()
+    assert (pool.remaining, pool.drawn) == (0, 10)
+
+
+def test_no_more_is_taken_than_leases_give_at_once(world: LeaseWorld) -> None:
+    excess(world, ExcessPolicy(ExcessKind.TAKE_AVAILABLE))
+    waiting = reserve(world, 6)
+    world.grant(world.request(), 8)
+    assert reserved(waiting).decision.allowed
+    settled = settle(world, 9)
+    assert (settled.receipt.amount, settled.uncharged_amount) == (8, 1)
+    assert world.draws() == {1: 8}
+    assert not len(world.waiting)
+
+
+def test_one_hold_takes_no_more_than_its_share(world: LeaseWorld) -> None:
+    world.gate._metered.hold_share_percent_max = 50
+    refused = reserved(reserve(world, 6)).decision
+    assert (refused.reason, refused.allowed_amount) == (types_pb.REASON_LIMIT_REACHED, 5)
+    waiting = reserve(world, 4)
+    world.grant(world.request(), 10)
+    assert reserved(waiting).decision.allowed
+    more = extend(world, 6)
+    assert isinstance(more, bytes)
+    decision = sidecar_pb.ExtendResponse.FromString(more).decision
+    assert (decision.allowed, decision.allowed_amount) == (False, 1)
+    assert response(world.consume(6)).decision.allowed
+
+
+@pytest.mark.parametrize("kind", [WindowKind.ROLLING, WindowKind.SESSION])
+def test_a_hold_counts_in_a_window_that_lies_where_usage_is(
+    world: LeaseWorld, kind: WindowKind
+) -> None:
+    base = leased_catalog(10, 9)
+    plan = base.plans["free"][1]
+    limit = hard(10, Window(kind, length_ms=3_600_000), "moving")
+    entitlements = {**plan.entitlements, LEASED: Entitlement(LEASED, limits=(limit,))}
+    changed = replace(plan, entitlements=entitlements)
+    world.gate.cache.apply_catalog(replace(base, plans={**base.plans, "free": {1: changed}}))
+    assert reserved(reserve(world, 6, ttl_ms=7_200_000)).decision.allowed
+    assert not reserved(reserve(world, 5, "r2")).decision.allowed
+    assert world.check(1).decision.reserved == 6
+    world.later(3_700_000)
+    assert world.check(1).decision.reserved == 0

@@ -98,6 +98,7 @@ class Network:
         self._random = random
         self._schedule = schedule
         self.delay_ms_max = 40
+        self.slow_share = 0.02
 
     def at(self, at_ms: int, work: Callable[[], None]) -> None:
         self._schedule(at_ms - self._timeline.now_ms, work)
@@ -109,6 +110,6 @@ class Network:
     def arrival_ms(self, last_ms: int) -> int:
         """Return when a message arrives, after those before it."""
         delay_ms = self._random.randint(1, self.delay_ms_max)
-        if self._random.random() < 0.02:
+        if self._random.random() < self.slow_share:
             delay_ms += self._random.randint(0, 2_000)
         return max(last_ms, self._timeline.now_ms + delay_ms)

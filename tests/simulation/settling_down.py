@@ -45,7 +45,7 @@ class PoolUnits(NamedTuple):
 def settle_down(world: World) -> None:
     """Let faults end, wait, and check that nothing is missing or out of reach."""
     world.upper.database.strike = lambda _where: False
-    world.network.delay_ms_max = 20
+    world.network.delay_ms_max, world.network.slow_share = 20, 0.0
     # Time that was ahead once comes again, so that every term runs out.
     behind_ms = world.upper.latest_wall_ms - world.upper.wall_ms()
     world.upper.step_ms += max(behind_ms, 0)

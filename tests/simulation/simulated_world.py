@@ -50,8 +50,8 @@ PROVISIONED_BEFORE_MS = 30 * 86_400_000
 CATALOG = """
 catalog: api
 features:
-  calls: {{type: metered, outage: deny}}
-  jobs: {{type: metered, outage: leased}}
+  calls: {{type: metered, consistency: leased, outage: deny}}
+  jobs: {{type: metered, consistency: leased, outage: leased}}
 plans:
   pro:
     features:

@@ -26,6 +26,7 @@ class Steps:
         self.random: Random = Random(world.random.getrandbits(64))
         # A few seeds are calm, most have some faults, and some have little else.
         self._fault_share = self.random.choice((0.0, 0.03, 0.08, 0.2))
+        self._change_share = self.random.choice((0.02, 0.12))
         self._reservations = 0
         world.upper.database.strike = self._strike
         self._calls: list[tuple[Callable[[SidecarNode], None], int]] = [
@@ -65,7 +66,7 @@ class Steps:
         share = random.random()
         if share < self._fault_share:
             self._draw(self._faults)(node)
-        elif share < self._fault_share + 0.03:
+        elif share < self._fault_share + self._change_share:
             self._change_limits()
         elif node.is_up:
             for _ in range(random.choice((1, 1, 2, 5))):

@@ -13,8 +13,9 @@ from weighbridge.cli.exit_codes import UsageError
 from weighbridge.cli.instants import format_instant
 from weighbridge.cli.json_shapes import enum_label, message_to_json
 from weighbridge.cli.output import facts, listing_or, print_human, print_json
-from weighbridge.rules.ledger import MICROS_PER_CREDIT
+from weighbridge.rules.credits import MICRO
 from weighbridge.v1 import credit_service_pb2 as pb
+from weighbridge.v1 import types_pb2
 
 AMOUNT_HELP: Final = "Credits, at most 6 decimals"
 KEY_HELP: Final = "Repeat a command with its key, and it counts once; else a random one"
@@ -31,7 +32,7 @@ def parse_credits(name: str, text: str) -> int:
         raise UsageError(f"{name}: {text!r} is no number of credits, such as 12.5") from None
     if not amount.is_finite() or len(text) > DIGITS_MAX:
         raise UsageError(f"{name}: {text!r} is no number of credits, such as 12.5")
-    micros = amount * MICROS_PER_CREDIT
+    micros = amount * MICRO
     if micros != micros.to_integral_value():
         raise UsageError(f"{name}: {text} has more than {PLACES} decimals; a micro-credit is least")
     return int(micros)
@@ -39,7 +40,7 @@ def parse_credits(name: str, text: str) -> int:
 
 def credits_text(micros: int) -> str:
     """Return micro-credits as credits: exact, without zeros at the end, thousands told apart."""
-    whole, part = divmod(abs(micros), MICROS_PER_CREDIT)
+    whole, part = divmod(abs(micros), MICRO)
     decimals = f".{part:06d}".rstrip("0") if part else ""
     return f"{'-' if micros < 0 else ''}{whole:,}{decimals}"
 
@@ -77,7 +78,7 @@ def transaction_view(transaction: pb.LedgerTransaction) -> RenderableType:
         [
             ("transaction", f"{transaction.number} of {transaction.credit_type}"),
             ("kind", kind_text(transaction)),
-            ("amount", credits_text(transaction.amount_micros)),
+            ("amount", credits_text(transaction.amount_micro)),
             ("occurred", format_instant(transaction.occurred_at_unix_ms)),
             ("key", transaction.key),
             ("takes back", str(transaction.reverses or "")),
@@ -98,8 +99,7 @@ def kind_text(transaction: pb.LedgerTransaction) -> str:
 def entries_text(transaction: pb.LedgerTransaction) -> str:
     """Return what a transaction adds to which accounts."""
     signed = (
-        f"{entry.account} {'+' if entry.amount_micros > 0 else ''}"
-        f"{credits_text(entry.amount_micros)}"
+        f"{entry.account} {'+' if entry.amount_micro > 0 else ''}{credits_text(entry.amount_micro)}"
         for entry in transaction.entries
     )
     return ", ".join(signed)
@@ -112,15 +112,15 @@ def grants_view(grants: list[pb.GrantedCredits]) -> RenderableType:
 
 
 def _grant_row(grant: pb.GrantedCredits) -> tuple[str | Text, ...]:
-    label = enum_label(pb.GrantKind.DESCRIPTOR, grant.kind) or ""
+    label = enum_label(types_pb2.CreditGrantKind.DESCRIPTOR, grant.kind) or ""
     has_end = grant.HasField("expires_at_unix_ms")
     return (
         str(grant.id),
         grant.credit_type,
         label.lower(),
-        credits_cell(grant.balance_micros),
-        credits_cell(grant.reserved_micros),
-        credits_cell(grant.amount_micros),
+        credits_cell(grant.balance_micro),
+        credits_cell(grant.reserved_micro),
+        credits_cell(grant.amount_micro),
         str(grant.priority),
         format_instant(grant.effective_at_unix_ms),
         format_instant(grant.expires_at_unix_ms) if has_end else "never",

@@ -23,6 +23,7 @@ from weighbridge.cli.instants import INSTANT_HELP, parse_instant
 from weighbridge.cli.json_shapes import message_to_json
 from weighbridge.cli.output import print_human, print_json
 from weighbridge.v1 import credit_service_pb2 as pb
+from weighbridge.v1 import types_pb2
 
 app = typer.Typer(add_completion=False, help="Grant, charge and refund a customer's credits.")
 
@@ -38,11 +39,11 @@ class Kind(Enum):
 
 
 _KIND_TO_PROTO: Final = {
-    Kind.PREPAID: pb.GRANT_KIND_PREPAID,
-    Kind.PROMOTIONAL: pb.GRANT_KIND_PROMOTIONAL,
-    Kind.MANUAL: pb.GRANT_KIND_MANUAL,
-    Kind.TRIAL: pb.GRANT_KIND_TRIAL,
-    Kind.RECURRING: pb.GRANT_KIND_RECURRING,
+    Kind.PREPAID: types_pb2.CREDIT_GRANT_KIND_PREPAID,
+    Kind.PROMOTIONAL: types_pb2.CREDIT_GRANT_KIND_PROMOTIONAL,
+    Kind.MANUAL: types_pb2.CREDIT_GRANT_KIND_MANUAL,
+    Kind.TRIAL: types_pb2.CREDIT_GRANT_KIND_TRIAL,
+    Kind.RECURRING: types_pb2.CREDIT_GRANT_KIND_RECURRING,
 }
 
 TypeArgument = Annotated[str, typer.Argument(metavar="TYPE", help=TYPE_HELP)]
@@ -84,7 +85,7 @@ def grant(
         credit_type=credit_type,
         key=key_or_random(key),
         kind=_KIND_TO_PROTO[kind],
-        amount_micros=parse_credits("AMOUNT", amount),
+        amount_micro=parse_credits("AMOUNT", amount),
         priority=priority,
         effective_at_unix_ms=parse_instant(effective) if effective else None,
         expires_at_unix_ms=parse_instant(expires) if expires else None,
@@ -120,7 +121,7 @@ def adjust(
         credit_type=credit_type,
         key=key_or_random(key),
         grant=grant_id,
-        change_micros=change,
+        change_micro=change,
         note=note,
     )
     with open_control_plane(control_plane, token_file, timeout_s) as peer:
@@ -158,9 +159,9 @@ def charge(
         customer=customer,
         credit_type=credit_type,
         key=key_or_random(key),
-        amount_micros=parse_credits("AMOUNT", amount),
+        amount_micro=parse_credits("AMOUNT", amount),
         at_unix_ms=parse_instant(at) if at else None,
-        overage_max_micros=parse_credits("--overage", overage) if overage else None,
+        overage_max_micro=parse_credits("--overage", overage) if overage else None,
         usage=pb.UsageReference(event_key=event) if event else None,
         note=note,
     )
@@ -191,7 +192,7 @@ def refund(
         customer=customer,
         key=key_or_random(key),
         of_key=of_key,
-        amount_micros=parse_credits("--amount", amount) if amount else None,
+        amount_micro=parse_credits("--amount", amount) if amount else None,
         note=note,
     )
     with open_control_plane(control_plane, token_file, timeout_s) as peer:

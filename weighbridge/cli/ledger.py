@@ -138,7 +138,7 @@ def _row(transaction: pb.LedgerTransaction) -> tuple[str | Text, ...]:
         transaction.credit_type,
         str(transaction.number),
         kind_text(transaction),
-        credits_cell(transaction.amount_micros),
+        credits_cell(transaction.amount_micro),
         entries_text(transaction),
         transaction.key,
         transaction.usage.event_key,
@@ -147,16 +147,16 @@ def _row(transaction: pb.LedgerTransaction) -> tuple[str | Text, ...]:
 
 
 def _balance_row(each: pb.CreditBalance) -> tuple[str | Text, ...]:
-    is_now = each.HasField("reserved_micros")
+    is_now = each.HasField("reserved_micro")
     return (
         each.credit_type,
-        credits_cell(each.available_micros),
-        credits_cell(each.reserved_micros) if is_now else "",
-        credits_cell(each.settled_micros),
-        credits_cell(each.scheduled_micros),
-        credits_cell(each.granted_micros),
-        credits_cell(each.overage_micros),
-        credits_cell(each.presumed_micros),
-        credits_cell(each.expired_micros),
-        credits_cell(each.withdrawn_micros),
+        credits_cell(each.available_micro),
+        credits_cell(each.reserved_micro) if is_now else "",
+        credits_cell(each.settled_micro),
+        credits_cell(each.scheduled_micro),
+        credits_cell(each.granted_micro),
+        credits_cell(each.overage_micro),
+        credits_cell(each.presumed_micro),
+        credits_cell(each.expired_micro),
+        credits_cell(each.withdrawn_micro),
     )

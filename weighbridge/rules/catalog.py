@@ -14,6 +14,7 @@ from weighbridge.rules.credits import CreditGrant, CreditType, TopUp
 from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Price, Proration
+from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
 from weighbridge.rules.revenue_share import RevenueShare
 from weighbridge.rules.window import Window
 
@@ -104,6 +105,7 @@ class Feature:
     enforcement: Enforcement = Enforcement.ENFORCE
     consistency: Consistency = Consistency.CACHED
     meter: Meter = Meter.SUM
+    excess: ExcessPolicy = OVERDRAFT
 
     @property
     def is_allocation(self) -> bool:

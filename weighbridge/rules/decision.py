@@ -64,13 +64,15 @@ class LimitState(NamedTuple):
     """A limit, the window it is in now, and what is used in that window.
 
     No `bounds`: nothing is used of a rolling window, or no session is open. Of a rolling window,
-    `buckets` has the units by bucket; they are to be read before more usage is recorded.
+    `buckets` has the units by bucket; they are to be read before more usage is recorded. Of what is
+    used, `reserved` units are only held.
     """
 
     limit: Limit
     bounds: WindowBounds | None
     used: int
     buckets: Mapping[int, int] | None = None
+    reserved: int = 0
 
 
 class Verdict(NamedTuple):

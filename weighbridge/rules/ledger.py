@@ -15,17 +15,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
+from weighbridge.rules.credits import PRIORITY_DEFAULT, GrantKind
 from weighbridge.rules.errors import InvalidArgumentError
-
-MICROS_PER_CREDIT: Final = 1_000_000
-MICROS_MAX: Final = 10**18
-"""The most micro-credits of one transaction."""
 
 LEDGER_MICROS_MAX: Final = 2**61
 """The most that one ledger may have been granted, and may have of overage; sums of both fit."""
-
-PRIORITY_MAX: Final = 1_000
-PRIORITY_DEFAULT: Final = 100
 
 ISSUED: Final = "issued"
 OVERAGE: Final = "overage"
@@ -36,16 +30,6 @@ WITHDRAWN: Final = "withdrawn"
 
 _GRANT: Final = "grant:"
 _NEVER: Final = 2**63
-
-
-class GrantKind(Enum):
-    """Why credits were granted."""
-
-    RECURRING = "recurring"
-    PREPAID = "prepaid"
-    PROMOTIONAL = "promotional"
-    MANUAL = "manual"
-    TRIAL = "trial"
 
 
 UNPAID: Final = frozenset({GrantKind.PROMOTIONAL, GrantKind.TRIAL})

@@ -92,6 +92,102 @@ USAGE_GROUP_HOUR: UsageGroup.ValueType  # 4
 USAGE_GROUP_DAY: UsageGroup.ValueType  # 5
 Global___UsageGroup: _TypeAlias = UsageGroup  # noqa: Y015
 
+class _ExplanationStepKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExplanationStepKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExplanationStepKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPLANATION_STEP_KIND_UNSPECIFIED: _ExplanationStepKind.ValueType  # 0
+    EXPLANATION_STEP_KIND_REFUSED: _ExplanationStepKind.ValueType  # 1
+    """The customer, or its subscription, refuses everything; `reason` says why."""
+    EXPLANATION_STEP_KIND_NO_SUBSCRIPTION: _ExplanationStepKind.ValueType  # 2
+    """No subscription of its own stands."""
+    EXPLANATION_STEP_KIND_INHERITED: _ExplanationStepKind.ValueType  # 3
+    """It has the plan of `ancestor`; limits and rates stay that one's."""
+    EXPLANATION_STEP_KIND_PLAN: _ExplanationStepKind.ValueType  # 4
+    """What the plan version grants."""
+    EXPLANATION_STEP_KIND_SEATS: _ExplanationStepKind.ValueType  # 5
+    """Limits per seat, for `quantity` seats."""
+    EXPLANATION_STEP_KIND_ADD_ON: _ExplanationStepKind.ValueType  # 6
+    """`quantity` of an add-on."""
+    EXPLANATION_STEP_KIND_OVERRIDE: _ExplanationStepKind.ValueType  # 7
+    """An override, whether it applies now or not."""
+    EXPLANATION_STEP_KIND_BOUND: _ExplanationStepKind.ValueType  # 8
+    """What holds for all below the customer together."""
+
+class ExplanationStepKind(_ExplanationStepKind, metaclass=_ExplanationStepKindEnumTypeWrapper):
+    """What a step of an explanation is about."""
+
+EXPLANATION_STEP_KIND_UNSPECIFIED: ExplanationStepKind.ValueType  # 0
+EXPLANATION_STEP_KIND_REFUSED: ExplanationStepKind.ValueType  # 1
+"""The customer, or its subscription, refuses everything; `reason` says why."""
+EXPLANATION_STEP_KIND_NO_SUBSCRIPTION: ExplanationStepKind.ValueType  # 2
+"""No subscription of its own stands."""
+EXPLANATION_STEP_KIND_INHERITED: ExplanationStepKind.ValueType  # 3
+"""It has the plan of `ancestor`; limits and rates stay that one's."""
+EXPLANATION_STEP_KIND_PLAN: ExplanationStepKind.ValueType  # 4
+"""What the plan version grants."""
+EXPLANATION_STEP_KIND_SEATS: ExplanationStepKind.ValueType  # 5
+"""Limits per seat, for `quantity` seats."""
+EXPLANATION_STEP_KIND_ADD_ON: ExplanationStepKind.ValueType  # 6
+"""`quantity` of an add-on."""
+EXPLANATION_STEP_KIND_OVERRIDE: ExplanationStepKind.ValueType  # 7
+"""An override, whether it applies now or not."""
+EXPLANATION_STEP_KIND_BOUND: ExplanationStepKind.ValueType  # 8
+"""What holds for all below the customer together."""
+Global___ExplanationStepKind: _TypeAlias = ExplanationStepKind  # noqa: Y015
+
+class _VersionChoice:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VersionChoiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VersionChoice.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERSION_CHOICE_UNSPECIFIED: _VersionChoice.ValueType  # 0
+    VERSION_CHOICE_KEPT: _VersionChoice.ValueType  # 1
+    """Somebody pinned it."""
+    VERSION_CHOICE_NEWEST: _VersionChoice.ValueType  # 2
+    """It follows the plan, and this is the newest."""
+    VERSION_CHOICE_WAITS: _VersionChoice.ValueType  # 3
+    """It takes a later one when its period ends, at `changes_at_unix_ms`."""
+    VERSION_CHOICE_LEFT_BEHIND: _VersionChoice.ValueType  # 4
+    """Later ones were for new customers only."""
+
+class VersionChoice(_VersionChoice, metaclass=_VersionChoiceEnumTypeWrapper):
+    """Why a subscription is on the version of its plan that it is on."""
+
+VERSION_CHOICE_UNSPECIFIED: VersionChoice.ValueType  # 0
+VERSION_CHOICE_KEPT: VersionChoice.ValueType  # 1
+"""Somebody pinned it."""
+VERSION_CHOICE_NEWEST: VersionChoice.ValueType  # 2
+"""It follows the plan, and this is the newest."""
+VERSION_CHOICE_WAITS: VersionChoice.ValueType  # 3
+"""It takes a later one when its period ends, at `changes_at_unix_ms`."""
+VERSION_CHOICE_LEFT_BEHIND: VersionChoice.ValueType  # 4
+"""Later ones were for new customers only."""
+Global___VersionChoice: _TypeAlias = VersionChoice  # noqa: Y015
+
+class _OverrideTiming:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OverrideTimingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OverrideTiming.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OVERRIDE_TIMING_UNSPECIFIED: _OverrideTiming.ValueType  # 0
+    OVERRIDE_TIMING_ACTIVE: _OverrideTiming.ValueType  # 1
+    OVERRIDE_TIMING_PENDING: _OverrideTiming.ValueType  # 2
+    OVERRIDE_TIMING_EXPIRED: _OverrideTiming.ValueType  # 3
+
+class OverrideTiming(_OverrideTiming, metaclass=_OverrideTimingEnumTypeWrapper):
+    """Whether an override applies."""
+
+OVERRIDE_TIMING_UNSPECIFIED: OverrideTiming.ValueType  # 0
+OVERRIDE_TIMING_ACTIVE: OverrideTiming.ValueType  # 1
+OVERRIDE_TIMING_PENDING: OverrideTiming.ValueType  # 2
+OVERRIDE_TIMING_EXPIRED: OverrideTiming.ValueType  # 3
+Global___OverrideTiming: _TypeAlias = OverrideTiming  # noqa: Y015
+
 @_typing.final
 class CatalogChange(_message.Message):
     """One difference between two catalog versions."""
@@ -1668,6 +1764,215 @@ class QueryUsageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueryUsageResponse: _TypeAlias = QueryUsageResponse  # noqa: Y015
+
+@_typing.final
+class ExplainEntitlementRequest(_message.Message):
+    """What to explain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    resource: _builtins.str
+    """Empty: the customer itself."""
+    feature: _builtins.str
+    at_unix_ms: _builtins.int
+    """Unset: now."""
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        at_unix_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_unix_ms", b"_at_unix_ms", "at_unix_ms", b"at_unix_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_unix_ms", b"_at_unix_ms", "at_unix_ms", b"at_unix_ms", "customer", b"customer", "feature", b"feature", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__at_unix_ms: _TypeAlias = _typing.Literal["at_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__at_unix_ms: _TypeAlias = _typing.Literal["_at_unix_ms", b"_at_unix_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_unix_ms) -> _WhichOneofReturnType__at_unix_ms | None: ...
+
+Global___ExplainEntitlementRequest: _TypeAlias = ExplainEntitlementRequest  # noqa: Y015
+
+@_typing.final
+class ExplanationStep(_message.Message):
+    """One part of an answer. What does not belong to its kind is unset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    ENTITLEMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    PLAN_VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_CHOICE_FIELD_NUMBER: _builtins.int
+    CHANGES_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    ADD_ON_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    OVERRIDE_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    ANCESTOR_FIELD_NUMBER: _builtins.int
+    kind: Global___ExplanationStepKind.ValueType
+    customer: _builtins.str
+    """Whose part it is: the customer, or one above it."""
+    reason: _types_pb2.Reason.ValueType
+    plan_version: _builtins.int
+    version_choice: Global___VersionChoice.ValueType
+    changes_at_unix_ms: _builtins.int
+    add_on: _builtins.str
+    quantity: _builtins.int
+    timing: Global___OverrideTiming.ValueType
+    ancestor: _builtins.str
+    @_builtins.property
+    def entitlement(self) -> _types_pb2.Entitlement:
+        """What that customer has on the feature after this step. Unset: nothing."""
+
+    @_builtins.property
+    def subscription(self) -> _sync_service_pb2.Subscription: ...
+    @_builtins.property
+    def override(self) -> _sync_service_pb2.Override: ...
+    def __init__(
+        self,
+        *,
+        kind: Global___ExplanationStepKind.ValueType = ...,
+        customer: _builtins.str = ...,
+        entitlement: _types_pb2.Entitlement | None = ...,
+        reason: _types_pb2.Reason.ValueType = ...,
+        subscription: _sync_service_pb2.Subscription | None = ...,
+        plan_version: _builtins.int | None = ...,
+        version_choice: Global___VersionChoice.ValueType = ...,
+        changes_at_unix_ms: _builtins.int | None = ...,
+        add_on: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+        override: _sync_service_pb2.Override | None = ...,
+        timing: Global___OverrideTiming.ValueType = ...,
+        ancestor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_changes_at_unix_ms", b"_changes_at_unix_ms", "_plan_version", b"_plan_version", "changes_at_unix_ms", b"changes_at_unix_ms", "entitlement", b"entitlement", "override", b"override", "plan_version", b"plan_version", "subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_changes_at_unix_ms", b"_changes_at_unix_ms", "_plan_version", b"_plan_version", "add_on", b"add_on", "ancestor", b"ancestor", "changes_at_unix_ms", b"changes_at_unix_ms", "customer", b"customer", "entitlement", b"entitlement", "kind", b"kind", "override", b"override", "plan_version", b"plan_version", "quantity", b"quantity", "reason", b"reason", "subscription", b"subscription", "timing", b"timing", "version_choice", b"version_choice"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__changes_at_unix_ms: _TypeAlias = _typing.Literal["changes_at_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__changes_at_unix_ms: _TypeAlias = _typing.Literal["_changes_at_unix_ms", b"_changes_at_unix_ms"]  # noqa: Y015
+    _WhichOneofReturnType__plan_version: _TypeAlias = _typing.Literal["plan_version"]  # noqa: Y015
+    _WhichOneofArgType__plan_version: _TypeAlias = _typing.Literal["_plan_version", b"_plan_version"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__changes_at_unix_ms) -> _WhichOneofReturnType__changes_at_unix_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_version) -> _WhichOneofReturnType__plan_version | None: ...
+
+Global___ExplanationStep: _TypeAlias = ExplanationStep  # noqa: Y015
+
+@_typing.final
+class BoundingRate(_message.Message):
+    """A rate that calls have to keep to; how much is left of it, only a sidecar knows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_FIELD_NUMBER: _builtins.int
+    LIMITED_BY_FIELD_NUMBER: _builtins.int
+    limited_by: _builtins.str
+    """The ancestor whose rate it is. Empty: the customer's own."""
+    @_builtins.property
+    def rate(self) -> _types_pb2.Rate: ...
+    def __init__(
+        self,
+        *,
+        rate: _types_pb2.Rate | None = ...,
+        limited_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limited_by", b"limited_by", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoundingRate: _TypeAlias = BoundingRate  # noqa: Y015
+
+@_typing.final
+class ExplainEntitlementResponse(_message.Message):
+    """The steps in order: of the customer first, then of each above it, nearest first; and the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    CATALOG_FIELD_NUMBER: _builtins.int
+    CATALOG_VERSION_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    ENFORCEMENT_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LIMITED_BY_FIELD_NUMBER: _builtins.int
+    ENTITLEMENT_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    RATES_FIELD_NUMBER: _builtins.int
+    CHANGES_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    resource: _builtins.str
+    feature: _builtins.str
+    at_unix_ms: _builtins.int
+    catalog: _builtins.str
+    catalog_version: _builtins.int
+    type: _types_pb2.FeatureType.ValueType
+    unit: _builtins.str
+    enforcement: _types_pb2.Enforcement.ValueType
+    reason: _types_pb2.Reason.ValueType
+    """Why it does not have the feature. Unspecified: it does."""
+    limited_by: _builtins.str
+    """The ancestor that refuses it, or has less of a number or of values. Empty: none."""
+    changes_at_unix_ms: _builtins.int
+    """When this changes by itself. Unset: it does not."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplanationStep]: ...
+    @_builtins.property
+    def entitlement(self) -> _types_pb2.Entitlement:
+        """What it has, as narrow as those above it have it. Unset where there is a reason."""
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.LimitUsage]:
+        """Every limit that counts, its own first, with what is settled of it."""
+
+    @_builtins.property
+    def rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___BoundingRate]: ...
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        at_unix_ms: _builtins.int = ...,
+        catalog: _builtins.str = ...,
+        catalog_version: _builtins.int = ...,
+        type: _types_pb2.FeatureType.ValueType = ...,
+        unit: _builtins.str = ...,
+        enforcement: _types_pb2.Enforcement.ValueType = ...,
+        steps: _abc.Iterable[Global___ExplanationStep] | None = ...,
+        reason: _types_pb2.Reason.ValueType = ...,
+        limited_by: _builtins.str = ...,
+        entitlement: _types_pb2.Entitlement | None = ...,
+        limits: _abc.Iterable[_types_pb2.LimitUsage] | None = ...,
+        rates: _abc.Iterable[Global___BoundingRate] | None = ...,
+        changes_at_unix_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_changes_at_unix_ms", b"_changes_at_unix_ms", "changes_at_unix_ms", b"changes_at_unix_ms", "entitlement", b"entitlement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_changes_at_unix_ms", b"_changes_at_unix_ms", "at_unix_ms", b"at_unix_ms", "catalog", b"catalog", "catalog_version", b"catalog_version", "changes_at_unix_ms", b"changes_at_unix_ms", "customer", b"customer", "enforcement", b"enforcement", "entitlement", b"entitlement", "feature", b"feature", "limited_by", b"limited_by", "limits", b"limits", "rates", b"rates", "reason", b"reason", "resource", b"resource", "steps", b"steps", "type", b"type", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__changes_at_unix_ms: _TypeAlias = _typing.Literal["changes_at_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__changes_at_unix_ms: _TypeAlias = _typing.Literal["_changes_at_unix_ms", b"_changes_at_unix_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__changes_at_unix_ms) -> _WhichOneofReturnType__changes_at_unix_ms | None: ...
+
+Global___ExplainEntitlementResponse: _TypeAlias = ExplainEntitlementResponse  # noqa: Y015
 
 @_typing.final
 class ListSidecarsRequest(_message.Message):

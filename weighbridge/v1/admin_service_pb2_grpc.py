@@ -145,6 +145,11 @@ class AdminServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.QueryUsageRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.QueryUsageResponse.FromString,
                 _registered_method=True)
+        self.ExplainEntitlement = channel.unary_unary(
+                '/weighbridge.v1.AdminService/ExplainEntitlement',
+                request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.ExplainEntitlementRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.ExplainEntitlementResponse.FromString,
+                _registered_method=True)
         self.ListSidecars = channel.unary_unary(
                 '/weighbridge.v1.AdminService/ListSidecars',
                 request_serializer=weighbridge_dot_v1_dot_admin__service__pb2.ListSidecarsRequest.SerializeToString,
@@ -312,6 +317,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainEntitlement(self, request, context):
+        """Says why a customer or resource has what it has on a feature, and what is used of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSidecars(self, request, context):
         """Lists the sidecars that are connected, and what they acknowledged.
         """
@@ -431,6 +443,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.QueryUsage,
                     request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.QueryUsageRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.QueryUsageResponse.SerializeToString,
+            ),
+            'ExplainEntitlement': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainEntitlement,
+                    request_deserializer=weighbridge_dot_v1_dot_admin__service__pb2.ExplainEntitlementRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_admin__service__pb2.ExplainEntitlementResponse.SerializeToString,
             ),
             'ListSidecars': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSidecars,
@@ -1033,6 +1050,33 @@ class AdminService:
             '/weighbridge.v1.AdminService/QueryUsage',
             weighbridge_dot_v1_dot_admin__service__pb2.QueryUsageRequest.SerializeToString,
             weighbridge_dot_v1_dot_admin__service__pb2.QueryUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainEntitlement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.AdminService/ExplainEntitlement',
+            weighbridge_dot_v1_dot_admin__service__pb2.ExplainEntitlementRequest.SerializeToString,
+            weighbridge_dot_v1_dot_admin__service__pb2.ExplainEntitlementResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -86,6 +86,8 @@ class AdminServiceStub:
     """Removes the override of one feature."""
     QueryUsage: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.QueryUsageRequest, _admin_service_pb2.QueryUsageResponse]
     """Sums settled usage."""
+    ExplainEntitlement: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ExplainEntitlementRequest, _admin_service_pb2.ExplainEntitlementResponse]
+    """Says why a customer or resource has what it has on a feature, and what is used of it."""
     ListSidecars: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListSidecarsRequest, _admin_service_pb2.ListSidecarsResponse]
     """Lists the sidecars that are connected, and what they acknowledged."""
 
@@ -142,6 +144,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Removes the override of one feature."""
     QueryUsage: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.QueryUsageRequest, _admin_service_pb2.QueryUsageResponse]  # type: ignore[assignment]
     """Sums settled usage."""
+    ExplainEntitlement: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ExplainEntitlementRequest, _admin_service_pb2.ExplainEntitlementResponse]  # type: ignore[assignment]
+    """Says why a customer or resource has what it has on a feature, and what is used of it."""
     ListSidecars: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListSidecarsRequest, _admin_service_pb2.ListSidecarsResponse]  # type: ignore[assignment]
     """Lists the sidecars that are connected, and what they acknowledged."""
 
@@ -327,6 +331,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.QueryUsageResponse, _abc.Awaitable[_admin_service_pb2.QueryUsageResponse]]:
         """Sums settled usage."""
+
+    @_abc_1.abstractmethod
+    def ExplainEntitlement(
+        self,
+        request: _admin_service_pb2.ExplainEntitlementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ExplainEntitlementResponse, _abc.Awaitable[_admin_service_pb2.ExplainEntitlementResponse]]:
+        """Says why a customer or resource has what it has on a feature, and what is used of it."""
 
     @_abc_1.abstractmethod
     def ListSidecars(

@@ -14,6 +14,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from weighbridge.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -24,30 +25,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _GrantKind:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _GrantKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GrantKind.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    GRANT_KIND_UNSPECIFIED: _GrantKind.ValueType  # 0
-    GRANT_KIND_RECURRING: _GrantKind.ValueType  # 1
-    GRANT_KIND_PREPAID: _GrantKind.ValueType  # 2
-    GRANT_KIND_PROMOTIONAL: _GrantKind.ValueType  # 3
-    GRANT_KIND_MANUAL: _GrantKind.ValueType  # 4
-    GRANT_KIND_TRIAL: _GrantKind.ValueType  # 5
-
-class GrantKind(_GrantKind, metaclass=_GrantKindEnumTypeWrapper):
-    """Why credits were granted."""
-
-GRANT_KIND_UNSPECIFIED: GrantKind.ValueType  # 0
-GRANT_KIND_RECURRING: GrantKind.ValueType  # 1
-GRANT_KIND_PREPAID: GrantKind.ValueType  # 2
-GRANT_KIND_PROMOTIONAL: GrantKind.ValueType  # 3
-GRANT_KIND_MANUAL: GrantKind.ValueType  # 4
-GRANT_KIND_TRIAL: GrantKind.ValueType  # 5
-Global___GrantKind: _TypeAlias = GrantKind  # noqa: Y015
 
 class _EntryKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -123,23 +100,23 @@ class GrantRollover(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SERIES_FIELD_NUMBER: _builtins.int
-    CAP_MICROS_FIELD_NUMBER: _builtins.int
+    CAP_MICRO_FIELD_NUMBER: _builtins.int
     PERIOD_END_UNIX_MS_FIELD_NUMBER: _builtins.int
     series: _builtins.str
     """Grants with the same name are counted together."""
-    cap_micros: _builtins.int
+    cap_micro: _builtins.int
     period_end_unix_ms: _builtins.int
     """When the period ends that the grant is for: from then on it counts."""
     def __init__(
         self,
         *,
         series: _builtins.str = ...,
-        cap_micros: _builtins.int = ...,
+        cap_micro: _builtins.int = ...,
         period_end_unix_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap_micros", b"cap_micros", "period_end_unix_ms", b"period_end_unix_ms", "series", b"series"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap_micro", b"cap_micro", "period_end_unix_ms", b"period_end_unix_ms", "series", b"series"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -154,9 +131,9 @@ class GrantedCredits(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     CREDIT_TYPE_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
-    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
-    BALANCE_MICROS_FIELD_NUMBER: _builtins.int
-    RESERVED_MICROS_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICRO_FIELD_NUMBER: _builtins.int
+    BALANCE_MICRO_FIELD_NUMBER: _builtins.int
+    RESERVED_MICRO_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     EFFECTIVE_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
@@ -165,11 +142,11 @@ class GrantedCredits(_message.Message):
     id: _builtins.int
     """Unique in the ledger: the number of the transaction that made it."""
     credit_type: _builtins.str
-    kind: Global___GrantKind.ValueType
-    amount_micros: _builtins.int
+    kind: _types_pb2.CreditGrantKind.ValueType
+    amount_micro: _builtins.int
     """As it was granted."""
-    balance_micros: _builtins.int
-    reserved_micros: _builtins.int
+    balance_micro: _builtins.int
+    reserved_micro: _builtins.int
     """Of the balance, what is handed out to sidecars."""
     priority: _builtins.int
     """Lower burns first."""
@@ -189,10 +166,10 @@ class GrantedCredits(_message.Message):
         *,
         id: _builtins.int = ...,
         credit_type: _builtins.str = ...,
-        kind: Global___GrantKind.ValueType = ...,
-        amount_micros: _builtins.int = ...,
-        balance_micros: _builtins.int = ...,
-        reserved_micros: _builtins.int = ...,
+        kind: _types_pb2.CreditGrantKind.ValueType = ...,
+        amount_micro: _builtins.int = ...,
+        balance_micro: _builtins.int = ...,
+        reserved_micro: _builtins.int = ...,
         priority: _builtins.int = ...,
         effective_at_unix_ms: _builtins.int = ...,
         expires_at_unix_ms: _builtins.int | None = ...,
@@ -201,7 +178,7 @@ class GrantedCredits(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expires_at_unix_ms", b"_expires_at_unix_ms", "expires_at_unix_ms", b"expires_at_unix_ms", "price_paid", b"price_paid", "rollover", b"rollover"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_at_unix_ms", b"_expires_at_unix_ms", "amount_micros", b"amount_micros", "balance_micros", b"balance_micros", "credit_type", b"credit_type", "effective_at_unix_ms", b"effective_at_unix_ms", "expires_at_unix_ms", b"expires_at_unix_ms", "id", b"id", "kind", b"kind", "price_paid", b"price_paid", "priority", b"priority", "reserved_micros", b"reserved_micros", "rollover", b"rollover"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_at_unix_ms", b"_expires_at_unix_ms", "amount_micro", b"amount_micro", "balance_micro", b"balance_micro", "credit_type", b"credit_type", "effective_at_unix_ms", b"effective_at_unix_ms", "expires_at_unix_ms", b"expires_at_unix_ms", "id", b"id", "kind", b"kind", "price_paid", b"price_paid", "priority", b"priority", "reserved_micro", b"reserved_micro", "rollover", b"rollover"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expires_at_unix_ms: _TypeAlias = _typing.Literal["expires_at_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__expires_at_unix_ms: _TypeAlias = _typing.Literal["_expires_at_unix_ms", b"_expires_at_unix_ms"]  # noqa: Y015
@@ -216,19 +193,19 @@ class LedgerEntry(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_FIELD_NUMBER: _builtins.int
-    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICRO_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """issued, overage, spent, presumed, expired, withdrawn, or grant:ID."""
-    amount_micros: _builtins.int
+    amount_micro: _builtins.int
     def __init__(
         self,
         *,
         account: _builtins.str = ...,
-        amount_micros: _builtins.int = ...,
+        amount_micro: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount_micros", b"amount_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount_micro", b"amount_micro"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -277,7 +254,7 @@ class LedgerTransaction(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
-    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICRO_FIELD_NUMBER: _builtins.int
     OCCURRED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
     BOOKED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
     REVERSES_FIELD_NUMBER: _builtins.int
@@ -290,7 +267,7 @@ class LedgerTransaction(_message.Message):
     """Counts from 1 in each ledger, without gaps."""
     key: _builtins.str
     kind: Global___EntryKind.ValueType
-    amount_micros: _builtins.int
+    amount_micro: _builtins.int
     """The sum of what is added to accounts."""
     occurred_at_unix_ms: _builtins.int
     """When what it books took place."""
@@ -312,7 +289,7 @@ class LedgerTransaction(_message.Message):
         number: _builtins.int = ...,
         key: _builtins.str = ...,
         kind: Global___EntryKind.ValueType = ...,
-        amount_micros: _builtins.int = ...,
+        amount_micro: _builtins.int = ...,
         occurred_at_unix_ms: _builtins.int = ...,
         booked_at_unix_ms: _builtins.int = ...,
         reverses: _builtins.int = ...,
@@ -322,7 +299,7 @@ class LedgerTransaction(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "booked_at_unix_ms", b"booked_at_unix_ms", "credit_type", b"credit_type", "customer", b"customer", "entries", b"entries", "key", b"key", "kind", b"kind", "note", b"note", "number", b"number", "occurred_at_unix_ms", b"occurred_at_unix_ms", "reverses", b"reverses", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micro", b"amount_micro", "booked_at_unix_ms", b"booked_at_unix_ms", "credit_type", b"credit_type", "customer", b"customer", "entries", b"entries", "key", b"key", "kind", b"kind", "note", b"note", "number", b"number", "occurred_at_unix_ms", b"occurred_at_unix_ms", "reverses", b"reverses", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -338,7 +315,7 @@ class GrantCreditsRequest(_message.Message):
     CREDIT_TYPE_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
-    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICRO_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     EFFECTIVE_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
@@ -347,8 +324,8 @@ class GrantCreditsRequest(_message.Message):
     customer: _builtins.str
     credit_type: _builtins.str
     key: _builtins.str
-    kind: Global___GrantKind.ValueType
-    amount_micros: _builtins.int
+    kind: _types_pb2.CreditGrantKind.ValueType
+    amount_micro: _builtins.int
     priority: _builtins.int
     """Unset: 100."""
     effective_at_unix_ms: _builtins.int
@@ -364,8 +341,8 @@ class GrantCreditsRequest(_message.Message):
         customer: _builtins.str = ...,
         credit_type: _builtins.str = ...,
         key: _builtins.str = ...,
-        kind: Global___GrantKind.ValueType = ...,
-        amount_micros: _builtins.int = ...,
+        kind: _types_pb2.CreditGrantKind.ValueType = ...,
+        amount_micro: _builtins.int = ...,
         priority: _builtins.int | None = ...,
         effective_at_unix_ms: _builtins.int | None = ...,
         expires_at_unix_ms: _builtins.int | None = ...,
@@ -374,7 +351,7 @@ class GrantCreditsRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_effective_at_unix_ms", b"_effective_at_unix_ms", "_expires_at_unix_ms", b"_expires_at_unix_ms", "_priority", b"_priority", "effective_at_unix_ms", b"effective_at_unix_ms", "expires_at_unix_ms", b"expires_at_unix_ms", "price_paid", b"price_paid", "priority", b"priority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_effective_at_unix_ms", b"_effective_at_unix_ms", "_expires_at_unix_ms", b"_expires_at_unix_ms", "_priority", b"_priority", "amount_micros", b"amount_micros", "credit_type", b"credit_type", "customer", b"customer", "effective_at_unix_ms", b"effective_at_unix_ms", "expires_at_unix_ms", b"expires_at_unix_ms", "key", b"key", "kind", b"kind", "note", b"note", "price_paid", b"price_paid", "priority", b"priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_effective_at_unix_ms", b"_effective_at_unix_ms", "_expires_at_unix_ms", b"_expires_at_unix_ms", "_priority", b"_priority", "amount_micro", b"amount_micro", "credit_type", b"credit_type", "customer", b"customer", "effective_at_unix_ms", b"effective_at_unix_ms", "expires_at_unix_ms", b"expires_at_unix_ms", "key", b"key", "kind", b"kind", "note", b"note", "price_paid", b"price_paid", "priority", b"priority"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__effective_at_unix_ms: _TypeAlias = _typing.Literal["effective_at_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__effective_at_unix_ms: _TypeAlias = _typing.Literal["_effective_at_unix_ms", b"_effective_at_unix_ms"]  # noqa: Y015
@@ -427,13 +404,13 @@ class AdjustGrantRequest(_message.Message):
     CREDIT_TYPE_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     GRANT_FIELD_NUMBER: _builtins.int
-    CHANGE_MICROS_FIELD_NUMBER: _builtins.int
+    CHANGE_MICRO_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     credit_type: _builtins.str
     key: _builtins.str
     grant: _builtins.int
-    change_micros: _builtins.int
+    change_micro: _builtins.int
     """Below zero: withdraw."""
     note: _builtins.str
     def __init__(
@@ -443,12 +420,12 @@ class AdjustGrantRequest(_message.Message):
         credit_type: _builtins.str = ...,
         key: _builtins.str = ...,
         grant: _builtins.int = ...,
-        change_micros: _builtins.int = ...,
+        change_micro: _builtins.int = ...,
         note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_micros", b"change_micros", "credit_type", b"credit_type", "customer", b"customer", "grant", b"grant", "key", b"key", "note", b"note"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_micro", b"change_micro", "credit_type", b"credit_type", "customer", b"customer", "grant", b"grant", "key", b"key", "note", b"note"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -540,18 +517,18 @@ class ChargeCreditsRequest(_message.Message):
     CUSTOMER_FIELD_NUMBER: _builtins.int
     CREDIT_TYPE_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
-    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICRO_FIELD_NUMBER: _builtins.int
     AT_UNIX_MS_FIELD_NUMBER: _builtins.int
-    OVERAGE_MAX_MICROS_FIELD_NUMBER: _builtins.int
+    OVERAGE_MAX_MICRO_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     credit_type: _builtins.str
     key: _builtins.str
-    amount_micros: _builtins.int
+    amount_micro: _builtins.int
     at_unix_ms: _builtins.int
     """When it was used; unset: now."""
-    overage_max_micros: _builtins.int
+    overage_max_micro: _builtins.int
     """What may post as overage where grants do not suffice. Unset: nothing, the charge is refused."""
     note: _builtins.str
     @_builtins.property
@@ -562,24 +539,24 @@ class ChargeCreditsRequest(_message.Message):
         customer: _builtins.str = ...,
         credit_type: _builtins.str = ...,
         key: _builtins.str = ...,
-        amount_micros: _builtins.int = ...,
+        amount_micro: _builtins.int = ...,
         at_unix_ms: _builtins.int | None = ...,
-        overage_max_micros: _builtins.int | None = ...,
+        overage_max_micro: _builtins.int | None = ...,
         usage: Global___UsageReference | None = ...,
         note: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_unix_ms", b"_at_unix_ms", "_overage_max_micros", b"_overage_max_micros", "at_unix_ms", b"at_unix_ms", "overage_max_micros", b"overage_max_micros", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_unix_ms", b"_at_unix_ms", "_overage_max_micro", b"_overage_max_micro", "at_unix_ms", b"at_unix_ms", "overage_max_micro", b"overage_max_micro", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_unix_ms", b"_at_unix_ms", "_overage_max_micros", b"_overage_max_micros", "amount_micros", b"amount_micros", "at_unix_ms", b"at_unix_ms", "credit_type", b"credit_type", "customer", b"customer", "key", b"key", "note", b"note", "overage_max_micros", b"overage_max_micros", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_unix_ms", b"_at_unix_ms", "_overage_max_micro", b"_overage_max_micro", "amount_micro", b"amount_micro", "at_unix_ms", b"at_unix_ms", "credit_type", b"credit_type", "customer", b"customer", "key", b"key", "note", b"note", "overage_max_micro", b"overage_max_micro", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__at_unix_ms: _TypeAlias = _typing.Literal["at_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__at_unix_ms: _TypeAlias = _typing.Literal["_at_unix_ms", b"_at_unix_ms"]  # noqa: Y015
-    _WhichOneofReturnType__overage_max_micros: _TypeAlias = _typing.Literal["overage_max_micros"]  # noqa: Y015
-    _WhichOneofArgType__overage_max_micros: _TypeAlias = _typing.Literal["_overage_max_micros", b"_overage_max_micros"]  # noqa: Y015
+    _WhichOneofReturnType__overage_max_micro: _TypeAlias = _typing.Literal["overage_max_micro"]  # noqa: Y015
+    _WhichOneofArgType__overage_max_micro: _TypeAlias = _typing.Literal["_overage_max_micro", b"_overage_max_micro"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__at_unix_ms) -> _WhichOneofReturnType__at_unix_ms | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__overage_max_micros) -> _WhichOneofReturnType__overage_max_micros | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overage_max_micro) -> _WhichOneofReturnType__overage_max_micro | None: ...
 
 Global___ChargeCreditsRequest: _TypeAlias = ChargeCreditsRequest  # noqa: Y015
 
@@ -618,14 +595,14 @@ class RefundCreditsRequest(_message.Message):
     CUSTOMER_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     OF_KEY_FIELD_NUMBER: _builtins.int
-    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICRO_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     key: _builtins.str
     """Of the refund."""
     of_key: _builtins.str
     """Of the transaction to take back."""
-    amount_micros: _builtins.int
+    amount_micro: _builtins.int
     """Unset: all that is left of it. Set: that part of a charge."""
     note: _builtins.str
     def __init__(
@@ -634,16 +611,16 @@ class RefundCreditsRequest(_message.Message):
         customer: _builtins.str = ...,
         key: _builtins.str = ...,
         of_key: _builtins.str = ...,
-        amount_micros: _builtins.int | None = ...,
+        amount_micro: _builtins.int | None = ...,
         note: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_micros", b"_amount_micros", "amount_micros", b"amount_micros"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_micro", b"_amount_micro", "amount_micro", b"amount_micro"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_micros", b"_amount_micros", "amount_micros", b"amount_micros", "customer", b"customer", "key", b"key", "note", b"note", "of_key", b"of_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_micro", b"_amount_micro", "amount_micro", b"amount_micro", "customer", b"customer", "key", b"key", "note", b"note", "of_key", b"of_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__amount_micros: _TypeAlias = _typing.Literal["amount_micros"]  # noqa: Y015
-    _WhichOneofArgType__amount_micros: _TypeAlias = _typing.Literal["_amount_micros", b"_amount_micros"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount_micros) -> _WhichOneofReturnType__amount_micros | None: ...
+    _WhichOneofReturnType__amount_micro: _TypeAlias = _typing.Literal["amount_micro"]  # noqa: Y015
+    _WhichOneofArgType__amount_micro: _TypeAlias = _typing.Literal["_amount_micro", b"_amount_micro"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount_micro) -> _WhichOneofReturnType__amount_micro | None: ...
 
 Global___RefundCreditsRequest: _TypeAlias = RefundCreditsRequest  # noqa: Y015
 
@@ -711,56 +688,56 @@ class CreditBalance(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDIT_TYPE_FIELD_NUMBER: _builtins.int
-    AVAILABLE_MICROS_FIELD_NUMBER: _builtins.int
-    RESERVED_MICROS_FIELD_NUMBER: _builtins.int
-    SETTLED_MICROS_FIELD_NUMBER: _builtins.int
-    SCHEDULED_MICROS_FIELD_NUMBER: _builtins.int
-    LAPSED_MICROS_FIELD_NUMBER: _builtins.int
-    GRANTED_MICROS_FIELD_NUMBER: _builtins.int
-    OVERAGE_MICROS_FIELD_NUMBER: _builtins.int
-    PRESUMED_MICROS_FIELD_NUMBER: _builtins.int
-    EXPIRED_MICROS_FIELD_NUMBER: _builtins.int
-    WITHDRAWN_MICROS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_MICRO_FIELD_NUMBER: _builtins.int
+    RESERVED_MICRO_FIELD_NUMBER: _builtins.int
+    SETTLED_MICRO_FIELD_NUMBER: _builtins.int
+    SCHEDULED_MICRO_FIELD_NUMBER: _builtins.int
+    LAPSED_MICRO_FIELD_NUMBER: _builtins.int
+    GRANTED_MICRO_FIELD_NUMBER: _builtins.int
+    OVERAGE_MICRO_FIELD_NUMBER: _builtins.int
+    PRESUMED_MICRO_FIELD_NUMBER: _builtins.int
+    EXPIRED_MICRO_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_MICRO_FIELD_NUMBER: _builtins.int
     credit_type: _builtins.str
-    available_micros: _builtins.int
+    available_micro: _builtins.int
     """Can be spent."""
-    reserved_micros: _builtins.int
+    reserved_micro: _builtins.int
     """Handed out to sidecars, and not settled. Not told of the past."""
-    settled_micros: _builtins.int
+    settled_micro: _builtins.int
     """Spent, refunds and reversals taken off."""
-    scheduled_micros: _builtins.int
+    scheduled_micro: _builtins.int
     """Granted, and not in effect yet."""
-    lapsed_micros: _builtins.int
+    lapsed_micro: _builtins.int
     """Expired, and not booked so yet."""
-    granted_micros: _builtins.int
-    overage_micros: _builtins.int
+    granted_micro: _builtins.int
+    overage_micro: _builtins.int
     """Spent beyond what was granted."""
-    presumed_micros: _builtins.int
+    presumed_micro: _builtins.int
     """Counted as spent until it is known."""
-    expired_micros: _builtins.int
-    withdrawn_micros: _builtins.int
+    expired_micro: _builtins.int
+    withdrawn_micro: _builtins.int
     def __init__(
         self,
         *,
         credit_type: _builtins.str = ...,
-        available_micros: _builtins.int = ...,
-        reserved_micros: _builtins.int | None = ...,
-        settled_micros: _builtins.int = ...,
-        scheduled_micros: _builtins.int = ...,
-        lapsed_micros: _builtins.int = ...,
-        granted_micros: _builtins.int = ...,
-        overage_micros: _builtins.int = ...,
-        presumed_micros: _builtins.int = ...,
-        expired_micros: _builtins.int = ...,
-        withdrawn_micros: _builtins.int = ...,
+        available_micro: _builtins.int = ...,
+        reserved_micro: _builtins.int | None = ...,
+        settled_micro: _builtins.int = ...,
+        scheduled_micro: _builtins.int = ...,
+        lapsed_micro: _builtins.int = ...,
+        granted_micro: _builtins.int = ...,
+        overage_micro: _builtins.int = ...,
+        presumed_micro: _builtins.int = ...,
+        expired_micro: _builtins.int = ...,
+        withdrawn_micro: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_reserved_micros", b"_reserved_micros", "reserved_micros", b"reserved_micros"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reserved_micro", b"_reserved_micro", "reserved_micro", b"reserved_micro"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reserved_micros", b"_reserved_micros", "available_micros", b"available_micros", "credit_type", b"credit_type", "expired_micros", b"expired_micros", "granted_micros", b"granted_micros", "lapsed_micros", b"lapsed_micros", "overage_micros", b"overage_micros", "presumed_micros", b"presumed_micros", "reserved_micros", b"reserved_micros", "scheduled_micros", b"scheduled_micros", "settled_micros", b"settled_micros", "withdrawn_micros", b"withdrawn_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reserved_micro", b"_reserved_micro", "available_micro", b"available_micro", "credit_type", b"credit_type", "expired_micro", b"expired_micro", "granted_micro", b"granted_micro", "lapsed_micro", b"lapsed_micro", "overage_micro", b"overage_micro", "presumed_micro", b"presumed_micro", "reserved_micro", b"reserved_micro", "scheduled_micro", b"scheduled_micro", "settled_micro", b"settled_micro", "withdrawn_micro", b"withdrawn_micro"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__reserved_micros: _TypeAlias = _typing.Literal["reserved_micros"]  # noqa: Y015
-    _WhichOneofArgType__reserved_micros: _TypeAlias = _typing.Literal["_reserved_micros", b"_reserved_micros"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__reserved_micros) -> _WhichOneofReturnType__reserved_micros | None: ...
+    _WhichOneofReturnType__reserved_micro: _TypeAlias = _typing.Literal["reserved_micro"]  # noqa: Y015
+    _WhichOneofArgType__reserved_micro: _TypeAlias = _typing.Literal["_reserved_micro", b"_reserved_micro"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reserved_micro) -> _WhichOneofReturnType__reserved_micro | None: ...
 
 Global___CreditBalance: _TypeAlias = CreditBalance  # noqa: Y015
 

@@ -75,6 +75,11 @@ class SidecarServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReleaseRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReleaseResponse.FromString,
                 _registered_method=True)
+        self.Meter = channel.stream_stream(
+                '/weighbridge.v1.SidecarService/Meter',
+                request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.MeterRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.MeterResponse.FromString,
+                _registered_method=True)
         self.GetEntitlements = channel.unary_unary(
                 '/weighbridge.v1.SidecarService/GetEntitlements',
                 request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.GetEntitlementsRequest.SerializeToString,
@@ -154,6 +159,15 @@ class SidecarServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Meter(self, request_iterator, context):
+        """Meters work whose cost is known only as it runs. The first message opens; each one after it says
+        how much was used so far; each is answered. Units are held ahead of use. What was told is charged
+        when the caller ends its side, which gets a receipt, and when the stream breaks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetEntitlements(self, request, context):
         """Lists all entitlements of a customer with what is used of them.
         """
@@ -217,6 +231,11 @@ def add_SidecarServiceServicer_to_server(servicer, server):
                     servicer.Release,
                     request_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReleaseRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'Meter': grpc.stream_stream_rpc_method_handler(
+                    servicer.Meter,
+                    request_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.MeterRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.MeterResponse.SerializeToString,
             ),
             'GetEntitlements': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEntitlements,
@@ -451,6 +470,33 @@ class SidecarService:
             '/weighbridge.v1.SidecarService/Release',
             weighbridge_dot_v1_dot_sidecar__service__pb2.ReleaseRequest.SerializeToString,
             weighbridge_dot_v1_dot_sidecar__service__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Meter(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/weighbridge.v1.SidecarService/Meter',
+            weighbridge_dot_v1_dot_sidecar__service__pb2.MeterRequest.SerializeToString,
+            weighbridge_dot_v1_dot_sidecar__service__pb2.MeterResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,11 @@ class SidecarServiceStub:
     """
     Release: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.ReleaseRequest, _sidecar_service_pb2.ReleaseResponse]
     """Ends the hold and charges nothing."""
+    Meter: _grpc.StreamStreamMultiCallable[_sidecar_service_pb2.MeterRequest, _sidecar_service_pb2.MeterResponse]
+    """Meters work whose cost is known only as it runs. The first message opens; each one after it says
+    how much was used so far; each is answered. Units are held ahead of use. What was told is charged
+    when the caller ends its side, which gets a receipt, and when the stream breaks.
+    """
     GetEntitlements: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.GetEntitlementsRequest, _sidecar_service_pb2.GetEntitlementsResponse]
     """Lists all entitlements of a customer with what is used of them."""
     Watch: _grpc.UnaryStreamMultiCallable[_sidecar_service_pb2.WatchRequest, _sidecar_service_pb2.WatchResponse]
@@ -92,6 +97,11 @@ class SidecarServiceAsyncStub(SidecarServiceStub):
     """
     Release: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.ReleaseRequest, _sidecar_service_pb2.ReleaseResponse]  # type: ignore[assignment]
     """Ends the hold and charges nothing."""
+    Meter: _aio.StreamStreamMultiCallable[_sidecar_service_pb2.MeterRequest, _sidecar_service_pb2.MeterResponse]  # type: ignore[assignment]
+    """Meters work whose cost is known only as it runs. The first message opens; each one after it says
+    how much was used so far; each is answered. Units are held ahead of use. What was told is charged
+    when the caller ends its side, which gets a receipt, and when the stream breaks.
+    """
     GetEntitlements: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.GetEntitlementsRequest, _sidecar_service_pb2.GetEntitlementsResponse]  # type: ignore[assignment]
     """Lists all entitlements of a customer with what is used of them."""
     Watch: _aio.UnaryStreamMultiCallable[_sidecar_service_pb2.WatchRequest, _sidecar_service_pb2.WatchResponse]  # type: ignore[assignment]
@@ -169,6 +179,17 @@ class SidecarServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sidecar_service_pb2.ReleaseResponse, _abc.Awaitable[_sidecar_service_pb2.ReleaseResponse]]:
         """Ends the hold and charges nothing."""
+
+    @_abc_1.abstractmethod
+    def Meter(
+        self,
+        request_iterator: _MaybeAsyncIterator[_sidecar_service_pb2.MeterRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sidecar_service_pb2.MeterResponse], _abc.AsyncIterator[_sidecar_service_pb2.MeterResponse]]:
+        """Meters work whose cost is known only as it runs. The first message opens; each one after it says
+        how much was used so far; each is answered. Units are held ahead of use. What was told is charged
+        when the caller ends its side, which gets a receipt, and when the stream breaks.
+        """
 
     @_abc_1.abstractmethod
     def GetEntitlements(

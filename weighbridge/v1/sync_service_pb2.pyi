@@ -644,6 +644,8 @@ class Feature(_message.Message):
     ENFORCEMENT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_FIELD_NUMBER: _builtins.int
     METER_FIELD_NUMBER: _builtins.int
+    EXCESS_FIELD_NUMBER: _builtins.int
+    OVERDRAFT_MAX_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     type: _types_pb2.FeatureType.ValueType
@@ -655,6 +657,10 @@ class Feature(_message.Message):
     """Of metered features."""
     meter: _types_pb2.Meter.ValueType
     """Metered features."""
+    excess: _types_pb2.ExcessPolicyKind.ValueType
+    """Of metered features."""
+    overdraft_max: _builtins.int
+    """For OVERDRAFT: how many units past what was held. Unset: any."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Enum features: all values there are."""
@@ -672,12 +678,16 @@ class Feature(_message.Message):
         enforcement: _types_pb2.Enforcement.ValueType = ...,
         consistency: _types_pb2.Consistency.ValueType = ...,
         meter: _types_pb2.Meter.ValueType = ...,
+        excess: _types_pb2.ExcessPolicyKind.ValueType = ...,
+        overdraft_max: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max", "overdraft_max", b"overdraft_max"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "enforcement", b"enforcement", "id", b"id", "meter", b"meter", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max", "consistency", b"consistency", "enforcement", b"enforcement", "excess", b"excess", "id", b"id", "meter", b"meter", "name", b"name", "outage_policy", b"outage_policy", "overdraft_max", b"overdraft_max", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__overdraft_max: _TypeAlias = _typing.Literal["overdraft_max"]  # noqa: Y015
+    _WhichOneofArgType__overdraft_max: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overdraft_max) -> _WhichOneofReturnType__overdraft_max | None: ...
 
 Global___Feature: _TypeAlias = Feature  # noqa: Y015
 

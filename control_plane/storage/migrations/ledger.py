@@ -20,6 +20,8 @@ TABLES: Final = [
     "ledger_entry",
     "credit_grant",
     "credit_tranche",
+    "credit_schedule",
+    "credit_progress",
 ]
 
 # What a grant is, apart from what is left of it.
@@ -46,6 +48,7 @@ def upgrade() -> None:
     _create_transactions()
     _create_entries()
     _create_credit_grants()
+    _create_releases()
     _keep_rows()
 
 
@@ -201,6 +204,27 @@ def _create_credit_grants() -> None:
         "ix_credit_tranche_customer_id_credit_type_grant_id",
         "credit_tranche",
         ["customer_id", "credit_type", "grant_id"],
+    )
+
+
+def _create_releases() -> None:
+    op.create_table(
+        "credit_schedule",
+        _id("customer_id"),
+        _integer("next_at_ms"),
+        sa.ForeignKeyConstraint(
+            ["customer_id"], ["customer.id"], name="fk_credit_schedule_customer_id"
+        ),
+        sa.PrimaryKeyConstraint("customer_id", name="pk_credit_schedule"),
+    )
+    op.create_index("ix_credit_schedule_next_at_ms", "credit_schedule", ["next_at_ms"])
+    op.create_table(
+        "credit_progress",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        _integer("customer_revision"),
+        _integer("catalog_revision"),
+        sa.Column("sweep_after", key_text(128)),
+        sa.PrimaryKeyConstraint("id", name="pk_credit_progress"),
     )
 
 

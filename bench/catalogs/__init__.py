@@ -1,0 +1,1 @@
+"""What a change of a catalog or a customer costs, by number of customers."""
