@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -14,7 +13,7 @@ import grpc.aio
 
 from weighbridge.client import reservation_calls, wire
 from weighbridge.client.calls import Call
-from weighbridge.client.errors import KeyReusedError, SidecarUnreachableError, error_of
+from weighbridge.client.errors import KeyReusedError, SidecarUnreachableError, code_of, error_of
 from weighbridge.client.values import MeterAnswer, MeterSignal, Settlement
 from weighbridge.rules.errors import WeighbridgeError
 from weighbridge.rules.units import require_amount
@@ -70,6 +69,9 @@ class _Metering:
         return answer
 
     def _error(self, error: grpc.RpcError) -> WeighbridgeError:
+        if code_of(error) is grpc.StatusCode.INTERNAL:
+            # What grpc.aio itself makes of a message that cannot be written any more.
+            return self._silent("the stream broke")
         self._is_broken = True
         return error_of(error, self._address, None)
 
@@ -132,9 +134,7 @@ class Meter(_Metering):
     async def _exchange(self, request: pb.MeterRequest) -> MeterAnswer:
         try:
             async with asyncio.timeout(self._timeout_s):
-                # Why a message cannot be written, only reading tells.
-                with suppress(grpc.aio.AioRpcError):
-                    await self._call.write(request)
+                await self._call.write(request)
                 reply = await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise self._error(error) from error
