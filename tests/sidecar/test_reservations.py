@@ -9,7 +9,6 @@ from pathlib import Path
 import grpc
 import pytest
 
-from sidecar.core.leases import IDLE_MS
 from sidecar.core.reservations import HELD_MS_MAX, RESTATED_MS, SETTLEABLE_MS
 from sidecar.core.viewing import CustomerView, view_customer
 from sidecar.replaying import replay_journal
@@ -269,39 +268,6 @@ def test_a_broken_reserve_names_the_field(
     assert isinstance(answer, Status)
     assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
     assert answer.detail.startswith(field)
-
-
-def test_what_is_put_back_is_not_said_to_be_returned_before_its_record_is_settled(
-    world: LeaseWorld,
-) -> None:
-    hold_six_of_ten(world)
-    settle(world, 2)
-    (lease,) = world.gate.leases.held()
-    world.receive(lease_recall=pb.LeaseRecall(leases=[lease.lease_id]))
-    (returned,) = world.request().returned
-    # All 8 are given up here; but on its way up is a record that draws 6.
-    assert (lease.remaining, returned.returned) == (0, 4)
-    assert world.begin_stream().leases[0].returned == 4
-
-    world.journal.settle(world.journal.sidecar_id, world.journal.epoch, 1, world.moment.now_ms)
-    world.talk.settled()
-    assert world.requests() == []
-    world.journal.settle(world.journal.sidecar_id, world.journal.epoch, 2, world.moment.now_ms)
-    world.talk.settled()
-    assert world.request().returned[0].returned == 8
-
-
-def test_a_lease_ends_once_what_was_put_back_is_settled(world: LeaseWorld) -> None:
-    hold_six_of_ten(world)
-    settle(world, 2)
-    world.later(IDLE_MS)
-    world.gate.leases.tidy(world.moment.now_ms, world.moment.boot_ms)
-    assert list(world.gate.leases.held())
-
-    world.gate.leases.settled(2)
-    world.gate.leases.tidy(world.moment.now_ms, world.moment.boot_ms)
-    (returned,) = world.request().returned
-    assert (returned.ended, returned.returned, returned.granted) == (True, 8, 10)
 
 
 def test_an_expired_hold_that_was_ended_stays_ended_after_a_restart(world: LeaseWorld) -> None:

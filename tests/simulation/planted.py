@@ -8,16 +8,14 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from control_plane.granting import granter
-from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import _Granting
 from control_plane.leasing import holding
-from control_plane.leasing.accounts import Holder, HolderState, Lease, Pool
+from control_plane.leasing.accounts import Holder, HolderState, Pool
 from control_plane.leasing.book import LeaseBook
 from control_plane.metering import ingest
 from sidecar import process, replaying
 from sidecar.core import reserving
 from sidecar.core.keys import KeyTable
-from sidecar.core.leases import Leases
 from sidecar.core.leases import Pool as SidecarPool
 from sidecar.journal import Journal
 from sidecar.transport import seam
@@ -87,31 +85,6 @@ def keys_in_memory_only() -> Iterator[None]:
 
 
 @contextmanager
-def lowered_limit_ignored() -> Iterator[None]:
-    """Spend a lease whatever the limit of the snapshot is by now."""
-
-    def spendable(self: Leases, pool: SidecarPool, _limit: int, boot_ms: int) -> int:
-        return 0 if boot_ms >= self.term_ends_ms else pool.remaining
-
-    with (
-        patch.object(Leases, "spendable", spendable),
-        patch.object(Leases, "rebase", lambda _self, pool, basis: setattr(pool, "basis", basis)),
-    ):
-        yield
-
-
-@contextmanager
-def basis_ignored() -> Iterator[None]:
-    """Keep a lease though its limit was another one in between."""
-
-    def rebase(_self: Leases, pool: SidecarPool, basis: tuple[object, ...]) -> None:
-        pool.basis = basis
-
-    with patch.object(Leases, "rebase", rebase):
-        yield
-
-
-@contextmanager
 def ended_counters_reused() -> Iterator[None]:
     """Go on, in a new lease of a pool, with the counters of the one that ended."""
 
@@ -148,13 +121,6 @@ def draws_left_out() -> Iterator[None]:
 
 
 @contextmanager
-def granted_of_hello_ignored() -> Iterator[None]:
-    """Keep granted what was so on a stream that broke, though it never arrived."""
-    with patch.object(Lease, "take_back_beyond", lambda _self, _granted: 0):
-        yield
-
-
-@contextmanager
 def granted_without_debit() -> Iterator[None]:
     """Units that a recall brought back are granted, and stay available."""
     grant = _Granting._grant
@@ -184,37 +150,6 @@ def expiry_returns_twice() -> Iterator[None]:
                     self._gate.leases.put_back(pool, units, self._number)
 
     with patch.object(reserving.HoldStage, "_close", twice):
-        yield
-
-
-@contextmanager
-def old_stream_heard() -> Iterator[None]:
-    """Take requests of a stream though a newer one of the sidecar said hello."""
-    connect = LeaseDesk.connect
-
-    def keep_both(self: Any, session: Any, claim: Any) -> None:
-        before = self._by_sidecar.get(claim.epoch[0])
-        kept = None if before is None else before.session
-        connect(self, session, claim)
-        if kept is not None and before is not None:
-            # Whatever it asks for is answered on the new stream.
-            self._seats[kept] = before
-
-    with patch.object(LeaseDesk, "connect", keep_both):
-        yield
-
-
-@contextmanager
-def presumed_given_back() -> Iterator[None]:
-    """Give back what a power loss may have taken when the machine says hello again."""
-
-    def end_epoch(book: LeaseBook, holder: Holder, claim: Any, marks: Any) -> None:
-        mark = marks.get(holder.id, 0)
-        holder.closes_after = claim.written.get(holder.id, mark)
-        if holder.ends_at(mark):
-            book.close(holder)
-
-    with patch.object(holding, "_end_epoch", end_epoch):
         yield
 
 
@@ -253,15 +188,10 @@ PLANTED: Final[Mapping[str, Callable[[], Any]]] = {
     "reclaim without suspension": reclaim_without_suspension,
     "mark moved outside the transaction": mark_outside_transaction,
     "keys kept in memory only": keys_in_memory_only,
-    "lowered limit ignored": lowered_limit_ignored,
-    "basis of a limit ignored": basis_ignored,
     "counters of an ended lease reused": ended_counters_reused,
     "draws left out of the record": draws_left_out,
-    "granted of the hello ignored": granted_of_hello_ignored,
     "granted without debit under recall": granted_without_debit,
     "expired hold returned twice": expiry_returns_twice,
-    "old stream heard after a new hello": old_stream_heard,
-    "lost records taken for none": presumed_given_back,
     "epoch closed before its records came": epoch_closed_before_its_records,
     "undrawn usage not taken from the pool": overdraft_refused_silently,
     "holds forgotten by a restart": holds_forgotten_by_restart,

@@ -12,7 +12,7 @@ import pytest
 from tests.simulation.planted import PLANTED
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 8
+SEEDS = 6
 SEEDS_TO_FIND = 12
 LONGEST_S = 110
 
