@@ -71,8 +71,9 @@ def _apply_draws(book: LeaseBook, usage: SettledUsage) -> tuple[defaultdict[int,
                 continue
             lease.draw(units)
             drawn[lease.pool_id] += units
-            if units < 0 and lease.closes_after is not None:
-                # Nobody can spend it there any more.
+            if units < 0 and lease.holder != epoch:
+                # Nobody can spend it there any more. In its own epoch, records that are on their
+                # way may have drawn it again.
                 lease.returned -= units
                 book.pools[lease.pool_id].give(-units)
     return drawn, refused

@@ -72,7 +72,7 @@ class Batch:
         self.entries: list[UsageEntry] = []
         # Units drawn from leases, by lease.
         self.draws: dict[int, int] = {}
-        self.holds = HoldStage(gate, moment, self)
+        self.holds = HoldStage(gate, moment, self, position.number)
         # Of the keyed answers, those about holds: their key and digest, by the answer's number.
         self.hold_keys: dict[int, tuple[str, str, bytes]] = {}
 

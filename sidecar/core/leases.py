@@ -66,6 +66,7 @@ class Pool:
         "key",
         "lease_id",
         "limit",
+        "put_back",
         "refusal",
         "remaining",
         "returned",
@@ -84,6 +85,9 @@ class Pool:
         self.drawn = 0
         self.remaining = 0
         self.filled_to = 0
+        # Units that records put back which are not settled, by their numbers: on the way up they
+        # are drawn still, and must not be said to be returned before.
+        self.put_back: dict[int, int] = {}
         self.refusal: Refusal | None = None
         # What its limit followed from when it was last looked at.
         self.basis: tuple[object, ...] = ()
@@ -94,11 +98,17 @@ class Pool:
         self.spent_since_ms = boot_ms
         self.used_ms = boot_ms
 
+    @property
+    def returned_for_sure(self) -> int:
+        """What was given back, whatever of the records on their way is settled first."""
+        return max(self.returned - sum(self.put_back.values()), 0)
+
     def take_grant(self, lease_id: int, granted: int, limit: int, boot_ms: int) -> None:
         """Take in the lease as the control plane has it; an older state changes nothing."""
         if lease_id != self.lease_id:
             self.lease_id = lease_id
             self.granted = self.returned = self.drawn = 0
+            self.put_back.clear()
         self.limit = limit
         if granted > self.granted:
             self.granted = granted
@@ -140,6 +150,8 @@ class Leases:
         self.low: dict[Pool, None] = {}
         # What the control plane is to be told of leases: what was given back, and which ended.
         self.unreported: dict[int, Returned] = {}
+        # Pools that units were put back to by records that are not settled.
+        self._unsettled: dict[Pool, None] = {}
         self.drawn_units = 0
 
     def __len__(self) -> int:
@@ -198,11 +210,23 @@ class Leases:
         pool.spent -= units
         self.drawn_units -= units
 
-    def put_back(self, pool: Pool, units: int) -> None:
-        """Take units back that a hold drew and did not need; a record says so."""
+    def put_back(self, pool: Pool, units: int, number: int) -> None:
+        """Take units back that a hold drew and did not need; the record of that number says so."""
         pool.drawn -= units
         pool.remaining += units
+        pool.put_back[number] = pool.put_back.get(number, 0) + units
+        self._unsettled[pool] = None
         self.drawn_units -= units
+
+    def settled(self, number: int) -> None:
+        """Take in that all records up to the number are settled."""
+        for pool in tuple(self._unsettled):
+            before = pool.returned_for_sure
+            pool.put_back = {n: units for n, units in pool.put_back.items() if n > number}
+            if not pool.put_back:
+                del self._unsettled[pool]
+            if pool.returned_for_sure > before and self.is_held(pool, pool.lease_id):
+                self._report(pool)
 
     def take_grant(
         self, key: PoolKey, lease_id: int, counters: tuple[int, int], boot_ms: int
@@ -263,12 +287,14 @@ class Leases:
         self._by_lease.clear()
         self.low.clear()
         self.unreported.clear()
+        self._unsettled.clear()
 
     def tidy(self, now_ms: int, boot_ms: int) -> None:
         """End the leases that are idle, or whose window is over, and forget their pools."""
         for pool in tuple(self._pools.values()):
             is_over = now_ms >= pool.end_ms
-            if (is_over or boot_ms - pool.used_ms >= IDLE_MS) and not pool.asked:
+            is_busy = pool.asked or pool.put_back
+            if (is_over or boot_ms - pool.used_ms >= IDLE_MS) and not is_busy:
                 self._end(pool)
 
     def _end(self, pool: Pool) -> None:
@@ -281,4 +307,5 @@ class Leases:
             self.unreported[pool.lease_id] = ended
 
     def _report(self, pool: Pool) -> None:
-        self.unreported[pool.lease_id] = Returned(pool.lease_id, pool.returned, pool.granted)
+        returned = Returned(pool.lease_id, pool.returned_for_sure, pool.granted)
+        self.unreported[pool.lease_id] = returned

@@ -66,10 +66,11 @@ class Ledger(Protocol):
 
 
 class HoldStage:
-    """The holds of one batch. `opened` and `closed` go into its record."""
+    """The holds of one batch. `opened` and `closed` go into its record, of that number."""
 
-    def __init__(self, gate: Gate, moment: Moment, ledger: Ledger) -> None:
+    def __init__(self, gate: Gate, moment: Moment, ledger: Ledger, number: int) -> None:
         self._gate = gate
+        self._number = number
         self._moment = moment
         self._ledger = ledger
         self._undo: list[Callable[[], None]] = []
@@ -268,10 +269,12 @@ class HoldStage:
         for pool, lease_id, units in hold.held:
             back = min(surplus, units)
             if back and pool is not None and leases.is_held(pool, lease_id):
-                leases.put_back(pool, back)
+                leases.put_back(pool, back, self._number)
                 draws[lease_id] = draws.get(lease_id, 0) - back
                 self._undo.append(
-                    lambda pool=pool, back=back: leases.put_back(pool, -back)  # type: ignore[misc]
+                    lambda pool=pool, back=back: leases.put_back(  # type: ignore[misc]
+                        pool, -back, self._number
+                    )
                 )
         self.closed.append(Closing(hold, end))
 

@@ -33,7 +33,8 @@ class LeaseTalk:
         self._beats = 0
         self._sent_ms = {0: boot_ms}
         for pool in self._leases.held():
-            hello.leases.append(_held(Returned(pool.lease_id, pool.returned, pool.granted)))
+            returned = Returned(pool.lease_id, pool.returned_for_sure, pool.granted)
+            hello.leases.append(_held(returned))
         for epoch in self._journal.epochs():
             hello.written.add(
                 sidecar_id=epoch.sidecar_id, epoch=epoch.epoch, number=epoch.last_number
@@ -55,6 +56,11 @@ class LeaseTalk:
         """Take in that the term was extended for a heartbeat."""
         if number:
             self._confirm(number)
+
+    def settled(self) -> None:
+        """Take in what of this epoch's records is settled by now."""
+        current = self._journal.epochs()[-1]
+        self._leases.settled(current.settled_number)
 
     def next_request(self, boot_ms: int) -> pb.SyncRequest | None:
         """Return what to say next; None where there is nothing."""

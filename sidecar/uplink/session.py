@@ -115,6 +115,7 @@ class Session:
             case "usage_ack":
                 ack = message.usage_ack
                 self._sending.acknowledged(_mark(ack.mark), ack.usage_revision, moment.now_ms)
+                self._lease_talk.settled()
                 self.on_outgoing()
             case "usage_set_aside":
                 self.set_aside_records += 1
@@ -198,6 +199,7 @@ class Session:
         self.heartbeat_interval_ms = welcome.heartbeat_interval_ms
         self._take_incarnation(welcome)
         self._sending.begin([_mark(mark) for mark in welcome.settled], moment.now_ms)
+        self._lease_talk.settled()
         self.is_welcome = True
         self._lease_talk.welcome(welcome.lease_ttl_ms)
         self._wanted.update(dict.fromkeys(self.waited_for()))

@@ -189,6 +189,22 @@ def test_what_is_put_back_into_a_lease_that_ended_goes_to_the_pool(
     assert leased.settle(*wrong).draws_refused == 2
 
 
+def test_what_is_put_back_into_a_lease_that_is_held_no_more_waits_for_records_on_their_way(
+    leased: Leased, one: Sidecar
+) -> None:
+    id_ = lease_of(leased, one, 30)
+    leased.settle(one.spend(id_, 30, NOW_MS))
+    back = one.record(entry("acme", 0), draws=[Draw(id_, -5)])
+    again = one.record(entry("acme", 5), draws=[Draw(id_, 5)])
+    del one.held[id_]
+    leased.post(claims=[one.claim()])
+
+    leased.settle(back)
+    assert terms(leased)[1] == 65
+    assert leased.settle(again).draws_refused == 0
+    assert terms(leased) == (100, 65, 0, 35)
+
+
 def test_nothing_is_given_to_an_epoch_that_ended(leased: Leased, one: Sidecar) -> None:
     lease_of(leased, one, 10)
     stale = Sidecar("sc-1", "acme")
