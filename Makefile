@@ -93,6 +93,10 @@ coverage: $(DEV) ## Coverage of everything, as a table
 bench: $(DEV) ## Measure the sidecar beside an echo (needs h2load)
 	$(BIN)/python -m bench.transport $(ARGS)
 
+.PHONY: simulate
+simulate: $(DEV) ## Run many seeds of the simulation (ARGS="--seeds 1000"; --seed N replays one)
+	$(BIN)/python -m tests.simulation $(ARGS)
+
 .PHONY: bench-catalogs
 bench-catalogs: $(DEV) ## Measure changes of plans and customers (ARGS=--readme keeps the table)
 	$(BIN)/python -m bench.catalogs $(ARGS)

@@ -16,8 +16,14 @@ from control_plane.api.admin_service import AdminService
 from control_plane.api.credit_service import CreditService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
-from control_plane.api.sync_service import SyncService
+from control_plane.api.sync_service import Intake, StreamTimes, SyncService
 from control_plane.crediting.upkeep import LedgerUpkeep
+from control_plane.granting.desk import LeaseDesk
+from control_plane.granting.granter import Granter
+from control_plane.granting.serving import LeaseService
+from control_plane.granting.watch import LeaseWatch
+from control_plane.leasing.holding import LeaseTerms
+from control_plane.leasing.retention import prune_leases
 from control_plane.metering.ingest import Settlement
 from control_plane.metering.queue import IngestQueue
 from control_plane.metering.retention import prune
@@ -31,7 +37,7 @@ from control_plane.settings import Settings
 from control_plane.storage.database import Database
 from control_plane.storage.lock import locked_database
 from weighbridge.rules.errors import FailedPreconditionError, NotFoundError, UnavailableError
-from weighbridge.runtime.clock import wall_ms
+from weighbridge.runtime.clock import boot_ms, wall_ms
 from weighbridge.runtime.logs import get_logger
 from weighbridge.runtime.probes import ProbeServer
 from weighbridge.runtime.tokens import new_token, read_secret_file, write_secret_file
@@ -60,13 +66,14 @@ class ControlPlane:
         notices, self._sidecars = ChangeNotices(), SessionRegistry()
         self._publisher = Publisher(database, library, notices, self._sidecars, wall_ms)
         self._queue = IngestQueue(database, library, wall_ms, SystemRandom())
+        self._make_leases(settings)
         self._sync = SyncService(
             database,
             library,
             self._publisher,
-            self._queue,
+            Intake(self._queue, self._leases),
             wall_ms,
-            settings.heartbeat_interval_ms,
+            StreamTimes(settings.heartbeat_interval_ms, settings.lease_ttl_ms),
         )
         self._server = ApiServer(
             settings.listen_address,
@@ -81,6 +88,13 @@ class ControlPlane:
         self._ledgers = LedgerUpkeep(database, library, wall_ms)
         notices.listen(lambda _notice: self._ledgers.wake())
         self._connect_metrics(notices)
+
+    def _make_leases(self, settings: Settings) -> None:
+        terms = LeaseTerms(settings.lease_ttl_ms, settings.lease_lost_after_ms)
+        desk = self._desk = LeaseDesk(settings.lease_recall_ms)
+        granter = Granter(SystemRandom(), terms)
+        self._leases = LeaseService(desk, granter, self._queue, boot_ms)
+        self._lease_watch = LeaseWatch(self._database, settings.lease_check_interval_s)
 
     def _make_metrics(self) -> ControlPlaneMetrics:
         registry = CollectorRegistry()
@@ -103,9 +117,11 @@ class ControlPlane:
         self._sync.on_nack = metrics.nacks.inc
         self._sync.on_delivered = metrics.count_snapshot
         metrics.count_sidecars(self._sidecars.__len__)
+        self._leases.on_posted = lambda posted: metrics.leases.count(self._desk, posted)
+        self._lease_watch.on_checked = metrics.leases.observe
         metrics.count_broken_ledgers(lambda: len(self._ledgers.broken))
         self._ledgers.on_checked = metrics.ledgers_checked.inc
-        self._probes.details = self._ledgers.details
+        self._probes.details = self._details
 
     async def start(self) -> None:
         """Migrate, register the tokens, and listen. Raises WeighbridgeError saying why not."""
@@ -119,6 +135,8 @@ class ControlPlane:
             for work in (
                 self._publisher.run(),
                 self._queue.run(),
+                self._leases.run(),
+                self._lease_watch.run(),
                 self._ledgers.run(),
                 self._prune(),
             )
@@ -157,7 +175,7 @@ class ControlPlane:
 
     async def _prune_page(self) -> bool:
         try:
-            return not await self._database.write(lambda connection: prune(connection, wall_ms()))
+            return not await self._database.write(_prune)
         except UnavailableError as error:
             _log.warning("old keys and digests not removed; tried again later", error=str(error))
             return True
@@ -178,6 +196,10 @@ class ControlPlane:
 
         await self._database.write(register)
 
+    def _details(self) -> list[str]:
+        """Say what is not in the way of serving, but not right."""
+        return [*self._ledgers.details(), *self._lease_watch.remarks()]
+
     def _problems(self) -> list[str]:
         """Say what is in the way of serving. Called by the probes, on a thread of theirs."""
         if self._state:
@@ -192,6 +214,11 @@ class ControlPlane:
             asked.cancel()
             return [f"the database did not answer within {READY_TIMEOUT_S:g} s"]
         return []
+
+
+def _prune(connection: Connection) -> int:
+    now_ms = wall_ms()
+    return prune(connection, now_ms) + prune_leases(connection, now_ms)
 
 
 def token_from_file(path: Path) -> str:

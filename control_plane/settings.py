@@ -77,6 +77,14 @@ class Settings(BaseModel):
     """File with the token for sidecars. Unset: `sync.token` in the data directory."""
     heartbeat_interval_ms: Annotated[int, Field(ge=100, le=60_000)] = 2_000
     """Silence after which a heartbeat is sent on a sidecar's stream."""
+    lease_ttl_ms: Annotated[int, Field(ge=1_000, le=3_600_000)] = 60_000
+    """How long leases may be spent after a sidecar's heartbeat; a few heartbeats at least."""
+    lease_lost_after_ms: Annotated[int, Field(ge=1_000, le=86_400_000)] = 600_000
+    """When leases of a sidecar that stays away count as spent, after they were suspended."""
+    lease_recall_ms: Annotated[int, Field(ge=0, le=10_000)] = 250
+    """How long units are waited for that other sidecars are asked for, before a refusal."""
+    lease_check_interval_s: Annotated[float, Field(ge=0.1, le=86_400)] = 30.0
+    """How often all pools are checked for units that were made or lost."""
     stop_grace_s: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long a stop may take to answer open calls."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from collections.abc import Sequence
 from importlib.metadata import version
 from random import SystemRandom
 from typing import Final
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
+from sidecar.core.asking import LeaseAsking
 from sidecar.core.book import UsageBook
 from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import EpochId, EpochIndexes
 from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyTable
+from sidecar.core.leases import Lack
 from sidecar.core.link import Link
 from sidecar.core.moment import Moment
 from sidecar.core.snapshots import SnapshotCache
@@ -23,6 +26,7 @@ from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.metrics.collector import SidecarCollector, Sources
 from sidecar.replaying import replay_journal
 from sidecar.service.entitlements import EntitlementsService
+from sidecar.service.metering import MeterService
 from sidecar.service.shadowing import ShadowService
 from sidecar.service.watching import Watchers
 from sidecar.settings import Settings
@@ -33,6 +37,7 @@ from sidecar.transport.server import ApiServer
 from sidecar.transport.waiting import WaitingCalls
 from sidecar.uplink.applying import Applier
 from sidecar.uplink.keeping import SnapshotKeeper
+from sidecar.uplink.leasing import LeaseTalk
 from sidecar.uplink.sending import UsageSending
 from sidecar.uplink.session import Session
 from sidecar.uplink.stream import Uplink, UplinkSettings
@@ -48,6 +53,7 @@ DRAIN_POLL_S: Final = 0.02
 TOTALS_DELAY_MS_MAX: Final = 60_000
 PRUNE_INTERVAL_MS: Final = 60_000
 RECOVER_INTERVAL_MS: Final = 1_000
+TIDY_INTERVAL_MS: Final = 1_000
 
 
 class Sidecar:
@@ -76,11 +82,20 @@ class Sidecar:
             KeyTable(settings.idempotency_keys_max, settings.idempotency_keep_s * 1000),
             Link(boot_ms, settings.outage_after_ms),
             admit_unloaded=settings.admit_unloaded,
+            hold_share_percent_max=settings.hold_share_percent_max,
         )
         self._applier = Applier(self.gate, EpochIndexes(self._known_epochs))
         self._keeper = SnapshotKeeper(self._store, self._applier, self.gate, self._clock)
         self._sending = UsageSending(self._journal, self.gate.book)
-        self._session = Session(self.gate, self._journal, self._applier, self._sending, self._clock)
+        self._asking = LeaseAsking(self.gate.leases)
+        self._session = Session(
+            self.gate,
+            self._journal,
+            self._applier,
+            self._sending,
+            LeaseTalk(self.gate.leases, self._asking, self._journal),
+            self._clock,
+        )
         self._watchers = Watchers()
         self._seam = Seam(self.gate, self._journal, self._moment)
         self._waiting = WaitingCalls(
@@ -92,6 +107,7 @@ class Sidecar:
         self._tasks: list[asyncio.Task[None]] = []
         self._pruned_at_ms = 0
         self._recover_at_ms = 0
+        self._tidied_ms = 0
         self._connect_parts()
 
     def _connect_parts(self) -> None:
@@ -102,7 +118,10 @@ class Sidecar:
         self._applier.on_loaded = self._waiting.loaded
         self._waiting.on_load_wanted = self._session.want
         self._session.waited_for = self._waiting.customers
-        self._seam.on_recorded = self._session.usage_written
+        self._session.on_welcome = self._waiting.ask_again
+        self._waiting.on_lease_wanted = self._want_leases
+        self._asking.on_answered = self._waiting.leased
+        self._seam.on_recorded = self._recorded
         self._session.on_start_over = lambda: self._log.warning(
             "the control plane was put back to an earlier state; all snapshots are taken anew"
         )
@@ -112,6 +131,15 @@ class Sidecar:
             number=aside.mark.number,
             detail=aside.detail,
         )
+
+    def _recorded(self) -> None:
+        self._session.usage_written()
+        if self.gate.leases.low:
+            self._session.on_outgoing()
+
+    def _want_leases(self, lacks: Sequence[Lack]) -> None:
+        self._asking.want(lacks)
+        self._session.on_outgoing()
 
     def _moment(self) -> Moment:
         boot_ms = machine.boot_ms()
@@ -126,7 +154,10 @@ class Sidecar:
             self.gate, self._watchers, self._moment, self._session.want, settings.load_timeout_ms
         )
         shadow = ShadowService(self.gate)
-        handlers = {**transport.handlers(), **service.handlers(), **shadow.handlers()}
+        self._meters = MeterService(self.gate, self._seam, transport.ask, self._moment)
+        handlers = transport.handlers()
+        for each in (service, shadow, self._meters):
+            handlers.update(each.handlers())
         self._server = ApiServer(handlers, settings.listen, settings.socket_path)
         self._probes = self._make_probes(transport)
         await self._server.start()
@@ -175,6 +206,7 @@ class Sidecar:
         grace_s = self._settings.stop_grace_s
         self._log.info("sidecar stops", unsettled_records=self._journal.unsettled_records)
         await self._server.stop(grace_s / 2)
+        self._meters.settle_all()
         await self._drain(grace_s / 2)
         for task in self._tasks:
             task.cancel()
@@ -257,6 +289,9 @@ class Sidecar:
             await asyncio.sleep(TICK_S)
             moment = self._moment()
             self._waiting.tick(moment)
+            self._tidy_leases(moment)
+            self._meters.tick()
+            self._seam.keep_holds()
             self._look_after_journal(moment.now_ms)
             await self._server.set_serving(is_serving=not self._problems())
             evicted = self.gate.cache.evict(self._is_pinned)
@@ -269,6 +304,13 @@ class Sidecar:
                         self.gate.rates.forget(customer)
                         if self.gate.shadow is not None:
                             self.gate.shadow.forget(customer)
+
+    def _tidy_leases(self, moment: Moment) -> None:
+        if moment.boot_ms - self._tidied_ms >= TIDY_INTERVAL_MS:
+            self._tidied_ms = moment.boot_ms
+            self.gate.leases.tidy(moment.now_ms, moment.boot_ms)
+        if self.gate.leases.low or self.gate.leases.unreported:
+            self._session.on_outgoing()
 
     def _look_after_journal(self, now_ms: int) -> None:
         if now_ms - self._pruned_at_ms >= PRUNE_INTERVAL_MS:
@@ -286,7 +328,11 @@ class Sidecar:
         return [(EpochId(e.sidecar_id, e.epoch), e.epoch_index) for e in self._journal.epochs()]
 
     def _is_pinned(self, customer: str) -> bool:
-        return self._watchers.is_watched(customer) or self.gate.book.has_own(customer)
+        return (
+            self._watchers.is_watched(customer)
+            or self.gate.book.has_own(customer)
+            or self.gate.reservations.has_any(customer)
+        )
 
     def _is_gone(self, customer: str) -> bool:
         """Whether nothing is known of a customer, and nothing of its usage is kept for others."""

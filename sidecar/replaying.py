@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sidecar.core.book import Units, UnplacedUsage
 from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyedAnswer
+from sidecar.core.reservations import Hold, HoldEnd
 from sidecar.core.usage import Position
 from sidecar.journal import START, Journal, StoredRecord
-from sidecar.wire.record import decode_record
+from sidecar.wire.record import decode_record, holds_from_proto
 
 _SLICE_RECORDS: Final = 500
 _SLICE_BYTES: Final = 4 << 20
@@ -46,8 +47,10 @@ def _kept(journal: Journal, since_ms: int) -> Iterator[StoredRecord]:
 
 def _replay(stored: StoredRecord, gate: Gate, *, has_usage: bool) -> None:
     position = Position(stored.epoch_index, stored.number)
-    keyed = 0
-    for entry in decode_record(stored.payload).record.entries:
+    message = decode_record(stored.payload)
+    of_holds = {hold.number for hold in message.hold_answers}
+    numbers = (n for n in range(len(message.answers)) if n not in of_holds)
+    for entry in message.record.entries:
         if has_usage:
             units = Units(entry.occurred_at_unix_ms, entry.amount)
             key = (entry.resource, entry.feature)
@@ -56,6 +59,22 @@ def _replay(stored: StoredRecord, gate: Gate, *, has_usage: bool) -> None:
             usage = UnplacedUsage(position, entry.feature, units)
             gate.book.unplaced.keep(entry.customer, usage)
         if entry.idempotency_key:
-            answer = KeyedAnswer(entry.payload_digest, position, keyed)
+            answer = KeyedAnswer(entry.payload_digest, position, next(numbers))
             gate.keys.add(entry.customer, entry.idempotency_key, answer, stored.written_at_ms)
-            keyed += 1
+    for hold in message.hold_answers:
+        answer = KeyedAnswer(hold.payload_digest, position, hold.number)
+        gate.keys.add(hold.customer, hold.key, answer, stored.written_at_ms)
+    _replay_holds(*holds_from_proto(message.record, stored.written_at_ms), gate)
+
+
+def _replay_holds(
+    opened: Sequence[Hold], closed: Sequence[tuple[str, str, HoldEnd]], gate: Gate
+) -> None:
+    for hold in opened:
+        gate.reservations.put(hold)
+    for customer, reservation, end in closed:
+        ended = gate.reservations.find(customer, reservation)
+        if ended is not None:
+            gate.reservations.drop(ended)
+            if end is HoldEnd.EXPIRED:
+                gate.reservations.put(ended._replace(has_expired=True, held=()))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from sidecar.core.holding import PERCENT
 from sidecar.core.snapshots import Mode
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.units import require_id
@@ -51,6 +52,8 @@ class Settings:
     """Silence of the control plane after which outage policies decide."""
     admit_unloaded: bool = False
     """What an outage answers for customers that are not loaded: true allows, false refuses."""
+    hold_share_percent_max: int = 100
+    """How much of a hard limit one reservation may hold, in percent; 1 to 100."""
     load_timeout_ms: int = 1_000
     """How long a call waits at most for its customer to be loaded."""
     waiters_max: int = 1_000
@@ -145,6 +148,8 @@ def _check_numbers(settings: Settings) -> None:
         raise InvalidArgumentError(
             PREFIX + "IDEMPOTENCY_KEEP_S", f"is at least {IDEMPOTENCY_KEEP_S_MIN}"
         )
+    if not 1 <= settings.hold_share_percent_max <= PERCENT:
+        raise InvalidArgumentError(PREFIX + "HOLD_SHARE_PERCENT_MAX", "is not between 1 and 100")
     if settings.backoff_ms_min > settings.backoff_ms_max:
         raise InvalidArgumentError(PREFIX + "BACKOFF_MS_MIN", "is above backoff_ms_max")
 

@@ -9,6 +9,7 @@ import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from control_plane.api.authentication import ADMIN_SERVICE, CREDIT_SERVICE
+from control_plane.api.lease_metrics import LeaseMetrics
 from control_plane.metering.ingest import Settlement
 
 # Group commits take a few milliseconds; a catalog for many customers may take a second.
@@ -27,6 +28,7 @@ class ControlPlaneMetrics:
     """The process's counters. Each may be moved by any thread."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.leases = LeaseMetrics(registry)
         self._count_ledgers(registry)
         self.sidecars_connected = Gauge(
             "weighbridge_control_plane_sidecars_connected",
@@ -110,6 +112,7 @@ class ControlPlaneMetrics:
         """Count what a transaction settled."""
         self.usage_records_settled.inc(settlement.records)
         self.usage_events_settled.inc(settlement.events)
+        self.leases.draws_refused.inc(settlement.draws_refused)
         for reason, count in settlement.set_aside.items():
             self.usage_set_aside.labels(reason.value).inc(count)
         self.customers_unprovisioned.inc(len(settlement.customers_created))

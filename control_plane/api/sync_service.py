@@ -9,6 +9,9 @@ from typing import Any, Final, NamedTuple
 import grpc
 from sqlalchemy import Connection
 
+from control_plane.granting.desk import Session
+from control_plane.granting.serving import LeaseService
+from control_plane.granting.work import LeaseMessage
 from control_plane.metering.epochs import EpochClaim, EpochRefused, register_epoch
 from control_plane.metering.ingest import Settlement
 from control_plane.metering.queue import IngestQueue
@@ -26,6 +29,7 @@ from control_plane.publishing.outbox import UsageSetAside, UsageSettled
 from control_plane.publishing.publisher import Publisher
 from control_plane.publishing.sessions import Greeting, SidecarSession
 from control_plane.storage.database import Database
+from control_plane.wire.leasing import lease_request_from_proto
 from control_plane.wire.publishing import (
     delivery_to_proto,
     greeting_from_proto,
@@ -36,6 +40,7 @@ from control_plane.wire.usage import record_mark_to_proto, usage_record_from_pro
 from weighbridge.rules.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
+    ResourceExhaustedError,
     UnavailableError,
 )
 from weighbridge.runtime.logs import get_logger
@@ -50,6 +55,20 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Requests = AsyncIterator[pb.SyncRequest]
 
 _log = get_logger("sync")
+
+
+class Intake(NamedTuple):
+    """What takes what streams bring."""
+
+    usage: IngestQueue
+    leases: LeaseService
+
+
+class StreamTimes(NamedTuple):
+    """What a welcome says of time: of silence, and how long leases may be spent."""
+
+    heartbeat_interval_ms: int
+    lease_ttl_ms: int
 
 
 class _Registered(NamedTuple):
@@ -67,16 +86,19 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
         database: Database,
         library: CatalogLibrary,
         publisher: Publisher,
-        queue: IngestQueue,
+        intake: Intake,
         now_ms: Callable[[], int],
-        heartbeat_interval_ms: int,
+        times: StreamTimes,
     ) -> None:
         self._database = database
         self._library = library
         self._publisher = publisher
-        self._queue = queue
+        self._queue, self._leases = intake
+        self._leases.deliver = _deliver_lease
+        self._leases.fail = _fail
         self._now_ms = now_ms
-        self._heartbeat_interval_ms = heartbeat_interval_ms
+        self._heartbeat_interval_ms = times.heartbeat_interval_ms
+        self._lease_ttl_ms = times.lease_ttl_ms
         self._loader = SnapshotLoader(database, SnapshotReader(library, now_ms))
         self._is_stopping = asyncio.Event()
         self.on_nack: Callable[[], None] = _nothing
@@ -102,6 +124,8 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             _log.warning("sidecar holds what was undone", sidecar_id=greeting.sidecar_id)
             greeting = greeting.without_held()
         session = SidecarSession(greeting, self._now_ms())
+        # Before the welcome: with it, the sidecar may spend what it holds.
+        await self._leases.greet(session, greeting.claim)
         self._publisher.connect(session)
         _log.info("sidecar connected", sidecar_id=greeting.sidecar_id, epoch=greeting.epoch)
         receiving = asyncio.create_task(self._receive(request_iterator, session))
@@ -113,6 +137,7 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             receiving.cancel()
             await asyncio.gather(receiving, return_exceptions=True)
             self._publisher.disconnect(session)
+            self._leases.disconnect(session)
             _log.info("sidecar disconnected", sidecar_id=greeting.sidecar_id)
 
     async def _greeting(self, requests: Requests) -> Greeting:
@@ -149,6 +174,7 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             settled=[record_mark_to_proto(mark) for mark in registered.settled],
             incarnation=self._publisher.incarnation,
             start_over=registered.must_start_over,
+            lease_ttl_ms=self._lease_ttl_ms,
         )
 
     async def _deliver(
@@ -179,6 +205,8 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             raise UnavailableError("the control plane stops; connect again")
         if session.is_replaced.is_set():
             raise FailedPreconditionError("a newer stream of this sidecar took over")
+        if session.failure is not None:
+            raise session.failure
         if receiving.done():
             receiving.result()
             return True
@@ -211,19 +239,26 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
                 session.subscribe(held_from_proto("subscribe", request.subscribe.customers))
             case "unsubscribe":
                 session.unsubscribe(request.unsubscribe.customers)
+            case "lease_request":
+                self._leases.request(session, lease_request_from_proto(request.lease_request))
+            case "heartbeat":
+                self._leases.renew(session, request.heartbeat.number)
             case "nack":
-                self.on_nack()
-                nack = refused_from_proto(request.nack)
-                session.nacks.append(nack)
-                _log.error(
-                    "snapshot not applied by a sidecar",
-                    sidecar_id=session.greeting.sidecar_id,
-                    **nack._asdict(),
-                )
+                self._take_nack(request.nack, session)
             case "hello":
                 raise InvalidArgumentError("hello", "has been said on this stream already")
             case _:
                 pass
+
+    def _take_nack(self, message: pb.Nack, session: SidecarSession) -> None:
+        self.on_nack()
+        nack = refused_from_proto(message)
+        session.nacks.append(nack)
+        _log.error(
+            "snapshot not applied by a sidecar",
+            sidecar_id=session.greeting.sidecar_id,
+            **nack._asdict(),
+        )
 
     async def _take_usage(self, usage: pb.UsageBatch, session: SidecarSession) -> None:
         if len(usage.records) > RECORDS_PER_BATCH_MAX:
@@ -262,6 +297,19 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
                     f"usage.records: epoch {key.epoch} is settled up to {settlement.marks[key]}; "
                     "the next record is missing; connect again and resend from there"
                 )
+
+
+def _deliver_lease(session: Session, message: LeaseMessage) -> None:
+    assert isinstance(session, SidecarSession), "it said hello as such"
+    try:
+        session.put_urgent((message,))
+    except ResourceExhaustedError as error:
+        session.fail(error)
+
+
+def _fail(session: Session, error: Exception) -> None:
+    assert isinstance(session, SidecarSession), "it said hello as such"
+    session.fail(error)
 
 
 def _nothing() -> None:

@@ -56,6 +56,8 @@ def references(document: CatalogDocument) -> Iterator[Finding]:
     for id_, feature in document.features.items():
         if isinstance(feature, EnumFeature):
             yield from _repeated(("features", id_, "values"), feature.values)
+        if isinstance(feature, MeteredFeature):
+            yield from _outage(("features", id_, "outage"), feature)
     if document.default_plan is not None and document.default_plan not in document.plans:
         yield ("default_plan",), unknown("plan", document.default_plan, document.plans)
     for id_ in document.plans:
@@ -65,6 +67,11 @@ def references(document: CatalogDocument) -> Iterator[Finding]:
         yield from _plan_list((*path, "plans"), add_on.plans or [], document)
         yield from _grants(path, add_on.features, document)
     yield from _cycles(document)
+
+
+def _outage(path: Path, feature: MeteredFeature) -> Iterator[Finding]:
+    if feature.outage == "leased" and feature.consistency != "leased":
+        yield path, "needs consistency: leased; a cached feature has nothing to spend"
 
 
 def _plan(id_: str, document: CatalogDocument) -> Iterator[Finding]:

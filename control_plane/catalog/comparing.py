@@ -32,8 +32,10 @@ from weighbridge.rules.catalog import (
     Trial,
     UpgradeOffer,
 )
+from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Proration
+from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
 
 TEXT_LENGTH_MAX: Final = 200
 
@@ -212,12 +214,26 @@ def _feature_tree(feature: Feature) -> Tree:
             "unit": feature.unit,
             "meter": "" if feature.meter is Meter.SUM else feature.meter.value,
             "values": _set_text(feature.values),
+            "consistency": _consistency(feature),
             "outage": outage if feature.type is FeatureType.METERED else "",
+            "excess": _excess(feature.excess),
             "enforcement": (
                 "" if feature.enforcement is Enforcement.ENFORCE else feature.enforcement.value
             ),
         }
     )
+
+
+def _consistency(feature: Feature) -> str:
+    is_told = feature.type is FeatureType.METERED and feature.consistency is Consistency.LEASED
+    return feature.consistency.value if is_told else ""
+
+
+def _excess(excess: ExcessPolicy) -> str:
+    if excess == OVERDRAFT:
+        return ""
+    bound = "" if excess.units_max is None else f" {excess.units_max}"
+    return f"{excess.kind.value}{bound}"
 
 
 def _plan_tree(plan: PlanVersion, catalog: Catalog) -> Tree:

@@ -24,7 +24,7 @@ from control_plane.catalog.feature_document import (
     FeatureDocument,
     MeteredFeature,
     NumberFeature,
-    OutageDocument,
+    OverdraftDocument,
     SafeCapacityDocument,
 )
 from control_plane.catalog.grant_document import (
@@ -56,7 +56,9 @@ from weighbridge.rules.catalog import (
     Trial,
     UpgradeOffer,
 )
+from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate, RatePeriod
+from weighbridge.rules.reservation import OVERDRAFT, ExcessKind, ExcessPolicy
 
 Entitlements = Mapping[str, Entitlement]
 
@@ -271,13 +273,30 @@ def _feature(id_: str, written: FeatureDocument) -> Feature:
         name=written.name or id_,
         unit=(written.unit or "") if isinstance(written, NumberFeature | MeteredFeature) else "",
         values=tuple(written.values) if isinstance(written, EnumFeature) else (),
-        outage=_outage(written.outage) if isinstance(written, MeteredFeature) else OutagePolicy(),
+        outage=_outage(written) if isinstance(written, MeteredFeature) else OutagePolicy(),
         enforcement=Enforcement(written.enforcement),
+        consistency=(
+            Consistency(written.consistency)
+            if isinstance(written, MeteredFeature)
+            else Consistency.CACHED
+        ),
         meter=Meter(written.meter) if isinstance(written, MeteredFeature) else Meter.SUM,
+        excess=_excess(written) if isinstance(written, MeteredFeature) else OVERDRAFT,
     )
 
 
-def _outage(written: OutageDocument) -> OutagePolicy:
+def _excess(feature: MeteredFeature) -> ExcessPolicy:
+    written = feature.excess
+    if isinstance(written, OverdraftDocument):
+        return ExcessPolicy(ExcessKind.OVERDRAFT, written.overdraft)
+    return ExcessPolicy(ExcessKind(written))
+
+
+def _outage(feature: MeteredFeature) -> OutagePolicy:
+    written = feature.outage
+    if written is None:
+        is_leased = feature.consistency == Consistency.LEASED.value
+        return OutagePolicy(OutageKind.LEASED if is_leased else OutageKind.LAST_KNOWN)
     if isinstance(written, SafeCapacityDocument):
         return OutagePolicy(OutageKind.SAFE_CAPACITY, written.safe_capacity)
     return OutagePolicy(OutageKind(written))

@@ -10,16 +10,22 @@ from control_plane.catalog.document_parts import Absent, Amount, DocumentModel, 
 
 VALUES_MAX: Final = 256
 
+ConsistencyName = Literal["leased", "cached"]
 EnforcementName = Literal["enforce", "observe"]
 MeterName = Literal["sum", "allocation"]
 
 # Tags name the alternatives of a value. They have a blank, so that no key equals one.
 OUTAGE_WORD: Final = "outage word"
+EXCESS_WORD: Final = "excess word"
 FEATURE_TYPES: Final = ("boolean", "number", "enum", "metered")
 
 
 def _outage_tag(value: Any) -> str:
     return "outage mapping" if isinstance(value, dict) else OUTAGE_WORD
+
+
+def _excess_tag(value: Any) -> str:
+    return "excess mapping" if isinstance(value, dict) else EXCESS_WORD
 
 
 def _feature_tag(value: Any) -> str:
@@ -36,11 +42,23 @@ class SafeCapacityDocument(DocumentModel):
 
 
 OutageDocument = Annotated[
-    Annotated[Literal["deny", "allow", "last_known"], Tag(OUTAGE_WORD)]
+    Annotated[Literal["leased", "deny", "allow", "last_known"], Tag(OUTAGE_WORD)]
     | Annotated[SafeCapacityDocument, Tag("outage mapping")],
     Discriminator(_outage_tag),
 ]
 
+
+class OverdraftDocument(DocumentModel):
+    """An overdraft with a bound."""
+
+    overdraft: Amount = Field(description="Units charged at most beyond what was held.")
+
+
+ExcessDocument = Annotated[
+    Annotated[Literal["reject", "take_available", "overdraft"], Tag(EXCESS_WORD)]
+    | Annotated[OverdraftDocument, Tag("excess mapping")],
+    Discriminator(_excess_tag),
+]
 
 ENFORCEMENT: Final = "enforce refuses; observe allows all, and says what it would have refused."
 
@@ -82,8 +100,16 @@ class MeteredFeature(DocumentModel):
     meter: MeterName = Field(
         "sum", description="sum counts what was used; allocation what is held now."
     )
-    outage: OutageDocument = Field(
-        "last_known", description="What is answered while the control plane is away."
+    consistency: ConsistencyName = Field(
+        "cached", description="leased never overshoots a hard limit; cached decides from totals."
+    )
+    outage: OutageDocument | Absent = Field(
+        None,
+        description="What is answered while the control plane is away; else leased where the "
+        "feature is, and last_known where it is cached.",
+    )
+    excess: ExcessDocument = Field(
+        "overdraft", description="What becomes of usage beyond what a reservation held."
     )
     enforcement: EnforcementName = Field("enforce", description=ENFORCEMENT)
 

@@ -25,6 +25,7 @@ from control_plane.catalog.document import (
 )
 from control_plane.catalog.document_parts import RULE_OF_PATTERN, DocumentModel
 from control_plane.catalog.feature_document import (
+    EXCESS_WORD,
     FEATURE_TYPES,
     OUTAGE_WORD,
     BooleanFeature,
@@ -74,7 +75,8 @@ _GRANT_FORMS: Final = (
 _FORMS_OF_TAG: Final = {
     GRANT_WORD: _GRANT_FORMS,
     LIMIT_WORD: "an integer or unlimited",
-    OUTAGE_WORD: "deny, allow, last_known or {safe_capacity: UNITS}",
+    OUTAGE_WORD: "leased, deny, allow, last_known or {safe_capacity: UNITS}",
+    EXCESS_WORD: "reject, take_available, overdraft or {overdraft: UNITS}",
     EXPIRY_WORD: "never, period_end, trial_end or {after_days: DAYS}",
     WINDOW_WORD: "hour, day, week, month, year, lifetime, {calendar: PERIOD}, "
     "{anniversary: PERIOD}, {rolling: LENGTH} or {session: LENGTH}",

@@ -43,6 +43,15 @@ class Counter(NamedTuple):
     feature: str
 
 
+class Entitled(NamedTuple):
+    """What there is of a feature until `changes_at_ms`; `is_refused`: not now, whatever it is."""
+
+    entitlement: Entitlement | None
+    anchor_ms: int
+    changes_at_ms: int | None
+    is_refused: bool = False
+
+
 class CountedWindow(NamedTuple):
     """One window that usage counts in."""
 
@@ -209,25 +218,30 @@ class CustomerCounters:
             windows += found
         return FeatureWindows(windows, until_ms)
 
+    def entitled(self, resource: str, feature: str, at_ms: int) -> Entitled:
+        """Return what the customer or resource itself has on a feature at an instant.
+
+        Limits of those above are not among it: they count in counters of their own.
+        """
+        if not resource:
+            # As those below see it: an override counts also where nobody has a subscription.
+            level = self.level(at_ms)
+            found = level.entitlements.get(feature)
+            is_refused = level.reason is not None
+            return Entitled(found, level.anchor_ms, level.changes_at_ms, is_refused)
+        above = None if self.above is None else self.above.level(at_ms)
+        grant = grant_of(self.catalog.compiler, self.customer, resource, at_ms, above)
+        if isinstance(grant, NoGrant):
+            return Entitled(None, 0, grant.changes_at_ms, is_refused=True)
+        found = grant.entitlements.get(feature)
+        return Entitled(found, grant.subscription.anchor_ms, grant.changes_at_ms)
+
     def _windows_at(
         self, counter: Counter, at_ms: int
     ) -> tuple[list[tuple[Window, int]], int | None]:
-        """Return the windows that limits of the counter are in at an instant, and until when.
-
-        Limits of those above are not among them: they count in counters of their own.
-        """
-        if not counter.resource:
-            # As those below see it: an override counts also where nobody has a subscription.
-            level = self.level(at_ms)
-            windows = _windows_of(level.entitlements.get(counter.feature), level.anchor_ms)
-            return windows, level.changes_at_ms
-        compiler = self.catalog.compiler
-        above = None if self.above is None else self.above.level(at_ms)
-        grant = grant_of(compiler, self.customer, counter.resource, at_ms, above)
-        if isinstance(grant, NoGrant):
-            return [], grant.changes_at_ms
-        entitlement = grant.entitlements.get(counter.feature)
-        return _windows_of(entitlement, grant.subscription.anchor_ms), grant.changes_at_ms
+        """Return the windows that limits of the counter are in at an instant, and until when."""
+        entitled = self.entitled(counter.resource, counter.feature, at_ms)
+        return _windows_of(entitled.entitlement, entitled.anchor_ms), entitled.changes_at_ms
 
 
 def _windows_of(entitlement: Entitlement | None, anchor_ms: int) -> list[tuple[Window, int]]:

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import Connection, func, insert, select, update
 
 from control_plane.metering.records import EpochKey, RecordMark
-from control_plane.metering.rows import rows_by_key
+from control_plane.storage.rows import rows_by_key
 from control_plane.storage.tables import usage_epoch
 
 _NUMBER: Final = list(usage_epoch.columns).index(usage_epoch.c.number)

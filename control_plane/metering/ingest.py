@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
+from control_plane.leasing.accounts import EpochId, Gain
+from control_plane.leasing.settling import SettledUsage, post_usage
 from control_plane.metering.counters import Counter, CounterCache
 from control_plane.metering.epochs import move_marks, open_marks
 from control_plane.metering.keys import KeyUse, claim_keys
@@ -26,10 +28,10 @@ from control_plane.metering.records import (
     problem_of,
     record_payload,
 )
-from control_plane.metering.rows import insert_rows, rows_by_key
 from control_plane.metering.tally import Group, Tally
 from control_plane.metering.totals import TotalKey, count_overdrawn
 from control_plane.provisioning import create_unprovisioned, load_customers
+from control_plane.storage.rows import insert_rows, rows_by_key
 from control_plane.storage.tables import usage_event, usage_record, usage_set_aside
 
 AHEAD_MS_MAX: Final = 24 * 3_600_000
@@ -47,6 +49,8 @@ class Settlement:
 
     `marks` are the marks of every epoch named, after it. A record above its mark was not looked at,
     for those between are missing. `reports` are for the sidecars that sent what was set aside.
+    `draws_refused` were taken from leases that have not that much; their usage settled all the
+    same. `gains` are the pools that have more to lease than before.
     """
 
     marks: dict[EpochKey, int]
@@ -57,6 +61,8 @@ class Settlement:
     set_aside: Tallied[SetAsideReason] = field(default_factory=Tallied)
     reports: list[SetAside] = field(default_factory=list)
     usage_revision: int | None = None
+    draws_refused: int = 0
+    gains: list[Gain] = field(default_factory=list)
     # Allocations of which more was released than acquired: those this transaction did that to, and
     # how many there are; None where it changed none of them.
     overdrawn: list[TotalKey] = field(default_factory=list)
@@ -109,7 +115,8 @@ class _Settling:
         settlement.marks = dict(before)
         fresh, known = _take_next(records, settlement.marks)
         self._compare(known, fresh)
-        placed = self._place(self._sound(fresh))
+        sound = self._sound(fresh)
+        placed = self._place(sound)
         placed = self._without_repeats(placed)
         self._tally.open(self._connection, self._now_ms)
         self._store_events(placed)
@@ -119,13 +126,23 @@ class _Settling:
             settlement.overdrawn_total = count_overdrawn(self._connection)
         self._store_records(fresh)
         insert_rows(self._connection, usage_set_aside, _SET_ASIDE_COLUMNS, self._set_aside_rows)
-        moved = (
+        moved = [
             RecordMark(*key, number)
             for key, number in settlement.marks.items()
             if number != before[key]
-        )
+        ]
         move_marks(self._connection, moved, self._now_ms)
+        self._post(sound, {(mark.sidecar_id, mark.epoch): mark.number for mark in moved})
         return settlement
+
+    def _post(self, records: Sequence[UsageRecord], moved: dict[EpochId, int]) -> None:
+        """Post what was settled to the leases it was drawn from, and to the pools it counts in."""
+        draws = [(record.epoch_key, record.draws) for record in records if record.draws]
+        holds = [hold for record in records for hold in record.holds]
+        usage = SettledUsage(draws, self._tally.totals(), moved, holds)
+        posted = post_usage(self._connection, usage, self._now_ms)
+        self._settlement.draws_refused = posted.draws_refused
+        self._settlement.gains = posted.gains
 
     def _compare(self, known: Sequence[UsageRecord], fresh: Sequence[UsageRecord]) -> None:
         """Set aside records whose number was settled with other content."""

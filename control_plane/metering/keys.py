@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, delete, tuple_
 
-from control_plane.metering.rows import insert_rows, rows_by_key
+from control_plane.storage.rows import insert_rows, rows_by_key
 from control_plane.storage.tables import usage_key
 
 KEY_KEPT_MS: Final = 24 * 3_600_000

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from control_plane.metering.counters import Counter
-from control_plane.metering.rows import (
+from control_plane.storage.rows import (
     Prepared,
     chunks_filled,
     columns_of,

@@ -6,10 +6,14 @@ import json
 from enum import Enum
 from typing import Final, NamedTuple
 
+from control_plane.leasing.holds import HoldStep
+from control_plane.leasing.settling import Draw
 from weighbridge.rules import units
 from weighbridge.rules.errors import InvalidArgumentError
 
 ENTRIES_PER_RECORD_MAX: Final = 10_000
+DRAWS_PER_RECORD_MAX: Final = 10_000
+HOLDS_PER_RECORD_MAX: Final = 10_000
 CALLS_MAX: Final = 10**9
 DIGEST_SIZE_MAX: Final = 64
 OCCURRED_AT_MS_MAX: Final = 4_102_444_800_000
@@ -21,6 +25,7 @@ class UsageKind(Enum):
 
     CONSUME = "consume"
     REPORT = "report"
+    SETTLE = "settle"
 
 
 class KeyScope(Enum):
@@ -79,13 +84,15 @@ class UsageEntry(NamedTuple):
 
 
 class UsageRecord(NamedTuple):
-    """One journal record of a sidecar. `digest` is over the entries as first written."""
+    """One journal record of a sidecar. `digest` is over entries and draws as first written."""
 
     sidecar_id: str
     epoch: str
     number: int
     digest: bytes
     entries: tuple[UsageEntry, ...]
+    draws: tuple[Draw, ...] = ()
+    holds: tuple[HoldStep, ...] = ()
 
     @property
     def epoch_key(self) -> EpochKey:
@@ -122,9 +129,37 @@ def problem_of(record: UsageRecord) -> str | None:
     try:
         for index, entry in enumerate(record.entries):
             _require_valid(index, entry)
+        if record.draws:
+            _require_valid_draws(record.draws)
+        if record.holds:
+            _require_valid_holds(record.holds)
     except InvalidArgumentError as error:
         return str(error)
     return None
+
+
+def _require_valid_draws(draws: tuple[Draw, ...]) -> None:
+    if len(draws) > DRAWS_PER_RECORD_MAX:
+        raise InvalidArgumentError("draws", f"{len(draws)}; at most {DRAWS_PER_RECORD_MAX}")
+    for index, draw in enumerate(draws):
+        if draw.lease <= 0:
+            raise InvalidArgumentError(f"draws[{index}].lease", f"{draw.lease} is not a lease")
+    if len({draw.lease for draw in draws}) < len(draws):
+        raise InvalidArgumentError("draws", "names a lease twice; a record has one draw of each")
+
+
+def _require_valid_holds(holds: tuple[HoldStep, ...]) -> None:
+    if len(holds) > HOLDS_PER_RECORD_MAX:
+        raise InvalidArgumentError("holds", f"{len(holds)}; at most {HOLDS_PER_RECORD_MAX}")
+    for index, hold in enumerate(holds):
+        field = f"holds[{index}]"
+        units.require_id(f"{field}.customer", hold.key.customer)
+        units.require_text(f"{field}.reservation", hold.key.reservation, units.KEY_LENGTH_MAX)
+        for lease, held in hold.units:
+            if lease <= 0 or held <= 0:
+                raise InvalidArgumentError(f"{field}.held", f"{held} units of lease {lease}")
+        if len(dict(hold.units)) < len(hold.units):
+            raise InvalidArgumentError(f"{field}.held", "names a lease twice")
 
 
 def _require_valid(index: int, entry: UsageEntry) -> None:
@@ -197,6 +232,8 @@ def record_payload(record: UsageRecord) -> bytes:
         "number": record.number,
         "digest": record.digest.hex(),
         "entries": [_entry_document(entry) for entry in record.entries],
+        "draws": [draw._asdict() for draw in record.draws],
+        "holds": [[hold.key.customer, hold.key.reservation, hold.units] for hold in record.holds],
     }
     return json.dumps(document).encode()
 

@@ -183,6 +183,10 @@ class Tally:
         self._write_parts(connection, usage_revision)
         return usage_revision
 
+    def totals(self) -> dict[TotalKey, int]:
+        """Return every total touched, as it is now."""
+        return {key: row.total for key, row in self._rows.items()}
+
     def _write_parts(self, connection: Connection, usage_revision: int) -> None:
         made, changed, removed = [], [], []
         for (counter, window_key), parts in self._parts.items():

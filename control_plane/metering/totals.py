@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from control_plane.metering.counters import CountedWindow, Counter, CustomerCounters
 from control_plane.metering.moving import MovingKey, open_parts
-from control_plane.metering.rows import (
+from control_plane.storage.rows import (
     Prepared,
     chunks_filled,
     columns_of,

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
+from control_plane.granting.work import TermsRenewed
 from control_plane.metering.records import RecordMark
 from control_plane.metering.totals import WindowTotal
 from control_plane.provisioning import CatalogLibrary, current_revision, load_draft
@@ -56,11 +57,15 @@ class InitialComplete(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """A heartbeat; the revisions are 0 while something still waits."""
+    """A heartbeat; the revisions are 0 while something still waits.
+
+    `number` is the sidecar's heartbeat that the terms of its leases were extended for; 0: none.
+    """
 
     now_ms: int
     revision: int
     usage_revision: int
+    number: int = 0
 
 
 Delivery = (
@@ -98,7 +103,7 @@ class Deliverer:
         outbox = self._session.outbox
         urgent = outbox.take_urgent()
         if urgent is not None:
-            return (urgent,)
+            return (self._delivered(urgent),)
         totals = outbox.take_totals()
         if totals is not None:
             return (totals._replace(usage_revision=self._reached().usage_revision),)
@@ -112,6 +117,11 @@ class Deliverer:
         if customers:
             return await self._load_customers(customers)
         return await self._complete()
+
+    def _delivered(self, urgent: Urgent) -> Delivery:
+        if isinstance(urgent, TermsRenewed):
+            return self.beat()._replace(number=urgent.number)
+        return urgent
 
     def beat(self) -> Beat:
         """Return a heartbeat; it promises what was sent only where nothing waits."""

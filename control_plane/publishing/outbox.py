@@ -1,7 +1,7 @@
 """What waits to be sent to one sidecar: bounded by what it may hold, not by how slowly it reads.
 
-Acknowledgements and revocations go first, then totals, then catalogs and customers. A customer that
-changes again before it was sent is sent once, as it is by then: what waits is its id.
+Acknowledgements, leases and revocations go first, then totals, then catalogs and customers. A
+customer that changes again before it was sent is sent once, as it is by then: what waits is its id.
 """
 
 from __future__ import annotations
@@ -11,6 +11,13 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
+from control_plane.granting.work import (
+    LeaseAnswer,
+    LeaseLift,
+    LeaseMessage,
+    LeaseRecall,
+    TermsRenewed,
+)
 from control_plane.metering.records import EpochKey, RecordMark, SetAside
 from control_plane.metering.totals import WindowTotal
 from control_plane.publishing.loading import FeatureKey, FeatureTotals
@@ -50,10 +57,11 @@ class Totals(NamedTuple):
     usage_revision: int = 0
 
 
-Urgent = UsageSettled | UsageSetAside | Revoked
+Urgent = UsageSettled | UsageSetAside | Revoked | LeaseMessage
 
 
 REPORTS_WAITING_MAX: Final = 10_000
+LEASES_WAITING_MAX: Final = 10_000
 
 
 class Outbox:
@@ -64,6 +72,9 @@ class Outbox:
         self._settled: dict[EpochKey, UsageSettled] = {}
         self._revoked: dict[str, Revoked] = {}
         self._reports: deque[UsageSetAside] = deque()
+        # Answers, recalls and lifts, in order; of terms, the last number says all.
+        self._leases: deque[LeaseMessage] = deque()
+        self._renewed: TermsRenewed | None = None
         self._totals: dict[str, dict[FeatureKey, FeatureTotals]] = {}
         self._included: tuple[RecordMark, ...] = ()
         self._catalogs: dict[str, None] = {}
@@ -72,13 +83,15 @@ class Outbox:
 
     def __len__(self) -> int:
         urgent = len(self._settled) + len(self._revoked) + len(self._reports)
+        urgent += len(self._leases) + (self._renewed is not None)
         catalogs = len(self._catalogs) + len(self._drafts)
         return urgent + len(self._totals) + catalogs + len(self._customers)
 
     def put_urgent(self, message: Urgent) -> None:
         """Have something sent before everything else.
 
-        Raises ResourceExhaustedError for one more report where the sidecar reads none of them.
+        Raises ResourceExhaustedError for one more report, or message of leases, where the sidecar
+        reads none of them.
         """
         match message:
             case UsageSettled(mark, _):
@@ -86,6 +99,15 @@ class Outbox:
             case Revoked(customer):
                 self._customers.pop(customer, None)
                 self._revoked[customer] = message
+            case TermsRenewed():
+                self._renewed = message
+            case LeaseAnswer() | LeaseRecall() | LeaseLift():
+                if len(self._leases) >= LEASES_WAITING_MAX:
+                    raise ResourceExhaustedError(
+                        f"{LEASES_WAITING_MAX} messages of leases wait to be read; "
+                        "read the stream, then connect again"
+                    )
+                self._leases.append(message)
             case UsageSetAside():
                 if len(self._reports) >= REPORTS_WAITING_MAX:
                     raise ResourceExhaustedError(
@@ -142,6 +164,11 @@ class Outbox:
             return self._reports.popleft()
         if self._settled:
             return self._settled.pop(next(iter(self._settled)))
+        if self._leases:
+            return self._leases.popleft()
+        if self._renewed is not None:
+            renewed, self._renewed = self._renewed, None
+            return renewed
         if self._revoked:
             return self._revoked.pop(next(iter(self._revoked)))
         return None

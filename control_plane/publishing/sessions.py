@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, NamedTuple
 
+from control_plane.leasing.holding import HolderClaim
 from control_plane.metering.records import EpochKey
 from control_plane.publishing.incarnations import Seen
 from control_plane.publishing.outbox import Outbox, Urgent
@@ -40,7 +41,8 @@ class Refused(NamedTuple):
 class Greeting:
     """What a sidecar says of itself when it connects. Versions held are by id; 0 is none.
 
-    `epochs` are all it keeps records of, its own last; `drafts` are the catalogs it has drafts of.
+    `epochs` are all it keeps records of, its own last; `drafts` are the catalogs it has drafts of;
+    `claim` is what it says of leases.
     """
 
     sidecar_id: str
@@ -55,6 +57,7 @@ class Greeting:
     held_usage_revision: int
     epochs: tuple[EpochKey, ...]
     seen: Seen
+    claim: HolderClaim
     drafts: tuple[str, ...] = ()
 
     def without_held(self) -> Greeting:
@@ -98,6 +101,8 @@ class SidecarSession:
         # Totals that changed since are to be put into the outbox first.
         self.totals_since: int | None = None
         self.is_replaced = asyncio.Event()
+        # Why the stream has to end.
+        self.failure: Exception | None = None
         self._wake = asyncio.Event()
 
     def wants(self, customer: str) -> bool:
@@ -123,6 +128,11 @@ class SidecarSession:
         """Send before everything else."""
         for message in messages:
             self.outbox.put_urgent(message)
+        self.wake()
+
+    def fail(self, error: Exception) -> None:
+        """Have the stream end with an error."""
+        self.failure = self.failure or error
         self.wake()
 
     def subscribe(self, customers: Iterable[str]) -> None:

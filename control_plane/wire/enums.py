@@ -16,7 +16,9 @@ from weighbridge.rules.catalog import (
     SubscriptionStatus,
 )
 from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import RatePeriod
+from weighbridge.rules.reservation import ExcessKind
 from weighbridge.rules.window import Period, WindowKind
 from weighbridge.v1 import types_pb2
 
@@ -56,6 +58,18 @@ OUTAGE_KINDS: Final[Mapping[OutageKind, types_pb2.OutagePolicyKind.ValueType]] =
     OutageKind.ALLOW: types_pb2.OUTAGE_POLICY_KIND_ALLOW,
     OutageKind.LAST_KNOWN: types_pb2.OUTAGE_POLICY_KIND_LAST_KNOWN,
     OutageKind.SAFE_CAPACITY: types_pb2.OUTAGE_POLICY_KIND_SAFE_CAPACITY,
+    OutageKind.LEASED: types_pb2.OUTAGE_POLICY_KIND_LEASED,
+}
+
+CONSISTENCIES: Final[Mapping[Consistency, types_pb2.Consistency.ValueType]] = {
+    Consistency.LEASED: types_pb2.CONSISTENCY_LEASED,
+    Consistency.CACHED: types_pb2.CONSISTENCY_CACHED,
+}
+
+EXCESS_KINDS: Final[Mapping[ExcessKind, types_pb2.ExcessPolicyKind.ValueType]] = {
+    ExcessKind.REJECT: types_pb2.EXCESS_POLICY_KIND_REJECT,
+    ExcessKind.TAKE_AVAILABLE: types_pb2.EXCESS_POLICY_KIND_TAKE_AVAILABLE,
+    ExcessKind.OVERDRAFT: types_pb2.EXCESS_POLICY_KIND_OVERDRAFT,
 }
 
 MIGRATIONS: Final[Mapping[Migration, types_pb2.Migration.ValueType]] = {

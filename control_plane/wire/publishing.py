@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from control_plane.granting.work import LeaseAnswer, LeaseLift, LeaseRecall
 from control_plane.metering.records import EpochKey
 from control_plane.provisioning.drafts import CompiledDraft
 from control_plane.publishing.delivery import (
@@ -19,6 +20,12 @@ from control_plane.publishing.incarnations import Seen
 from control_plane.publishing.outbox import Revoked, Totals, UsageSetAside, UsageSettled
 from control_plane.publishing.sessions import Greeting, Interest, Refused, SidecarSession
 from control_plane.wire.drafts import compiled_draft_to_proto
+from control_plane.wire.leasing import (
+    answer_to_proto,
+    claim_from_proto,
+    lift_to_proto,
+    recall_to_proto,
+)
 from control_plane.wire.snapshots import catalog_to_proto, customer_to_proto
 from control_plane.wire.usage import (
     epoch_key_from_proto,
@@ -75,6 +82,7 @@ def greeting_from_proto(hello: pb.Hello) -> Greeting:
         held_revision=_version("hello.held_revision", hello.held_revision),
         held_usage_revision=_version("hello.held_usage_revision", hello.held_usage_revision),
         epochs=(*(key for key in epochs if key != own), own),
+        claim=claim_from_proto(hello),
         drafts=tuple(held_from_proto("hello.drafts", hello.drafts)),
         seen=Seen(
             require_optional_id("hello.incarnation", hello.incarnation),
@@ -189,11 +197,15 @@ def _beat_to_proto(delivery: Beat) -> pb.SyncResponse:
         control_plane_now_unix_ms=delivery.now_ms,
         revision=delivery.revision,
         usage_revision=delivery.usage_revision,
+        number=delivery.number,
     )
     return pb.SyncResponse(heartbeat=heartbeat)
 
 
 _MESSAGES: Final[Mapping[type, Callable[[Any], pb.SyncResponse]]] = {
+    LeaseAnswer: answer_to_proto,
+    LeaseRecall: recall_to_proto,
+    LeaseLift: lift_to_proto,
     UsageSettled: _settled_to_proto,
     UsageSetAside: _set_aside_to_proto,
     Revoked: _revoked_to_proto,

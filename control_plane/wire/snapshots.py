@@ -9,8 +9,10 @@ from control_plane.wire.credits import (
 )
 from control_plane.wire.entitlements import entitlement_to_proto
 from control_plane.wire.enums import (
+    CONSISTENCIES,
     CUSTOMER_STATUSES,
     ENFORCEMENTS,
+    EXCESS_KINDS,
     FEATURE_TYPES,
     METERS,
     MIGRATIONS,
@@ -44,7 +46,10 @@ def feature_to_proto(feature: Feature) -> sync_service_pb2.Feature:
         outage_policy=OUTAGE_KINDS[feature.outage.kind],
         safe_capacity=feature.outage.capacity,
         enforcement=ENFORCEMENTS[feature.enforcement],
+        consistency=CONSISTENCIES[feature.consistency],
         meter=METERS[feature.meter],
+        excess=EXCESS_KINDS[feature.excess.kind],
+        overdraft_max=feature.excess.units_max,
     )
 
 

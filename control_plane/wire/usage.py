@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from control_plane.leasing.holds import HoldKey, HoldStep
+from control_plane.leasing.settling import Draw
 from control_plane.metering.records import (
     EpochKey,
     KeyScope,
@@ -21,6 +23,7 @@ from weighbridge.v1 import types_pb2
 _KINDS: Final[Mapping[int, UsageKind]] = {
     pb.USAGE_KIND_CONSUME: UsageKind.CONSUME,
     pb.USAGE_KIND_REPORT: UsageKind.REPORT,
+    pb.USAGE_KIND_SETTLE: UsageKind.SETTLE,
 }
 _SCOPES: Final[Mapping[int, KeyScope]] = {
     types_pb2.IDEMPOTENCY_SCOPE_UNSPECIFIED: KeyScope.SIDECAR,
@@ -37,7 +40,26 @@ def usage_record_from_proto(message: pb.UsageRecord) -> UsageRecord:
         message.number,
         message.digest,
         tuple(_entry_from_proto(entry) for entry in message.entries),
+        tuple(Draw(draw.lease, draw.units) for draw in message.draws) if message.draws else (),
+        _holds_from_proto(message) if message.holds_opened or message.holds_closed else (),
     )
+
+
+def _holds_from_proto(message: pb.UsageRecord) -> tuple[HoldStep, ...]:
+    """Return what became of holds: one that a record both opens and closes ends closed."""
+    opened = (
+        HoldStep(
+            HoldKey(message.sidecar_id, hold.customer, hold.reservation),
+            tuple((held.lease, held.units) for held in hold.held),
+            hold.expires_at_unix_ms,
+        )
+        for hold in message.holds_opened
+    )
+    closed = (
+        HoldStep(HoldKey(message.sidecar_id, hold.customer, hold.reservation), ())
+        for hold in message.holds_closed
+    )
+    return (*opened, *closed)
 
 
 def record_mark_to_proto(mark: RecordMark) -> pb.RecordMark:

@@ -6,21 +6,25 @@ the record is on disk, `rollback` undoes it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sidecar.core.book import Units, UnplacedUsage
-from sidecar.core.decided import Decided, NotLoaded
+from sidecar.core.decided import Decided, NotLeased, NotLoaded
 from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyedAnswer, require_same_payload
+from sidecar.core.leases import Pool
 from sidecar.core.moment import Moment
 from sidecar.core.rates import Taken, Used
 from sidecar.core.request import (
     REPORT_AHEAD_MS_MAX,
     REPORT_LATE_MS_MAX,
+    HoldRequest,
     Kind,
     Request,
     UsageEntry,
 )
+from sidecar.core.reserving import HoldOutcome, HoldStage
 from sidecar.core.usage import Position
 from weighbridge.rules.decision import Reason, Verdict
 from weighbridge.rules.errors import InvalidArgumentError
@@ -29,18 +33,19 @@ from weighbridge.rules.errors import InvalidArgumentError
 class Replay(NamedTuple):
     """The call was answered before; the answer is in the journal."""
 
-    request: Request
+    request: Request | HoldRequest
     answer: KeyedAnswer
 
 
 class SameAs(NamedTuple):
     """The call repeats one of this batch; `number` counts the keyed entries of the batch."""
 
-    request: Request
+    request: Request | HoldRequest
     number: int
 
 
-Outcome = Decided | NotLoaded | Replay | SameAs
+Undecided = NotLoaded | NotLeased
+Outcome = Decided | HoldOutcome | Undecided | Replay | SameAs
 
 
 class _Staged(NamedTuple):
@@ -50,6 +55,7 @@ class _Staged(NamedTuple):
     units: Units
     taken: tuple[Taken, ...]
     ancestors: tuple[str, ...] | None
+    pools: Sequence[Pool]
 
 
 class Batch:
@@ -64,12 +70,24 @@ class Batch:
         self._keys: dict[tuple[str, str], tuple[bytes, int]] = {}
         self._summed: dict[tuple[str, str, str, Kind], int] = {}
         self.entries: list[UsageEntry] = []
+        # Units drawn from leases, by lease.
+        self.draws: dict[int, int] = {}
+        self.holds = HoldStage(gate, moment, self, position.number)
+        # Of the keyed answers, those about holds: their key and digest, by the answer's number.
+        self.hold_keys: dict[int, tuple[str, str, bytes]] = {}
 
-    def decide(self, request: Request) -> Outcome:
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to record."""
+        return not (self.entries or self.holds.opened or self.holds.closed)
+
+    def decide(self, request: Request | HoldRequest) -> Outcome:
         """Decide one call, and stage its usage where it is to be recorded.
 
         Raises a WeighbridgeError for a broken call, which has then staged nothing.
         """
+        if isinstance(request, HoldRequest):
+            return self._decide_hold(request)
         if request.kind is Kind.CHECK:
             return self._count(self._gate.decide(request, self._moment))
         digest = b""
@@ -83,12 +101,38 @@ class Batch:
             decided = self._admit_report(request, decided)
         else:
             self._count(decided)
-        if isinstance(decided, NotLoaded) or not decided.verdict.allowed:
+        if not isinstance(decided, Decided) or not decided.verdict.allowed:
             return decided
         if request.key:
             self._gate.keys.require_room(len(self._keys), self._moment.now_ms)
         self._stage(request, digest, decided)
         return decided._replace(is_recorded=True)
+
+    def charge(self, request: Request) -> Decided:
+        """Record usage that a hold was settled with, whatever the limits say."""
+        decided = self._admit_report(request, self._gate.decide(request, self._moment))
+        self._stage(request, b"", decided, Kind.SETTLE)
+        return decided._replace(is_recorded=True)
+
+    def count(self, decided: Decided | Undecided) -> None:
+        """Count a decision that is given as an answer."""
+        self._count(decided)
+
+    def _decide_hold(self, request: HoldRequest) -> Outcome:
+        if request.kind is Kind.EXTEND:
+            return self.holds.decide(request)
+        digest = request.payload_digest()
+        repeated = self._find_repeated(request, digest)
+        if repeated is not None:
+            return repeated
+        self._gate.keys.require_room(len(self._keys), self._moment.now_ms)
+        outcome = self.holds.decide(request)
+        if not isinstance(outcome, HoldOutcome) or outcome.hold is None:
+            return outcome
+        number = len(self._keys)
+        self._keys[request.customer, request.key] = (digest, number)
+        self.hold_keys[number] = (request.customer, request.key, digest)
+        return outcome._replace(keyed=number)
 
     def commit(self) -> None:
         """Keep what was staged: its record is on disk."""
@@ -100,12 +144,18 @@ class Batch:
         for staged in self._staged:
             if staged.ancestors:
                 changed.update(staged.ancestors)
+        for hold in self.holds.changed:
+            changed.add(hold.customer)
+            changed.update(hold.ancestors)
         for customer in changed:
             self._gate.on_changed(customer)
 
     def rollback(self) -> None:
         """Undo what was staged: its record could not be written."""
-        for request, units, taken, ancestors in reversed(self._staged):
+        self.holds.rollback()
+        for request, units, taken, ancestors, pools in reversed(self._staged):
+            for pool in pools:
+                self._gate.leases.undraw(pool, units.amount)
             key = (request.resource, request.feature)
             if ancestors is None or ancestors:
                 self._take_back_above(request, units, ancestors)
@@ -114,7 +164,9 @@ class Batch:
             if self._is_outage:
                 self._gate.spending.add((request.customer, *key), -units.amount)
 
-    def _find_repeated(self, request: Request, digest: bytes) -> Replay | SameAs | None:
+    def _find_repeated(
+        self, request: Request | HoldRequest, digest: bytes
+    ) -> Replay | SameAs | None:
         staged = self._keys.get((request.customer, request.key))
         if staged is not None:
             require_same_payload(request.key, staged[0], digest)
@@ -122,12 +174,12 @@ class Batch:
         found = self._gate.keys.find(request.customer, request.key, digest)
         return None if found is None else Replay(request, found)
 
-    def _count(self, decided: Decided | NotLoaded) -> Decided | NotLoaded:
+    def _count(self, decided: Decided | Undecided) -> Decided | Undecided:
         if isinstance(decided, Decided):
             self._gate.count(decided)
         return decided
 
-    def _admit_report(self, request: Request, decided: Decided | NotLoaded) -> Decided:
+    def _admit_report(self, request: Request, decided: Decided | Undecided) -> Decided:
         """Admit usage that happened, whatever the limits say; past a hard one it is overage."""
         at_ms, now_ms = request.occurred_at_ms, self._moment.now_ms
         if at_ms is not None and not (
@@ -145,7 +197,9 @@ class Batch:
             overage = request.units - (verdict.allowed_amount or 0)
         return decided._replace(verdict=Verdict(allowed=True, overage=overage))
 
-    def _stage(self, request: Request, digest: bytes, decided: Decided) -> None:
+    def _stage(
+        self, request: Request, digest: bytes, decided: Decided, kind: Kind | None = None
+    ) -> None:
         at_ms = request.occurred_at_ms
         units = Units(self._moment.now_ms if at_ms is None else at_ms, request.units)
         key = (request.resource, request.feature)
@@ -156,7 +210,10 @@ class Batch:
         if ancestors is None or ancestors:
             self._count_above(request, units, ancestors)
         taken = self._take_rates(decided, units)
-        self._staged.append(_Staged(request, units, taken, ancestors))
+        for pool in decided.pools:
+            self._gate.leases.draw(pool, units.amount, self._moment.boot_ms)
+            self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + units.amount
+        self._staged.append(_Staged(request, units, taken, ancestors, decided.pools))
         if self._gate.shadow is not None:
             self._gate.shadow.record(request, ancestors or (), units)
         entry = UsageEntry(
@@ -165,7 +222,7 @@ class Batch:
             request.feature,
             units.amount,
             units.at_ms,
-            request.kind,
+            kind or request.kind,
             1,
             request.key,
             request.scope,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sidecar.core.counting import Buckets, Counted
+from sidecar.core.leases import Lack, Pool
 from sidecar.core.moment import Moment
 from sidecar.core.request import Request
 from sidecar.core.snapshots import CustomerState
@@ -22,7 +23,8 @@ class Decided(NamedTuple):
 
     `rates` are those that its usage is taken from, `rates_above` those of its ancestors. Usage is
     recorded with all `ancestors`; None: they are not known here. `limited_by` is the one of them
-    that the verdict names. `states` are those of all limits it rests on, `counted` has those above.
+    that the verdict names. `pools` are those of which leases cover it. `states` are those of all
+    limits it rests on, `counted` has those above.
     """
 
     request: Request
@@ -39,6 +41,7 @@ class Decided(NamedTuple):
     ancestors: tuple[str, ...] | None = ()
     limited_by: str = ""
     rates_above: Buckets = ()
+    pools: Sequence[Pool] = ()
     states: Sequence[LimitState] = ()
     counted: Sequence[Counted] = ()
 
@@ -47,6 +50,12 @@ class NotLoaded(NamedTuple):
     """The customer has to be loaded before this can be answered."""
 
     customer: str
+
+
+class NotLeased(NamedTuple):
+    """Units have to be leased before this can be answered."""
+
+    lacks: Sequence[Lack]
 
 
 class Subject(NamedTuple):
@@ -59,6 +68,12 @@ class Subject(NamedTuple):
     feature: Feature
     moment: Moment
 
+    @property
+    def basis(self) -> tuple[object, ...]:
+        """What the customer's limits follow from."""
+        edition = self.compiler.catalog.edition
+        return (self.state.customer.version, edition, self.grant.changes_at_ms)
+
 
 class Judged(NamedTuple):
     """A verdict, and the limits and rates it was found with."""
@@ -69,6 +84,7 @@ class Judged(NamedTuple):
     rates: tuple[Rate, ...] = ()
     limited_by: str = ""
     counted: Sequence[Counted] = ()
+    pools: Sequence[Pool] = ()
 
 
 def hints_of(subject: Subject, judged: Judged) -> tuple[UpgradeHint, ...]:

@@ -6,21 +6,19 @@ from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 
 from sidecar.core.book import UsageBook
-from sidecar.core.counting import (
-    Counted,
-    buckets_of,
-    counted_above,
-    limiting,
-    with_above,
-    with_rates_above,
-)
-from sidecar.core.decided import Decided, Judged, NotLoaded, Subject, hints_of
+from sidecar.core.counting import Counted, buckets_of, counted_above, limiting
+from sidecar.core.decided import Decided, Judged, NotLeased, NotLoaded, Subject, hints_of
+from sidecar.core.holding import Owned, owned_above
 from sidecar.core.keys import KeyTable
+from sidecar.core.leases import Leases
 from sidecar.core.link import Link
+from sidecar.core.metered import MeteredJudge
 from sidecar.core.moment import Moment
-from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
+from sidecar.core.outage import OutageSpending
 from sidecar.core.rates import RateBuckets
+from sidecar.core.releasing import is_release, not_releasable
 from sidecar.core.request import Kind, Request
+from sidecar.core.reservations import Reservations
 from sidecar.core.shadow import Shadow
 from sidecar.core.snapshots import CustomerState, SnapshotCache
 from weighbridge.rules.catalog import (
@@ -29,17 +27,13 @@ from weighbridge.rules.catalog import (
     Entitlement,
     Feature,
     FeatureType,
-    Meter,
 )
 from weighbridge.rules.decision import (
     ALLOWED,
     DecidedBy,
     LimitState,
     Reason,
-    UpgradeHint,
     Verdict,
-    apply_rates,
-    decide_metered,
     decide_plain,
     held,
     observed,
@@ -71,6 +65,7 @@ class Gate:
         link: Link,
         *,
         admit_unloaded: bool,
+        hold_share_percent_max: int = 100,
     ) -> None:
         self.cache = cache
         self.book = book
@@ -78,6 +73,12 @@ class Gate:
         self.link = link
         self.spending = OutageSpending()
         self.rates = RateBuckets()
+        self.leases = Leases()
+        self.reservations = Reservations()
+        self._metered = MeteredJudge(
+            self.leases, self.reservations, self.rates, self.spending, self.is_outage
+        )
+        self._metered.hold_share_percent_max = hold_share_percent_max
         # Drafts of catalogs, which decide nothing; None where there are none.
         self.shadow: Shadow | None = None
         # Decisions by feature ("" where unknown), reason and what decided: read by the metrics.
@@ -135,7 +136,7 @@ class Gate:
             )
         return NotLoaded(customer)
 
-    def decide(self, request: Request, moment: Moment) -> Decided | NotLoaded:
+    def decide(self, request: Request, moment: Moment) -> Decided | NotLoaded | NotLeased:
         """Decide one call. Changes nothing."""
         if request.kind is Kind.REPORT and not self.cache.is_whole(request.customer):
             return self._without_snapshot(request, moment, ALLOWED, DecidedBy.CACHE)
@@ -155,17 +156,19 @@ class Gate:
             return decided._replace(limited_by=grant.limited_by) if is_above else decided
         if feature is None:
             return self._plain_refusal(request, moment, Reason.FEATURE_UNKNOWN, state)
-        subject = Subject(request, state, compiler, grant, feature, moment)
+        return self._decide_for(Subject(request, state, compiler, grant, feature, moment))
+
+    def _decide_for(self, subject: Subject) -> Decided | NotLeased:
+        request, state, compiler, _, feature, moment = subject
         judged = self._judge(subject)
-        hints: tuple[UpgradeHint, ...] = ()
-        if judged.verdict.reason in _HINTED:
-            hints = hints_of(subject, judged)
+        if isinstance(judged, NotLeased):
+            return judged
         return Decided(
             request,
             judged.verdict,
             judged.decided_by,
             feature,
-            hints,
+            hints_of(subject, judged) if judged.verdict.reason in _HINTED else (),
             compiler.catalog.version,
             state.customer.version,
             self.link.snapshot_age_ms(moment.boot_ms),
@@ -174,6 +177,7 @@ class Gate:
             ancestors=state.ancestors,
             limited_by=judged.limited_by,
             rates_above=buckets_of(judged.counted) if judged.counted else (),
+            pools=judged.pools,
             states=judged.states,
             counted=judged.counted,
         )
@@ -211,9 +215,11 @@ class Gate:
             self.on_refresh_wanted(ancestor)
             self.on_changed(ancestor)
 
-    def _judge(self, subject: Subject) -> Judged:
+    def _judge(self, subject: Subject) -> Judged | NotLeased:
         request = subject.request
         judged = self._judge_feature(subject)
+        if isinstance(judged, NotLeased):
+            return judged
         # A report is admitted in any case, so there is nothing it would have been refused for.
         if subject.feature.enforcement is Enforcement.OBSERVE and request.kind is not Kind.REPORT:
             verdict = observed(judged.verdict, judged.states, request.units)
@@ -226,7 +232,7 @@ class Gate:
             )
         return judged
 
-    def _judge_feature(self, subject: Subject) -> Judged:
+    def _judge_feature(self, subject: Subject) -> Judged | NotLeased:
         request, feature = subject.request, subject.feature
         if request.kind is not Kind.CHECK and feature.type is not FeatureType.METERED:
             raise InvalidArgumentError(
@@ -240,20 +246,20 @@ class Gate:
         if entitlement is None or not entitlement.enabled:
             self.book.close(request.customer, (request.resource, request.feature))
             # What is held can be given back whatever the plan has by now.
-            is_release = _is_release(request, feature)
-            verdict = ALLOWED if is_release else refused(Reason.FEATURE_NOT_IN_PLAN)
+            is_taken = is_release(request, feature)
+            verdict = ALLOWED if is_taken else refused(Reason.FEATURE_NOT_IN_PLAN)
             return Judged(verdict, DecidedBy.CACHE)
         if feature.type is not FeatureType.METERED:
             verdict = decide_plain(feature.type, entitlement, request.amount, request.value)
             return Judged(verdict, DecidedBy.CACHE)
         return self._judge_metered(subject, entitlement)
 
-    def _judge_under(self, subject: Subject, bounds: Bounded) -> Judged:
+    def _judge_under(self, subject: Subject, bounds: Bounded) -> Judged | NotLeased:
         """Decide where the customer has others above it: they all have to admit it as well."""
         request, feature, moment = subject.request, subject.feature, subject.moment
         entitlement, limited_by, _ = bounds
         if entitlement is None:
-            if _is_release(request, feature):
+            if is_release(request, feature):
                 return Judged(ALLOWED, DecidedBy.CACHE)
             refusal = refused(Reason.FEATURE_NOT_IN_PLAN)
             return Judged(refusal, DecidedBy.CACHE, limited_by=limited_by)
@@ -262,53 +268,39 @@ class Gate:
             return Judged(verdict, DecidedBy.CACHE, limited_by=limited_by)
         counted = self.counted_above(bounds, feature, moment)
         judged = self._judge_metered(subject, entitlement, counted)
-        return judged._replace(limited_by=limiting(judged.verdict, counted), counted=counted)
+        if isinstance(judged, NotLeased):
+            return judged
+        limited_by = judged.limited_by or limiting(judged.verdict, counted)
+        return judged._replace(limited_by=limited_by, counted=counted)
+
+    def _own_states(self, subject: Subject, entitlement: Entitlement) -> Sequence[LimitState]:
+        request = subject.request
+        key = (request.resource, request.feature)
+        if not entitlement.limits:
+            if self.book.find(request.customer, key) is not None:
+                self.book.close(request.customer, key)
+            return ()
+        usage = self.book.open(request.customer, key)
+        states, has_new = usage.states(
+            entitlement, subject.grant.subscription.anchor_ms, subject.moment.now_ms
+        )
+        if has_new:
+            self.window_is_new(subject.state.customer, subject.compiler)
+        return held(states) if subject.feature.is_allocation else states
 
     def _judge_metered(
         self, subject: Subject, entitlement: Entitlement, counted: Sequence[Counted] = ()
-    ) -> Judged:
+    ) -> Judged | NotLeased:
         """Decide against the customer's own limits, and those that are counted above it."""
-        request, moment = subject.request, subject.moment
-        amount = request.units
-        is_allocation = subject.feature.meter is Meter.ALLOCATION
-        if amount < 0 and not is_allocation:
-            raise _not_releasable(subject.feature, amount)
-        states: Sequence[LimitState] = ()
+        request = subject.request
+        if request.units < 0 and not subject.feature.is_allocation:
+            raise not_releasable(subject.feature, request.units)
+        states = self._own_states(subject, entitlement)
         key = (request.resource, request.feature)
-        if entitlement.limits:
-            usage = self.book.open(request.customer, key)
-            states, has_new = usage.states(
-                entitlement, subject.grant.subscription.anchor_ms, moment.now_ms
-            )
-            if has_new:
-                self.window_is_new(subject.state.customer, subject.compiler)
-            if is_allocation:
-                states = held(states)
-        elif self.book.find(request.customer, key) is not None:
-            self.book.close(request.customer, key)
-        own_states = states
-        states = with_above(states, counted) if counted else states
-        verdict = decide_metered(states, amount, moment.now_ms)
-        decided_by = DecidedBy.CACHE
-        if self.is_outage(moment):
-            spent = self._spent(request, own_states, counted)
-            verdict = apply_outage_policy(subject.feature.outage, verdict, spent, amount)
-            decided_by = DecidedBy.OUTAGE_POLICY
-        if (entitlement.rates or counted) and request.kind is not Kind.REPORT:
-            # After the outage policy: what this sidecar counts alone, no outage makes uncertain.
-            rates = self.rates.states(request.customer, key, entitlement.rates, moment.boot_ms)
-            verdict = apply_rates(verdict, with_rates_above(rates, counted), amount)
-        return Judged(verdict, decided_by, states, entitlement.rates)
-
-    def _spent(
-        self, request: Request, states: Sequence[LimitState], counted: Sequence[Counted]
-    ) -> list[Spent]:
-        own = self.spending.spent((request.customer, request.resource, request.feature))
-        above = [
-            Spent(each.states, self.spending.spent((each.level.customer, "", request.feature)))
-            for each in counted
-        ]
-        return [Spent(states, own), *above]
+        owned = [Owned(request.customer, key, states, subject.basis)]
+        if counted:
+            owned += owned_above(self.cache, subject.compiler, subject.feature.id, counted)
+        return self._metered.judge(subject, owned, entitlement.rates, counted)
 
     def _without_grant(
         self,
@@ -321,7 +313,7 @@ class Gate:
         decided = self._plain_refusal(request, moment, reason, state, feature)
         if feature is None or reason is Reason.RESOURCE_UNKNOWN:
             return decided
-        return decided._replace(verdict=ALLOWED) if _is_release(request, feature) else decided
+        return decided._replace(verdict=ALLOWED) if is_release(request, feature) else decided
 
     def _unloaded(
         self, request: Request, moment: Moment, missing: NotLoaded
@@ -359,23 +351,6 @@ class Gate:
             snapshot_version=state.customer.version,
             ancestors=state.ancestors,
         )
-
-
-def _is_release(request: Request, feature: Feature) -> bool:
-    """Whether units are given back. Raises InvalidArgumentError where the feature has none."""
-    if request.units >= 0:
-        return False
-    if not feature.is_allocation:
-        raise _not_releasable(feature, request.units)
-    return True
-
-
-def _not_releasable(feature: Feature, amount: int) -> InvalidArgumentError:
-    return InvalidArgumentError(
-        "amount",
-        f"{amount} is negative, and {feature.id!r} is no allocation feature, of which units are "
-        "released",
-    )
 
 
 def _ignore(_customer: str) -> None:

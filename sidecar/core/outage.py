@@ -58,8 +58,11 @@ def apply_outage_policy(
     match policy.kind:
         case OutageKind.LAST_KNOWN:
             return verdict
-        case OutageKind.DENY:
-            return refused(Reason.OUTAGE_POLICY) if verdict.allowed and amount > 0 else verdict
+        case OutageKind.DENY | OutageKind.LEASED:
+            is_all = policy.kind is OutageKind.DENY
+            is_denied = is_all or any(_has_hard_limit(each.states) for each in spent)
+            is_asked = verdict.allowed and amount > 0
+            return refused(Reason.OUTAGE_POLICY) if is_denied and is_asked else verdict
         case OutageKind.ALLOW:
             if verdict.allowed or any(_was_reached_before(*each) for each in spent):
                 return verdict
@@ -69,6 +72,12 @@ def apply_outage_policy(
             if verdict.allowed and amount > max(left, 0):
                 return refused(Reason.OUTAGE_POLICY)._replace(allowed_amount=max(left, 0) or None)
             return verdict
+
+
+def _has_hard_limit(states: Sequence[LimitState]) -> bool:
+    return any(
+        state.limit.kind is LimitKind.HARD and state.limit.limit is not None for state in states
+    )
 
 
 def _was_reached_before(states: Sequence[LimitState], spent: int) -> bool:

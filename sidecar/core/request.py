@@ -19,6 +19,10 @@ class Kind(IntEnum):
     CHECK = 0
     CONSUME = 1
     REPORT = 2
+    RESERVE = 3
+    EXTEND = 4
+    SETTLE = 5
+    RELEASE = 6
 
 
 class KeyScope(IntEnum):
@@ -29,7 +33,10 @@ class KeyScope(IntEnum):
 
 
 class Request(NamedTuple):
-    """One question or one report. `amount` None: not given. `occurred_at_ms` None: now."""
+    """One question or one report. `amount` None: not given. `occurred_at_ms` None: now.
+
+    `held_before`: units of the hold that is to grow by the amount.
+    """
 
     kind: Kind
     customer: str
@@ -41,11 +48,17 @@ class Request(NamedTuple):
     scope: KeyScope = KeyScope.SIDECAR
     dimensions: tuple[tuple[str, str], ...] = ()
     occurred_at_ms: int | None = None
+    held_before: int = 0
 
     @property
     def units(self) -> int:
         """The amount to meter: 1 where none was given."""
         return 1 if self.amount is None else self.amount
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether limits admit it: units are asked for, and not only reported or given back."""
+        return self.kind is not Kind.REPORT and self.units > 0
 
     def payload_digest(self) -> bytes:
         """Digest of all that a retry with the same idempotency key must repeat."""
@@ -62,6 +75,31 @@ class Request(NamedTuple):
         # Lengths in front keep two different payloads from reading the same.
         text = "".join(f"{len(part)}:{part}" for part in parts)
         return blake2b(text.encode(), digest_size=DIGEST_SIZE).digest()
+
+
+class HoldRequest(NamedTuple):
+    """What is to become of a hold, or a hold to be made: `wanted` is what that asks for.
+
+    `amount` and `ttl_ms` None: not given.
+    """
+
+    kind: Kind
+    customer: str
+    reservation: str
+    amount: int | None = None
+    ttl_ms: int | None = None
+    wanted: Request | None = None
+
+    @property
+    def key(self) -> str:
+        """The idempotency key: no key of an application begins like it."""
+        return f"\0{self.kind.name}\0{self.reservation}"
+
+    def payload_digest(self) -> bytes:
+        """Digest of all that a retry must repeat."""
+        wanted = b"" if self.wanted is None else self.wanted.payload_digest()
+        text = f"{int(self.kind)}:{self.amount}:{self.ttl_ms}:{self.customer}:{self.reservation}"
+        return blake2b(wanted + text.encode(), digest_size=DIGEST_SIZE).digest()
 
 
 class UsageEntry(NamedTuple):

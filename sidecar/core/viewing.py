@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sidecar.core.counting import Counted
 from sidecar.core.decided import NotLoaded
 from sidecar.core.gate import Gate
+from sidecar.core.holding import Owned, with_holds
 from sidecar.core.moment import Moment
 from weighbridge.rules.catalog import Catalog, Customer, Entitlement, Feature, FeatureType
 from weighbridge.rules.credits import CreditGrant, grants_bought
@@ -95,13 +97,19 @@ def _view_feature(
     key = (resource, feature.id)
     rates = tuple(gate.rates.states(customer.id, key, entitlement.rates, moment.boot_ms))
     counted = tuple(gate.counted_above(bounds, feature, moment))
-    if not entitlement.limits:
-        return FeatureView(feature, entitlement, (), rates, counted)
-    usage = gate.book.open(customer.id, key)
-    states, has_new = usage.states(entitlement, grant.subscription.anchor_ms, moment.now_ms)
-    compiler = gate.cache.compiler(customer.catalog)
-    if has_new and compiler is not None:
-        gate.window_is_new(customer, compiler)
-    if feature.is_allocation:
-        states = held(states)
-    return FeatureView(feature, entitlement, tuple(states), rates, counted)
+    states: Sequence[LimitState] = ()
+    if entitlement.limits:
+        usage = gate.book.open(customer.id, key)
+        states, has_new = usage.states(entitlement, grant.subscription.anchor_ms, moment.now_ms)
+        compiler = gate.cache.compiler(customer.catalog)
+        if has_new and compiler is not None:
+            gate.window_is_new(customer, compiler)
+        if feature.is_allocation:
+            states = held(states)
+    owned = [Owned(customer.id, key, states)]
+    owned += [Owned(each.level.customer, ("", feature.id), each.states) for each in counted]
+    if len(gate.reservations):
+        owned = with_holds(gate.reservations, owned, moment.now_ms)
+    above = zip(counted, owned[1:], strict=True)
+    counted = tuple(each._replace(states=of_level.states) for each, of_level in above)
+    return FeatureView(feature, entitlement, tuple(owned[0].states), rates, counted)

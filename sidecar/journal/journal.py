@@ -12,7 +12,7 @@ from sidecar.journal.directory import DataDirectory
 from sidecar.journal.durable import DurableMark
 from sidecar.journal.epoch import EpochView
 from sidecar.journal.loading import load
-from sidecar.journal.problems import Problem, ProblemKind
+from sidecar.journal.problems import LOSING, Problem, ProblemKind
 from sidecar.journal.reading import position_of, read_kept, read_one, read_unsettled
 from sidecar.journal.record import Position, StoredRecord, record_checksum
 from sidecar.journal.restoring import restore
@@ -27,7 +27,6 @@ RECORD_OVERHEAD_BYTES: Final = 64
 
 # A clock set back a little does not reorder records; one set back by more was wrong before.
 _CLOCK_STEP_MS_MAX: Final = 3_600_000
-
 
 Read = TypeVar("Read")
 
@@ -72,6 +71,8 @@ class Journal:
         self._previous = opened.previous
         self._state = opened.state
         self._upkeep = opened.upkeep
+        found = directory.problems.counts
+        self._has_damage = any(found[kind] for kind in LOSING)
         self._upkeep.start()
 
     @classmethod
@@ -135,6 +136,16 @@ class Journal:
         """Whether the run before this one, if any, closed the journal cleanly."""
         return self._previous.stopped_cleanly
 
+    @property
+    def may_have_lost_records(self) -> bool:
+        """Whether records may be missing that were appended in runs before this one.
+
+        A machine that went down without a clean stop takes what was not synced; damage takes more.
+        """
+        previous = self._previous
+        is_other_boot = previous.boot_id != self._boot_id
+        return self._has_damage or (is_other_boot and not previous.stopped_cleanly)
+
     # Figures
 
     @property
@@ -184,16 +195,18 @@ class Journal:
 
     # Writing
 
-    def append(self, payload: bytes, digest: bytes, now_ms: int) -> int:
+    def append(self, payload: bytes, digest: bytes, now_ms: int, set_aside_bytes: int = 0) -> int:
         """Write one record and return its number, which is `next_number`.
 
-        Raises UnavailableError where it cannot be written, ResourceExhaustedError where there is
-        no room; in both, nothing was.
+        It leaves so much room for others.
+
+        Raises UnavailableError where it cannot be written, ResourceExhaustedError where there is no
+        room.
         """
         state = self._state
         size = len(payload) + len(digest) + RECORD_OVERHEAD_BYTES
         with state.lock:
-            if state.failure or state.bytes_used + size > self._bytes_max:
+            if state.failure or state.bytes_used + size + set_aside_bytes > self._bytes_max:
                 self._refuse()
             if state.log_bytes > self._log_bytes_max:
                 self._refuse_while_disk_is_slow()

@@ -26,6 +26,15 @@ class ProblemKind(Enum):
     UPKEEP_FAILED = "upkeep_failed"
 
 
+LOSING: Final = (
+    ProblemKind.CORRUPT_IDENTITY,
+    ProblemKind.CORRUPT_FILE,
+    ProblemKind.CORRUPT_RECORD,
+    ProblemKind.LOST_RECORDS,
+)
+"""Problems after which records may be missing."""
+
+
 class Problem(NamedTuple):
     """One thing that is wrong, and what was done about it."""
 

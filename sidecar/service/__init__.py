@@ -1,1 +1,1 @@
-"""The cold methods of the sidecar's API: GetEntitlements and Watch."""
+"""The cold methods of the sidecar's API: GetEntitlements, Watch and Meter."""

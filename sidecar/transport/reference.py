@@ -72,7 +72,7 @@ class ReferenceTransport:
 
         async def handle(payload: bytes, context: Context) -> bytes:
             started_s = perf_counter()
-            answer = await self._answer(method, payload, context.time_remaining())
+            answer = await self.ask(method, payload, context.time_remaining())
             latencies.observe(perf_counter() - started_s)
             if isinstance(answer, Status):
                 await context.abort(answer.code, answer.detail)
@@ -80,9 +80,10 @@ class ReferenceTransport:
 
         return handle
 
-    async def _answer(
+    async def ask(
         self, method: Method, payload: bytes, remaining_s: float | None
     ) -> bytes | Status:
+        """Have a call answered, with those that come at the same time."""
         if len(self._gathered) >= self._calls_max:
             detail = f"{self._calls_max} calls are queued; nothing was recorded"
             return Status(grpc.StatusCode.RESOURCE_EXHAUSTED, detail)

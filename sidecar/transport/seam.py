@@ -15,10 +15,11 @@ from typing import NamedTuple
 import grpc
 
 from sidecar.core.batch import Batch, Outcome, Replay, SameAs
-from sidecar.core.decided import Decided, NotLoaded
+from sidecar.core.decided import Decided, NotLeased, NotLoaded
 from sidecar.core.gate import Gate
 from sidecar.core.moment import Moment
-from sidecar.core.request import Request
+from sidecar.core.request import HoldRequest, Request
+from sidecar.core.reserving import HoldOutcome
 from sidecar.core.usage import Position
 from sidecar.journal import Journal
 from sidecar.wire.decision import answer_to_bytes, batch_answer_to_bytes, replayed_answer
@@ -27,8 +28,13 @@ from sidecar.wire.request import (
     batch_check_from_bytes,
     check_from_bytes,
     consume_from_bytes,
+    extend_from_bytes,
+    release_from_bytes,
     report_from_bytes,
+    reserve_from_bytes,
+    settle_from_bytes,
 )
+from sidecar.wire.reservation import hold_answer_to_bytes, replayed_hold_answer
 from weighbridge.rules.errors import UnavailableError, WeighbridgeError
 from weighbridge.runtime.status import status_of
 
@@ -43,6 +49,10 @@ class Method(Enum):
     BATCH_CHECK = "BatchCheck"
     CONSUME = "Consume"
     REPORT = "Report"
+    RESERVE = "Reserve"
+    EXTEND = "Extend"
+    SETTLE = "Settle"
+    RELEASE = "Release"
 
 
 class Call(NamedTuple):
@@ -53,6 +63,10 @@ class Call(NamedTuple):
     deadline_ms: int | None = None
 
 
+Wait = NotLoaded | NotLeased
+"""What a call waits for."""
+
+
 class Status(NamedTuple):
     """A call that is answered with an error."""
 
@@ -61,13 +75,13 @@ class Status(NamedTuple):
 
 
 class Pending:
-    """An answer that is completed later: the call waits for its customer to be loaded."""
+    """An answer that is completed later: the call waits for something to come."""
 
-    __slots__ = ("_on_done", "answer", "call", "customer", "expires_ms")
+    __slots__ = ("_on_done", "answer", "call", "expires_ms", "wait")
 
-    def __init__(self, call: Call, customer: str, expires_ms: int) -> None:
+    def __init__(self, call: Call, wait: Wait, expires_ms: int) -> None:
         self.call = call
-        self.customer = customer
+        self.wait = wait
         self.expires_ms = expires_ms
         self.answer: bytes | Status | None = None
         self._on_done: Callable[[bytes | Status], None] | None = None
@@ -96,6 +110,10 @@ class _Asked(NamedTuple):
     outcomes: list[Outcome]
 
 
+HOLDS_PER_RECORD_MAX = 1_000
+SETTLE_BYTES = 2_048
+"""Room in the journal that each hold keeps free for the record that settles it."""
+
 _EXPIRED = Status(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the decision")
 
 
@@ -106,9 +124,9 @@ class Seam:
         self._gate = gate
         self._journal = journal
         self._moment = moment
-        # Told that a record was written, and which customer a call waits for.
+        # Told that a record was written, and what a call waits for.
         self.on_recorded: Callable[[], None] = _nothing
-        self.on_not_loaded: Callable[[Call, str, Moment], Answer] = _unavailable
+        self.on_wait: Callable[[Call, Wait, Moment], Answer] = _unavailable
         # Calls by method and status: read by the metrics.
         self.calls: Tally[tuple[Method, str]] = Tally()
         self.batches = 0
@@ -120,7 +138,7 @@ class Seam:
         failure: Status | None = None
         keyed: list[bytes] = []
         number = self._journal.next_number
-        if batch.entries:
+        if not batch.is_empty:
             keyed = self._keyed_answers(asked, number)
             failure = self._write(batch, keyed, moment.now_ms)
         if failure is not None:
@@ -140,6 +158,24 @@ class Seam:
                 answers[item.place] = self._finish(item, number, keyed, moment)
         self._count(calls, answers)
         return answers
+
+    def keep_holds(self) -> None:
+        """End the holds whose deadline has come, and write again those of long ago."""
+        moment = self._moment()
+        reservations = self._gate.reservations
+        reservations.forget_late(moment.now_ms)
+        due, stale = reservations.due(moment.now_ms), reservations.to_restate(moment.now_ms)
+        if not due and not stale:
+            return
+        journal = self._journal
+        batch = Batch(self._gate, Position(journal.epoch_index, journal.next_number), moment)
+        for hold in due[:HOLDS_PER_RECORD_MAX]:
+            batch.holds.expire(hold)
+        for hold in stale[:HOLDS_PER_RECORD_MAX]:
+            if not hold.expires_at_ms <= moment.now_ms:
+                batch.holds.restate(hold)
+        # Where it fails, all of it is tried again; until then the units stay held.
+        self._write(batch, (), moment.now_ms)
 
     def _decide(
         self, calls: Sequence[Call], moment: Moment
@@ -167,20 +203,23 @@ class Seam:
 
     def _keyed_answers(self, asked: Sequence[_Asked], number: int) -> list[bytes]:
         epoch = self._journal.epoch
-        return [
-            answer_to_bytes(outcome, epoch, number)
-            for item in asked
-            for outcome in item.outcomes
-            if isinstance(outcome, Decided) and outcome.is_recorded and outcome.request.key
-        ]
+        answers = []
+        for item in asked:
+            for outcome in item.outcomes:
+                if isinstance(outcome, HoldOutcome):
+                    if outcome.keyed is not None:
+                        answers.append(hold_answer_to_bytes(outcome, epoch, number))
+                elif isinstance(outcome, Decided) and outcome.is_recorded and outcome.request.key:
+                    answers.append(answer_to_bytes(outcome, epoch, number))
+        return answers
 
     def _write(self, batch: Batch, keyed: Sequence[bytes], now_ms: int) -> Status | None:
         """Write the batch's record; where that fails, undo the batch and say why."""
         journal = self._journal
         identity = RecordId(journal.sidecar_id, journal.epoch, journal.next_number)
-        record = encode_record(identity, batch.entries, keyed)
+        record = encode_record(identity, batch, keyed)
         try:
-            number = journal.append(record.payload, record.digest, now_ms)
+            number = journal.append(record.payload, record.digest, now_ms, self._set_aside(batch))
         except WeighbridgeError as error:
             batch.rollback()
             return Status(status_of(error), str(error))
@@ -189,17 +228,23 @@ class Seam:
         self.on_recorded()
         return None
 
+    def _set_aside(self, batch: Batch) -> int:
+        """Return how much room a record leaves, so that what is held can be settled."""
+        return 0 if batch.holds.closed else len(self._gate.reservations) * SETTLE_BYTES
+
     def _finish(self, item: _Asked, number: int, keyed: Sequence[bytes], moment: Moment) -> Answer:
         for outcome in item.outcomes:
-            if isinstance(outcome, NotLoaded):
-                return self.on_not_loaded(item.call, outcome.customer, moment)
+            if isinstance(outcome, NotLoaded | NotLeased):
+                return self.on_wait(item.call, outcome, moment)
         if item.call.method is Method.BATCH_CHECK:
             return batch_answer_to_bytes([o for o in item.outcomes if isinstance(o, Decided)])
         outcome = item.outcomes[0]
         if isinstance(outcome, Decided):
             return answer_to_bytes(outcome, self._journal.epoch, number)
+        if isinstance(outcome, HoldOutcome):
+            return hold_answer_to_bytes(outcome, self._journal.epoch, number)
         if isinstance(outcome, SameAs):
-            return replayed_answer(outcome.request.kind, keyed[outcome.number])
+            return _again(outcome.request, keyed[outcome.number])
         assert isinstance(outcome, Replay)
         return self._replay(outcome)
 
@@ -209,7 +254,7 @@ class Seam:
         except WeighbridgeError as error:
             return Status(status_of(error), str(error))
         answer = decode_record(payload).answers[replay.answer.number]
-        return replayed_answer(replay.request.kind, answer)
+        return _again(replay.request, answer)
 
     def _count(self, calls: Sequence[Call], answers: Sequence[Answer]) -> None:
         self.batches += 1
@@ -220,15 +265,28 @@ class Seam:
                 self.calls[call.method, answer.code.name] += 1
 
 
-def _single(parse: Callable[[bytes], Request]) -> Callable[[bytes], list[Request]]:
+def _again(request: Request | HoldRequest, answer: bytes) -> bytes:
+    if isinstance(request, HoldRequest):
+        return replayed_hold_answer(request.kind, answer)
+    return replayed_answer(request.kind, answer)
+
+
+_Parse = Callable[[bytes], Sequence[Request | HoldRequest]]
+
+
+def _single(parse: Callable[[bytes], Request | HoldRequest]) -> _Parse:
     return lambda payload: [parse(payload)]
 
 
-_PARSERS: dict[Method, Callable[[bytes], list[Request]]] = {
+_PARSERS: dict[Method, _Parse] = {
     Method.CHECK: _single(check_from_bytes),
     Method.BATCH_CHECK: batch_check_from_bytes,
     Method.CONSUME: _single(consume_from_bytes),
     Method.REPORT: _single(report_from_bytes),
+    Method.RESERVE: _single(reserve_from_bytes),
+    Method.EXTEND: _single(extend_from_bytes),
+    Method.SETTLE: _single(settle_from_bytes),
+    Method.RELEASE: _single(release_from_bytes),
 }
 
 
@@ -236,6 +294,7 @@ def _nothing() -> None:
     return
 
 
-def _unavailable(_call: Call, customer: str, _moment: Moment) -> Answer:
-    error = UnavailableError(f"customer: {customer!r} is not loaded")
+def _unavailable(_call: Call, wait: Wait, _moment: Moment) -> Answer:
+    missing = f"customer: {wait.customer!r} is not" if isinstance(wait, NotLoaded) else "units: not"
+    error = UnavailableError(f"{missing} loaded")
     return Status(status_of(error), str(error))

@@ -1,20 +1,27 @@
-"""Calls that wait for their customer to be loaded: bounded, and each within its own deadline.
+"""Calls that wait: for their customer to be loaded, or for units to be leased.
 
-A waiting call holds nothing; when its customer is here it is decided anew, as if it came then.
+Bounded, and each within its own deadline. A waiting call holds nothing; when what it waits for is
+here it is decided anew, as if it came then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import grpc
 
+from sidecar.core.decided import NotLoaded
 from sidecar.core.gate import Gate
+from sidecar.core.leases import Lack
 from sidecar.core.moment import Moment
-from sidecar.transport.seam import Answer, Call, Pending, Seam, Status
+from sidecar.transport.seam import Answer, Call, Pending, Seam, Status, Wait
+from weighbridge.rules.lease import PoolKey
 
 ANSWER_MARGIN_MS: Final = 100
+
+Topic = str | tuple[PoolKey, ...]
+"""A customer, or the pools that have to have units together."""
 
 
 class WaitingCalls:
@@ -25,61 +32,74 @@ class WaitingCalls:
         self._gate = gate
         self._load_timeout_ms = load_timeout_ms
         self._waiters_max = waiters_max
-        self._waiting: dict[str, list[Pending]] = {}
+        self._waiting: dict[Topic, list[Pending]] = {}
+        # The topics that name a pool.
+        self._of_pool: dict[PoolKey, set[Topic]] = {}
         self._count = 0
-        # Told of a customer that nothing waited for before.
+        # Told of a customer that nothing waited for before, and of units that a call lacks.
         self.on_load_wanted: Callable[[str], None] = _ignore
-        seam.on_not_loaded = self.wait
+        self.on_lease_wanted: Callable[[Sequence[Lack]], None] = _ignore_lacks
+        seam.on_wait = self.wait
 
     def __len__(self) -> int:
         return self._count
 
     def customers(self) -> tuple[str, ...]:
         """Return the customers that calls wait for."""
-        return tuple(self._waiting)
+        return tuple(topic for topic in self._waiting if isinstance(topic, str))
 
-    def wait(self, call: Call, customer: str, moment: Moment) -> Answer:
-        """Have a call wait for a customer."""
+    def wait(self, call: Call, wait: Wait, moment: Moment) -> Answer:
+        """Have a call wait."""
+        topic = _topic_of(wait)
         if self._count >= self._waiters_max:
-            return Status(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"customer: {customer!r} is not loaded, and {self._count} calls wait already",
-            )
+            detail = f"{_subject(topic)}, and {self._count} calls wait already"
+            return Status(grpc.StatusCode.RESOURCE_EXHAUSTED, detail)
         expires_ms = moment.boot_ms + self._load_timeout_ms
         if call.deadline_ms is not None:
             # A little before the caller gives up, so that the reason still reaches it.
             expires_ms = min(expires_ms, call.deadline_ms - ANSWER_MARGIN_MS)
-        pending = Pending(call, customer, expires_ms)
-        if customer not in self._waiting:
-            self._waiting[customer] = []
-            self.on_load_wanted(customer)
-        self._waiting[customer].append(pending)
+        pending = Pending(call, wait, expires_ms)
+        if topic not in self._waiting:
+            self._begin(topic)
+        self._waiting[topic].append(pending)
         self._count += 1
+        self._want(pending, is_first=len(self._waiting[topic]) == 1)
         return pending
 
     def cancel(self, pending: Pending) -> None:
         """Drop a call that its caller gave up."""
-        waiting = self._waiting.get(pending.customer)
+        topic = _topic_of(pending.wait)
+        waiting = self._waiting.get(topic)
         if waiting is not None and pending in waiting:
             waiting.remove(pending)
             self._count -= 1
             if not waiting:
-                del self._waiting[pending.customer]
+                self._end(topic)
 
     def loaded(self, customer: str) -> None:
         """Decide the calls that waited for a customer."""
-        waiting = self._waiting.pop(customer, None)
-        if waiting is not None:
-            self._count -= len(waiting)
-            self._decide(waiting)
+        self._decide([customer])
+
+    def leased(self, pools: Collection[PoolKey]) -> None:
+        """Decide the calls that waited for units of these pools: some are here, or refused."""
+        topics: dict[Topic, None] = {}
+        for pool in pools:
+            topics.update(dict.fromkeys(self._of_pool.get(pool, ())))
+        self._decide(topics)
+
+    def ask_again(self) -> None:
+        """Ask for the units that calls wait for: what was asked before is lost with its stream."""
+        for topic, waiting in self._waiting.items():
+            if not isinstance(topic, str):
+                for pending in waiting:
+                    self._want(pending, is_first=False)
 
     def tick(self, moment: Moment) -> None:
         """Answer calls that waited long enough; all of them when an outage has begun."""
         if not self._waiting:
             return
         if self._gate.is_outage(moment):
-            for customer in list(self._waiting):
-                self.loaded(customer)
+            self._decide(tuple(self._waiting))
             return
         overdue = [
             pending
@@ -89,18 +109,72 @@ class WaitingCalls:
         ]
         for pending in overdue:
             self.cancel(pending)
-            detail = f"customer: {pending.customer!r} could not be loaded in time; try again"
+            detail = f"{_subject(_topic_of(pending.wait))} in time; try again"
             pending.complete(Status(grpc.StatusCode.UNAVAILABLE, detail))
 
-    def _decide(self, waiting: list[Pending]) -> None:
+    def _want(self, pending: Pending, *, is_first: bool) -> None:
+        if not isinstance(pending.wait, NotLoaded):
+            self.on_lease_wanted(pending.wait.lacks)
+        elif is_first:
+            self.on_load_wanted(pending.wait.customer)
+
+    def _decide(self, topics: Collection[Topic]) -> None:
+        waiting: list[Pending] = []
+        for topic in topics:
+            waiting += self._waiting.get(topic, ())
+            self._end(topic)
+        if not waiting:
+            return
+        self._count -= len(waiting)
         answers = self._seam.answer([pending.call for pending in waiting])
         for pending, answer in zip(waiting, answers, strict=True):
             if isinstance(answer, Pending):
-                # A BatchCheck whose next customer is missing too: it waits on under the new one.
-                answer.on_done(pending.complete)
+                self._go_on(pending, answer)
             else:
                 pending.complete(answer)
 
+    def _go_on(self, pending: Pending, again: Pending) -> None:
+        """Have a call that lacks something still, or something else now, wait on as itself.
+
+        No longer than before; and its caller can still give it up.
+        """
+        pending.wait = again.wait
+        pending.expires_ms = min(pending.expires_ms, again.expires_ms)
+        waiting = self._waiting[_topic_of(again.wait)]
+        waiting[waiting.index(again)] = pending
+
+    def _begin(self, topic: Topic) -> None:
+        self._waiting[topic] = []
+        if not isinstance(topic, str):
+            for pool in topic:
+                self._of_pool.setdefault(pool, set()).add(topic)
+
+    def _end(self, topic: Topic) -> None:
+        if self._waiting.pop(topic, None) is None or isinstance(topic, str):
+            return
+        for pool in topic:
+            topics = self._of_pool[pool]
+            topics.discard(topic)
+            if not topics:
+                del self._of_pool[pool]
+
+
+def _topic_of(wait: Wait) -> Topic:
+    if isinstance(wait, NotLoaded):
+        return wait.customer
+    return tuple(lack.pool.key for lack in wait.lacks)
+
+
+def _subject(topic: Topic) -> str:
+    if isinstance(topic, str):
+        return f"customer: {topic!r} could not be loaded"
+    pool = topic[0]
+    return f"customer: units of {pool.feature!r} for {pool.customer!r} could not be leased"
+
 
 def _ignore(_customer: str) -> None:
+    return
+
+
+def _ignore_lacks(_lacks: Sequence[Lack]) -> None:
     return

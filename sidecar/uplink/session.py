@@ -13,6 +13,7 @@ from sidecar.core.moment import Moment
 from sidecar.core.snapshots import Mode
 from sidecar.journal import Journal
 from sidecar.uplink.applying import Applier
+from sidecar.uplink.leasing import LeaseTalk
 from sidecar.uplink.sending import UsageSending
 from weighbridge.rules.errors import FailedPreconditionError
 from weighbridge.v1 import sync_service_pb2 as pb
@@ -37,12 +38,14 @@ class Session:
         journal: Journal,
         applier: Applier,
         sending: UsageSending,
+        lease_talk: LeaseTalk,
         clock: ControlPlaneClock,
     ) -> None:
         self._gate = gate
         self._journal = journal
         self._applier = applier
         self._sending = sending
+        self._lease_talk = lease_talk
         self._clock = clock
         self._outgoing: deque[pb.SyncRequest] = deque()
         self._wanted: dict[str, None] = {}
@@ -51,6 +54,8 @@ class Session:
         self.waited_for: Callable[[], Iterable[str]] = tuple
         self.is_welcome = False
         self.heartbeat_interval_ms = 0
+        # Told that a stream began: what calls wait for is to be asked for again.
+        self.on_welcome: Callable[[], None] = _nothing
         # Told that there is something to send.
         self.on_outgoing: Callable[[], None] = _nothing
         # Usage the control plane refused for good: reported, and read by the metrics.
@@ -59,7 +64,7 @@ class Session:
         # The control plane was put back to an earlier state: reported.
         self.on_start_over: Callable[[], None] = _nothing
 
-    def hello(self, boot_id: str, software_version: str) -> pb.SyncRequest:
+    def hello(self, boot_id: str, software_version: str, boot_ms: int) -> pb.SyncRequest:
         """Begin a stream: say who this is and what it holds."""
         self._outgoing.clear()
         self._released.clear()
@@ -90,14 +95,12 @@ class Session:
                 for e in self._journal.epochs()
             ],
         )
+        self._lease_talk.begin_stream(hello, boot_ms)
         return pb.SyncRequest(hello=hello)
 
     def receive(self, message: pb.SyncResponse, moment: Moment) -> None:
         """Take in a message. Raises IdentityRefusedError."""
-        self._gate.link.heard(moment.boot_ms)
-        if message.control_plane_now_unix_ms:
-            self._clock.heard(message.control_plane_now_unix_ms, moment.boot_ms)
-        self._applier.progress.saw(message.revision, message.usage_revision)
+        self._hear(message, moment)
         match message.WhichOneof("message"):
             case "welcome":
                 self._welcome(message.welcome, moment)
@@ -108,13 +111,18 @@ class Session:
                 self._clock.heard(heartbeat.control_plane_now_unix_ms, moment.boot_ms)
                 self._applier.progress.reached(heartbeat.revision, heartbeat.usage_revision)
                 self._sending.promised(heartbeat.usage_revision)
+                self._lease_talk.confirmed(heartbeat.number)
             case "usage_ack":
                 ack = message.usage_ack
                 self._sending.acknowledged(_mark(ack.mark), ack.usage_revision, moment.now_ms)
+                self._lease_talk.settled()
                 self.on_outgoing()
             case "usage_set_aside":
                 self.set_aside_records += 1
                 self.on_set_aside(message.usage_set_aside)
+            case "lease_answer" | "lease_recall" | "lease_lift":
+                self._lease_talk.receive(message, moment)
+                self.on_outgoing()
             case "initial_snapshot_complete":
                 self._applier.apply(message)
                 self._sending.caught_up()
@@ -124,10 +132,14 @@ class Session:
             case _:
                 self._apply(message)
 
-    def next_message(self) -> pb.SyncRequest | None:
+    def next_message(self, boot_ms: int) -> pb.SyncRequest | None:
         """Return what to send next; None where there is nothing."""
         if not self.is_welcome:
             return None
+        # First, for calls wait for it.
+        lease_request = self._lease_talk.next_request(boot_ms)
+        if lease_request is not None:
+            return lease_request
         if self._released:
             # Before what is wanted: a customer let go and asked for again is to be followed.
             released = pb.UnsubscribeCustomers(customers=self._released)
@@ -164,9 +176,10 @@ class Session:
             self._released[customer] = None
         self.on_outgoing()
 
-    def beat(self) -> None:
+    def beat(self, boot_ms: int) -> None:
         """Send a heartbeat."""
-        self._outgoing.append(pb.SyncRequest(heartbeat=pb.Heartbeat()))
+        heartbeat = pb.Heartbeat(number=self._lease_talk.next_beat(boot_ms))
+        self._outgoing.append(pb.SyncRequest(heartbeat=heartbeat))
         self.on_outgoing()
 
     def ended(self) -> None:
@@ -174,14 +187,23 @@ class Session:
         self.is_welcome = False
         self._gate.link.is_connected = False
 
+    def _hear(self, message: pb.SyncResponse, moment: Moment) -> None:
+        self._gate.link.heard(moment.boot_ms)
+        if message.control_plane_now_unix_ms:
+            self._clock.heard(message.control_plane_now_unix_ms, moment.boot_ms)
+        self._applier.progress.saw(message.revision, message.usage_revision)
+
     def _welcome(self, welcome: pb.Welcome, moment: Moment) -> None:
         self._clock.begin_stream()
         self._clock.heard(welcome.control_plane_now_unix_ms, moment.boot_ms)
         self.heartbeat_interval_ms = welcome.heartbeat_interval_ms
         self._take_incarnation(welcome)
         self._sending.begin([_mark(mark) for mark in welcome.settled], moment.now_ms)
+        self._lease_talk.settled()
         self.is_welcome = True
+        self._lease_talk.welcome(welcome.lease_ttl_ms)
         self._wanted.update(dict.fromkeys(self.waited_for()))
+        self.on_welcome()
         self.on_outgoing()
 
     def _take_incarnation(self, welcome: pb.Welcome) -> None:
@@ -193,6 +215,8 @@ class Session:
             self._gate.cache.is_outdated and not applier.progress.incarnation
         ):
             applier.start_over()
+            # Nobody knows of the leases that are held, so others may be granted the same units.
+            self._gate.leases.forget_all()
         applier.progress.incarnation = welcome.incarnation
 
     def _apply(self, message: pb.SyncResponse) -> None:

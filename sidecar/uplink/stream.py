@@ -125,7 +125,8 @@ class Uplink:
     async def _open(self, call: Call) -> None:
         settings, session = self._settings, self._session
         async with asyncio.timeout(_WELCOME_TIMEOUT_S):
-            await call.write(session.hello(settings.boot_id, settings.software_version))
+            boot_ms = self._moment().boot_ms
+            await call.write(session.hello(settings.boot_id, settings.software_version, boot_ms))
             message = await _read(call)
         session.receive(message, self._moment())
         if not session.is_welcome:
@@ -158,14 +159,14 @@ class Uplink:
     async def _send(self, call: Call) -> None:
         while True:
             self._wake.clear()
-            while (message := self._session.next_message()) is not None:
+            while (message := self._session.next_message(self._moment().boot_ms)) is not None:
                 await call.write(message)
             await self._wake.wait()
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._session.heartbeat_interval_ms / 1000)
-            self._session.beat()
+            self._session.beat(self._moment().boot_ms)
 
 
 async def _read(call: Call) -> pb.SyncResponse:

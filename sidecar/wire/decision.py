@@ -47,6 +47,8 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
     message.decided_by = _DECIDED_BY[decided.decided_by]
     message.catalog_version = decided.catalog_version
     message.snapshot_version = decided.snapshot_version
+    if decided.decided_by is DecidedBy.LEASE:
+        message.max_overshoot = 0
     if decided.snapshot_age_ms is not None:
         message.snapshot_age_ms = decided.snapshot_age_ms
     if verdict.allowed:
@@ -125,6 +127,7 @@ def limit_usage_to_proto(state: LimitState, limited_by: str = "") -> pb.LimitUsa
         ),
         used=state.used,
         limited_by=limited_by,
+        reserved=state.reserved,
     )
     if state.bounds is not None:
         message.window_start_unix_ms = state.bounds.start_ms
@@ -176,10 +179,12 @@ def _fill_refusal(message: pb.Decision, decided: Decided) -> None:
 
 
 def _fill_limit(message: pb.Decision, state: LimitState, recorded: int, now_ms: int) -> None:
-    limit, bounds, used, _ = state
+    limit, bounds, used, _, reserved = state
     used = max(used + recorded, 0)
     message.limit_id = limit.id
     message.used = used
+    if reserved:
+        message.reserved = reserved
     if limit.limit is not None:
         message.limit = limit.limit
         message.remaining = max(limit.limit - used, 0)

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from sidecar.core.batch import Batch
 from sidecar.core.request import DIGEST_SIZE, KeyScope, Kind, UsageEntry
+from sidecar.core.reservations import Closing, HeldUnits, Hold, HoldEnd
 from weighbridge.v1 import journal_pb2 as journal_pb
 from weighbridge.v1 import sync_service_pb2 as sync_pb
 from weighbridge.v1 import types_pb2 as pb
@@ -14,6 +16,12 @@ from weighbridge.v1 import types_pb2 as pb
 _KINDS: Final[Mapping[Kind, sync_pb.UsageKind.ValueType]] = {
     Kind.CONSUME: sync_pb.USAGE_KIND_CONSUME,
     Kind.REPORT: sync_pb.USAGE_KIND_REPORT,
+    Kind.SETTLE: sync_pb.USAGE_KIND_SETTLE,
+}
+_HOLD_ENDS: Final[Mapping[HoldEnd, sync_pb.HoldEnd.ValueType]] = {
+    HoldEnd.SETTLED: sync_pb.HOLD_END_SETTLED,
+    HoldEnd.RELEASED: sync_pb.HOLD_END_RELEASED,
+    HoldEnd.EXPIRED: sync_pb.HOLD_END_EXPIRED,
 }
 _SCOPES: Final[Mapping[KeyScope, pb.IdempotencyScope.ValueType]] = {
     KeyScope.SIDECAR: pb.IDEMPOTENCY_SCOPE_SIDECAR,
@@ -36,14 +44,21 @@ class EncodedRecord(NamedTuple):
     digest: bytes
 
 
-def encode_record(
-    identity: RecordId, entries: Sequence[UsageEntry], answers: Sequence[bytes]
-) -> EncodedRecord:
-    """Encode a record with the answers to its keyed entries."""
+def encode_record(identity: RecordId, batch: Batch, answers: Sequence[bytes]) -> EncodedRecord:
+    """Encode a batch's record, with the answers to its keyed calls."""
     message = journal_pb.JournalRecord(answers=answers)
+    for number, (customer, key, digest) in batch.hold_keys.items():
+        message.hold_answers.add(number=number, customer=customer, key=key, payload_digest=digest)
     record = message.record
-    for entry in entries:
+    for entry in batch.entries:
         _fill_entry(record.entries.add(), entry)
+    for lease, units in batch.draws.items():
+        if units:
+            record.draws.add(lease=lease, units=units)
+    for hold in batch.holds.opened:
+        _fill_opened(record.holds_opened.add(), hold)
+    for closing in batch.holds.closed:
+        _fill_closed(record.holds_closed.add(), closing)
     digest = blake2b(record.SerializeToString(deterministic=True), digest_size=DIGEST_SIZE).digest()
     record.sidecar_id = identity.sidecar_id
     record.epoch = identity.epoch
@@ -55,6 +70,56 @@ def encode_record(
 def decode_record(payload: bytes) -> journal_pb.JournalRecord:
     """Decode what `encode_record` made. The journal has verified its checksum."""
     return journal_pb.JournalRecord.FromString(payload)
+
+
+def holds_from_proto(
+    record: sync_pb.UsageRecord, written_at_ms: int
+) -> tuple[list[Hold], list[tuple[str, str, HoldEnd]]]:
+    """Return the holds that a record opened and those it closed; their leases have ended since."""
+    ends = {number: end for end, number in _HOLD_ENDS.items()}
+    return (
+        [_opened_from_proto(opened, written_at_ms) for opened in record.holds_opened],
+        [(c.customer, c.reservation, ends[c.end]) for c in record.holds_closed],
+    )
+
+
+def _opened_from_proto(message: sync_pb.HoldOpened, written_at_ms: int) -> Hold:
+    return Hold(
+        customer=message.customer,
+        reservation=message.reservation,
+        resource=message.resource,
+        feature=message.feature,
+        amount=message.amount,
+        opened_at_ms=message.opened_at_unix_ms,
+        expires_at_ms=message.expires_at_unix_ms,
+        held=tuple(HeldUnits(None, held.lease, held.units) for held in message.held),
+        dimensions=tuple(sorted(message.dimensions.items())),
+        ancestors=tuple(message.ancestors),
+        restated_at_ms=written_at_ms,
+    )
+
+
+def _fill_opened(message: sync_pb.HoldOpened, hold: Hold) -> None:
+    message.customer = hold.customer
+    message.reservation = hold.reservation
+    message.resource = hold.resource
+    message.feature = hold.feature
+    message.amount = hold.amount
+    message.opened_at_unix_ms = hold.opened_at_ms
+    message.expires_at_unix_ms = hold.expires_at_ms
+    message.ancestors.extend(hold.ancestors)
+    message.dimensions.update(hold.dimensions)
+    for _, lease, units in hold.held:
+        message.held.add(lease=lease, units=units)
+
+
+def _fill_closed(message: sync_pb.HoldClosed, closing: Closing) -> None:
+    hold = closing.hold
+    message.customer = hold.customer
+    message.reservation = hold.reservation
+    message.end = _HOLD_ENDS[closing.end]
+    for _, lease, units in hold.held:
+        message.held.add(lease=lease, units=units)
 
 
 def _fill_entry(message: sync_pb.UsageEntry, entry: UsageEntry) -> None:

@@ -7,7 +7,8 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from sidecar.core.request import KeyScope, Kind, Request
+from sidecar.core.request import HoldRequest, KeyScope, Kind, Request
+from sidecar.core.reservations import TTL_MS_MAX, TTL_MS_MIN
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.units import (
     DIMENSION_VALUE_LENGTH_MAX,
@@ -71,6 +72,82 @@ def report_from_bytes(payload: bytes) -> Request:
         raise _undecodable("ReportRequest") from error
     occurred = message.occurred_at_unix_ms if message.HasField("occurred_at_unix_ms") else None
     return _usage_from_proto(message, Kind.REPORT, occurred)
+
+
+def reserve_from_bytes(payload: bytes) -> HoldRequest:
+    """Read a ReserveRequest. Raises InvalidArgumentError naming the field."""
+    try:
+        message = sidecar_pb.ReserveRequest.FromString(payload)
+    except DecodeError as error:
+        raise _undecodable("ReserveRequest") from error
+    customer = require_id("customer", message.customer)
+    wanted = Request(
+        Kind.RESERVE,
+        customer,
+        require_optional_id("resource", message.resource),
+        require_id("feature", message.feature),
+        require_amount("amount", message.amount) if message.HasField("amount") else None,
+        dimensions=_dimensions_from_proto(message.dimensions) if message.dimensions else (),
+    )
+    return HoldRequest(
+        Kind.RESERVE,
+        customer,
+        require_id("reservation", message.reservation),
+        ttl_ms=_ttl_from_proto(message),
+        wanted=wanted,
+    )
+
+
+def extend_from_bytes(payload: bytes) -> HoldRequest:
+    """Read an ExtendRequest. Raises InvalidArgumentError naming the field."""
+    try:
+        message = sidecar_pb.ExtendRequest.FromString(payload)
+    except DecodeError as error:
+        raise _undecodable("ExtendRequest") from error
+    return HoldRequest(
+        Kind.EXTEND,
+        require_id("customer", message.customer),
+        require_id("reservation", message.reservation),
+        require_amount("amount", message.amount) if message.HasField("amount") else None,
+        _ttl_from_proto(message),
+    )
+
+
+def settle_from_bytes(payload: bytes) -> HoldRequest:
+    """Read a SettleRequest. Raises InvalidArgumentError naming the field."""
+    try:
+        message = sidecar_pb.SettleRequest.FromString(payload)
+    except DecodeError as error:
+        raise _undecodable("SettleRequest") from error
+    return HoldRequest(
+        Kind.SETTLE,
+        require_id("customer", message.customer),
+        require_id("reservation", message.reservation),
+        require_amount("amount", message.amount),
+    )
+
+
+def release_from_bytes(payload: bytes) -> HoldRequest:
+    """Read a ReleaseRequest. Raises InvalidArgumentError naming the field."""
+    try:
+        message = sidecar_pb.ReleaseRequest.FromString(payload)
+    except DecodeError as error:
+        raise _undecodable("ReleaseRequest") from error
+    return HoldRequest(
+        Kind.RELEASE,
+        require_id("customer", message.customer),
+        require_id("reservation", message.reservation),
+    )
+
+
+def _ttl_from_proto(message: sidecar_pb.ReserveRequest | sidecar_pb.ExtendRequest) -> int | None:
+    if not message.HasField("ttl_ms"):
+        return None
+    if not TTL_MS_MIN <= message.ttl_ms <= TTL_MS_MAX:
+        raise InvalidArgumentError(
+            "ttl_ms", f"{message.ttl_ms} is not {TTL_MS_MIN} to {TTL_MS_MAX} (24 hours)"
+        )
+    return message.ttl_ms
 
 
 def _check_from_proto(message: sidecar_pb.CheckRequest, path: str) -> Request:

@@ -41,7 +41,9 @@ from weighbridge.rules.catalog import (
     VersionStep,
 )
 from weighbridge.rules.errors import InvalidArgumentError
+from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate, RatePeriod
+from weighbridge.rules.reservation import ExcessKind, ExcessPolicy
 from weighbridge.rules.window import MOVING_KINDS, Period, Window, WindowKind, length_problem
 from weighbridge.v1 import sync_service_pb2 as sync_pb
 from weighbridge.v1 import types_pb2 as pb
@@ -75,12 +77,26 @@ _OUTAGE_KINDS: Final[Mapping[int, OutageKind]] = {
     pb.OUTAGE_POLICY_KIND_ALLOW: OutageKind.ALLOW,
     pb.OUTAGE_POLICY_KIND_LAST_KNOWN: OutageKind.LAST_KNOWN,
     pb.OUTAGE_POLICY_KIND_SAFE_CAPACITY: OutageKind.SAFE_CAPACITY,
+    pb.OUTAGE_POLICY_KIND_LEASED: OutageKind.LEASED,
+}
+_CONSISTENCIES: Final[Mapping[int, Consistency]] = {
+    # A control plane that does not say grants no leases.
+    pb.CONSISTENCY_UNSPECIFIED: Consistency.CACHED,
+    pb.CONSISTENCY_CACHED: Consistency.CACHED,
+    pb.CONSISTENCY_LEASED: Consistency.LEASED,
 }
 _ENFORCEMENTS: Final[Mapping[int, Enforcement]] = {
     # A control plane that does not say enforces.
     pb.ENFORCEMENT_UNSPECIFIED: Enforcement.ENFORCE,
     pb.ENFORCEMENT_ENFORCE: Enforcement.ENFORCE,
     pb.ENFORCEMENT_OBSERVE: Enforcement.OBSERVE,
+}
+_EXCESS_KINDS: Final[Mapping[int, ExcessKind]] = {
+    # A control plane that does not say lets everything be charged.
+    pb.EXCESS_POLICY_KIND_UNSPECIFIED: ExcessKind.OVERDRAFT,
+    pb.EXCESS_POLICY_KIND_REJECT: ExcessKind.REJECT,
+    pb.EXCESS_POLICY_KIND_TAKE_AVAILABLE: ExcessKind.TAKE_AVAILABLE,
+    pb.EXCESS_POLICY_KIND_OVERDRAFT: ExcessKind.OVERDRAFT,
 }
 _METERS: Final[Mapping[int, Meter]] = {
     # A control plane that does not say sums.
@@ -281,7 +297,12 @@ def feature_from_proto(message: sync_pb.Feature) -> Feature:
             message.safe_capacity,
         ),
         enforcement=known(_ENFORCEMENTS, message.enforcement, "features.enforcement"),
+        consistency=known(_CONSISTENCIES, message.consistency, "features.consistency"),
         meter=known(_METERS, message.meter, "features.meter"),
+        excess=ExcessPolicy(
+            known(_EXCESS_KINDS, message.excess, "features.excess"),
+            message.overdraft_max if message.HasField("overdraft_max") else None,
+        ),
     )
 
 

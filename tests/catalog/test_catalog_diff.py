@@ -11,6 +11,7 @@ from control_plane.catalog import (
     diff_catalogs,
     next_plan_versions,
 )
+from weighbridge.rules.reservation import ExcessKind, ExcessPolicy
 
 NOBODY: frozenset[str] = frozenset()
 FREE = frozenset({"free"})
@@ -144,6 +145,17 @@ def test_a_feature_touches_all_who_have_it() -> None:
     assert changes(("{type: metered, outage: deny}", "{type: metered}")) == (
         CatalogChange("features.contacts.outage", ChangeKind.CHANGED, "deny", "last_known", PRO),
     )
+
+
+def test_an_excess_policy_is_compiled_and_compared() -> None:
+    bounded, rejecting = ", excess: {overdraft: 5}", ", excess: reject"
+    text = changed(("outage: deny", f"outage: deny{bounded}"))
+    assert compiled(text).features["contacts"].excess == ExcessPolicy(ExcessKind.OVERDRAFT, 5)
+    assert compiled().features["contacts"].excess == ExcessPolicy()
+    for written, told in ((bounded, "overdraft 5"), (rejecting, "reject")):
+        assert changes(("outage: deny", f"outage: deny{written}")) == (
+            CatalogChange("features.contacts.excess", ChangeKind.ADDED, "", told, PRO),
+        )
 
 
 def test_a_feature_taken_out_touches_those_who_had_it() -> None:

@@ -327,9 +327,21 @@ CASES = {
         ("{type: boolean}", "boolean"),
         ("features.own_domain", "own_domain: boolean", "must be a mapping, but is the text"),
     ),
+    "what is leased, of a cached feature": (
+        ("outage: deny", "consistency: cached, outage: leased"),
+        ("features.contacts.outage", "consistency", "needs consistency: leased"),
+    ),
     "unknown outage policy": (
         ("outage: deny", "outage: maybe"),
-        ("features.contacts.outage", "maybe", "write deny, allow, last_known or {safe_capacity"),
+        ("features.contacts.outage", "maybe", "write leased, deny, allow, last_known"),
+    ),
+    "unknown excess policy": (
+        ("outage: deny", "excess: maybe"),
+        ("features.contacts.excess", "maybe", "write reject, take_available, overdraft"),
+    ),
+    "negative overdraft": (
+        ("outage: deny", "excess: {overdraft: -1}"),
+        ("features.contacts.excess.overdraft", "-1", "is negative"),
     ),
     "negative capacity": (
         ("safe_capacity: 100", "safe_capacity: -100"),

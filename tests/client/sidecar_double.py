@@ -42,6 +42,26 @@ class ScriptedSidecar(SidecarServiceServicer):
     async def Report(self, request: Any, context: Any) -> Any:
         return await self._step(request, context)
 
+    async def Reserve(self, request: Any, context: Any) -> Any:
+        return await self._step(request, context)
+
+    async def Extend(self, request: Any, context: Any) -> Any:
+        return await self._step(request, context)
+
+    async def Settle(self, request: Any, context: Any) -> Any:
+        return await self._step(request, context)
+
+    async def Release(self, request: Any, context: Any) -> Any:
+        return await self._step(request, context)
+
+    async def Meter(self, requests: Any, context: Any) -> AsyncIterator[Any]:
+        """Take a step per message, and one for the end of the caller's side."""
+        steps = iter(self.streams.pop(0))
+        async for request in requests:
+            self.requests.append(request)
+            yield await _resolve(next(steps), context)
+        yield await _resolve(next(steps), context)
+
     async def GetEntitlements(self, request: Any, context: Any) -> Any:
         return await self._step(request, context)
 

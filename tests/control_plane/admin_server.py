@@ -16,7 +16,11 @@ from control_plane.api.admin_service import AdminService
 from control_plane.api.credit_service import CreditService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
-from control_plane.api.sync_service import SyncService
+from control_plane.api.sync_service import Intake, StreamTimes, SyncService
+from control_plane.granting.desk import LeaseDesk
+from control_plane.granting.granter import Granter
+from control_plane.granting.serving import LeaseService
+from control_plane.leasing.holding import LeaseTerms
 from control_plane.metering.queue import IngestQueue
 from control_plane.provisioning import CatalogLibrary
 from control_plane.provisioning.access import Role, register_token
@@ -71,6 +75,8 @@ class AdminServer:
         sidecars = SessionRegistry()
         publisher = Publisher(database, library, self._notices, sidecars, clock)
         queue = IngestQueue(database, library, clock, Random(1))
+        granter = Granter(Random(2), LeaseTerms(60_000, 600_000))
+        leases = LeaseService(LeaseDesk(250), granter, queue, clock)
         server = ApiServer(
             Address("127.0.0.1", 0),
             database,
@@ -78,7 +84,14 @@ class AdminServer:
             Services(
                 AdminService(database, library, self._notices, sidecars, clock),
                 CreditService(database, library, clock),
-                SyncService(database, library, publisher, queue, clock, HEARTBEAT_INTERVAL_MS),
+                SyncService(
+                    database,
+                    library,
+                    publisher,
+                    Intake(queue, leases),
+                    clock,
+                    StreamTimes(HEARTBEAT_INTERVAL_MS, 60_000),
+                ),
             ),
         )
         await publisher.start()

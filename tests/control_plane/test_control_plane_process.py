@@ -77,6 +77,7 @@ def test_it_starts_from_nothing_and_again(start: Start, data_dir: Path) -> None:
     metrics = probe(addresses["probes"], "/metrics")[1]
     assert 'admin_calls_total{code="OK",method="ApplyCatalog"} 1.0' in metrics
     assert "weighbridge_control_plane_sidecars_connected 0.0" in metrics
+    assert "weighbridge_control_plane_lease_differences 0.0" in metrics
     assert first.stop() == 0
 
     second = start()

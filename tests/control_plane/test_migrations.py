@@ -10,13 +10,17 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, String, inspect, text
 from sqlalchemy.dialects import postgresql
 
-from control_plane.storage import ledger_tables, tables
+from control_plane.storage import lease_tables, ledger_tables, tables
 from control_plane.storage.database import Database
 from control_plane.storage.metadata import metadata
 from tests.postgresql_server import PostgresServer
 from weighbridge.rules.errors import FailedPreconditionError
 
-assert {tables.customer.metadata, ledger_tables.ledger_entry.metadata} == {metadata}
+assert {
+    tables.customer.metadata,
+    lease_tables.lease.metadata,
+    ledger_tables.ledger_entry.metadata,
+} == {metadata}
 
 # Each engine's own record of the schema, of which Alembic's comparison reads only a part.
 SCHEMA = {

@@ -13,7 +13,11 @@ import grpc
 
 from control_plane import provisioning
 from control_plane.api.errors import ErrorInterceptor
-from control_plane.api.sync_service import SyncService
+from control_plane.api.sync_service import Intake, StreamTimes, SyncService
+from control_plane.granting.desk import LeaseDesk
+from control_plane.granting.granter import Granter
+from control_plane.granting.serving import LeaseService
+from control_plane.leasing.holding import LeaseTerms
 from control_plane.metering.ingest import Settlement
 from control_plane.metering.queue import IngestQueue
 from control_plane.provisioning import CatalogLibrary, CatalogSource, NewCustomer
@@ -22,11 +26,14 @@ from control_plane.publishing.publisher import Publisher
 from control_plane.publishing.sessions import SessionRegistry
 from control_plane.storage.database import Database
 from weighbridge.rules.catalog import CustomerStatus
+from weighbridge.runtime.clock import boot_ms
 from weighbridge.v1 import sync_service_pb2 as pb
 from weighbridge.v1 import sync_service_pb2_grpc
 
 NOW_MS = 1_764_000_000_000
 DEADLINE_S = 20.0
+LEASE_TTL_MS = 60_000
+LEASE_LOST_AFTER_MS = 600_000
 
 CATALOG = """
 catalog: api
@@ -54,6 +61,7 @@ class SyncWorld:
         self.registry = SessionRegistry()
         self.now_ms = NOW_MS
         self.heartbeat_interval_ms = 60_000
+        self.recall_ms = 250
         self.port = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._clients: list[SyncClient] = []
@@ -71,13 +79,16 @@ class SyncWorld:
         self.queue = IngestQueue(self.database, self.library, now_ms, Random(1))
         self.settlements: list[Settlement] = []
         self.queue.on_settled = self._settled
+        self.desk = LeaseDesk(self.recall_ms)
+        granter = Granter(Random(2), LeaseTerms(LEASE_TTL_MS, LEASE_LOST_AFTER_MS))
+        self.leases = LeaseService(self.desk, granter, self.queue, boot_ms)
         self.sync = SyncService(
             self.database,
             self.library,
             self.publisher,
-            self.queue,
+            Intake(self.queue, self.leases),
             now_ms,
-            self.heartbeat_interval_ms,
+            StreamTimes(self.heartbeat_interval_ms, LEASE_TTL_MS),
         )
         self._server = grpc.aio.server(interceptors=[ErrorInterceptor(lambda *_: None)])
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(self.sync, self._server)
@@ -86,6 +97,7 @@ class SyncWorld:
         self._tasks = [
             asyncio.create_task(self.publisher.run()),
             asyncio.create_task(self.queue.run()),
+            asyncio.create_task(self.leases.run()),
         ]
         await self._server.start()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sync_world import SyncWorld
 
+from control_plane.leasing.holding import HolderClaim
 from control_plane.metering.records import EpochKey, RecordMark, SetAside, SetAsideReason
 from control_plane.metering.totals import WindowTotal
 from control_plane.publishing import outbox as outboxes
@@ -31,7 +32,8 @@ def mark(number: int) -> RecordMark:
 
 def greeting(interest: Interest = Interest.ALL) -> Greeting:
     epochs = (EpochKey("sc-1", "e1"),)
-    return Greeting("sc-1", "e1", "", "", "", interest, {}, {}, 0, 0, epochs, Seen())
+    claim = HolderClaim(("sc-1", "e1"), (), {}, may_have_lost=False)
+    return Greeting("sc-1", "e1", "", "", "", interest, {}, {}, 0, 0, epochs, Seen(), claim)
 
 
 def test_of_what_waits_only_the_newest_is_kept() -> None:

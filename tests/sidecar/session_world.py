@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sidecar.core.asking import LeaseAsking
 from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import EpochId, EpochIndexes
 from sidecar.core.gate import Gate
 from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.transport.seam import Call, Method, Seam
 from sidecar.uplink.applying import Applier
+from sidecar.uplink.leasing import LeaseTalk
 from sidecar.uplink.sending import UsageSending
 from sidecar.uplink.session import Session
 from tests.sidecar.gate_world import MOMENT
@@ -38,7 +40,8 @@ class Bench:
         self.applier = Applier(gate, epochs)
         sending = UsageSending(self.journal, gate.book)
         self.clock = ControlPlaneClock(MOMENT.boot_ms, 0)
-        self.session = Session(gate, self.journal, self.applier, sending, self.clock)
+        talk = LeaseTalk(gate.leases, LeaseAsking(gate.leases), self.journal)
+        self.session = Session(gate, self.journal, self.applier, sending, talk, self.clock)
         self.seam = Seam(gate, self.journal, lambda: MOMENT)
 
     def receive(self, **message: object) -> None:
@@ -46,12 +49,12 @@ class Bench:
 
     def sent(self) -> list[pb.SyncRequest]:
         messages = []
-        while (message := self.session.next_message()) is not None:
+        while (message := self.session.next_message(MOMENT.boot_ms)) is not None:
             messages.append(message)
         return messages
 
     def welcome(self, settled: int = 0, **fields: Any) -> None:
-        self.session.hello("boot", "1")
+        self.session.hello("boot", "1", MOMENT.boot_ms)
         self.receive(
             welcome=pb.Welcome(
                 control_plane_now_unix_ms=MOMENT.now_ms,

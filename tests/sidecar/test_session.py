@@ -31,12 +31,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def test_nothing_is_sent_before_the_welcome(bench: Bench) -> None:
     bench.consume()
-    bench.session.hello("boot", "1")
+    bench.session.hello("boot", "1", MOMENT.boot_ms)
     assert bench.sent() == []
 
 
 def test_the_hello_says_who_this_is_and_what_it_holds(bench: Bench) -> None:
-    hello = bench.session.hello("boot", "1").hello
+    hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert hello.mode == pb.SUBSCRIPTION_MODE_ALL
     assert [(held.id, held.version) for held in hello.catalogs] == [("shop", 1)]
     assert not hello.customers, "mode ALL resumes from a revision"
@@ -45,7 +45,7 @@ def test_the_hello_says_who_this_is_and_what_it_holds(bench: Bench) -> None:
 
 def test_a_sidecar_on_demand_names_the_customers_it_holds(tmp_path: Path) -> None:
     bench = Bench(tmp_path, make_gate(Mode.ON_DEMAND))
-    hello = bench.session.hello("boot", "1").hello
+    hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert [(held.id, held.version) for held in hello.customers] == [("acme", 1)]
     bench.close()
 
@@ -145,12 +145,12 @@ def test_a_heartbeat_moves_what_the_next_hello_says_is_held(bench: Bench) -> Non
             control_plane_now_unix_ms=MOMENT.now_ms, revision=12, usage_revision=34
         )
     )
-    hello = bench.session.hello("boot", "1").hello
+    hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert (hello.held_revision, hello.held_usage_revision) == (12, 34)
 
 
 def test_a_copied_directory_is_told_so(bench: Bench) -> None:
-    bench.session.hello("boot", "1")
+    bench.session.hello("boot", "1", MOMENT.boot_ms)
     with pytest.raises(IdentityRefusedError, match="copied"):
         bench.receive(identity_refused=pb.IdentityRefused(detail="copied"))
     before = bench.journal.sidecar_id
@@ -268,7 +268,7 @@ def test_a_customer_that_did_not_exist_is_asked_about_again(tmp_path: Path) -> N
     bench = Bench(tmp_path, make_gate(Mode.ON_DEMAND))
     bench.welcome()
     bench.receive(unknown=pb.CustomerUnknown(customer="nobody", version=8))
-    hello = bench.session.hello("boot", "1").hello
+    hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert {(held.id, held.version) for held in hello.customers} == {("acme", 1), ("nobody", 0)}
     bench.close()
 

@@ -45,7 +45,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def held(bench: Bench) -> dict[str, int]:
-    return {item.id: item.version for item in bench.session.hello("boot", "1").hello.drafts}
+    return {
+        item.id: item.version
+        for item in bench.session.hello("boot", "1", MOMENT.boot_ms).hello.drafts
+    }
 
 
 def restarted(bench: Bench) -> Bench:
@@ -57,7 +60,12 @@ def restarted(bench: Bench) -> Bench:
     fresh.gate = make_gate()
     fresh.applier = type(bench.applier)(fresh.gate, bench.applier._epochs)
     fresh.session = type(bench.session)(
-        fresh.gate, bench.journal, fresh.applier, bench.session._sending, bench.clock
+        fresh.gate,
+        bench.journal,
+        fresh.applier,
+        bench.session._sending,
+        bench.session._lease_talk,
+        bench.clock,
     )
     SnapshotKeeper(store, fresh.applier, fresh.gate, bench.clock).restore()
     store.close()

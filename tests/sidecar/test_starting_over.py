@@ -50,7 +50,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_the_hello_says_what_was_seen_and_by_whom(bench: Bench) -> None:
-    hello = bench.session.hello("boot", "1").hello
+    hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert (hello.incarnation, hello.seen_revision, hello.seen_usage_revision) == ("first", 9, 3)
 
 
@@ -62,7 +62,7 @@ def test_older_versions_replace_newer_ones_and_what_does_not_come_is_gone(bench:
     # Answers go on from what was held.
     assert bench.gate.cache.is_complete
     assert bench.gate.cache.find("late") is not None
-    hello = bench.session.hello("boot", "1").hello
+    hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert (hello.incarnation, hello.held_revision, hello.seen_revision) == ("second", 0, 0)
     assert not hello.catalogs
 
@@ -83,7 +83,7 @@ def test_older_versions_replace_newer_ones_and_what_does_not_come_is_gone(bench:
     assert bench.gate.resolve("late", "", MOMENT) == Reason.CUSTOMER_UNKNOWN
     bench.receive(customer=snapshot("acme", 1), revision=2)
     assert cache.held_version("acme") == 2, "from here on only newer ones again"
-    hello = bench.session.hello("boot", "1").hello
+    hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert (hello.held_revision, hello.seen_revision) == (2, 2)
 
 
@@ -103,7 +103,7 @@ def test_on_demand_everything_held_is_asked_for_again(tmp_path: Path) -> None:
     bench = Bench(tmp_path, make_gate(Mode.ON_DEMAND))
     bench.receive(unknown=pb.CustomerUnknown(customer="nobody", version=9))
     bench.welcome(incarnation="second", start_over=True)
-    hello = bench.session.hello("boot", "1").hello
+    hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert {(held.id, held.version) for held in hello.customers} == {("acme", 0), ("nobody", 0)}
     bench.receive(unknown=pb.CustomerUnknown(customer="acme", version=0))
     assert bench.gate.cache.is_absent("acme")
@@ -178,7 +178,7 @@ async def test_what_is_on_disk_without_its_history_is_taken_anew(
     keeper = SnapshotKeeper(store, second.applier, second.gate, second.clock)
     assert keeper.restore().items
     assert second.gate.cache.find("late") is not None, "it answers from what it has"
-    assert not second.session.hello("boot", "1").hello.catalogs
+    assert not second.session.hello("boot", "1", MOMENT.boot_ms).hello.catalogs
     second.welcome(incarnation="first")
     second.receive(catalog=plans(5))
     await keeper.save()

@@ -35,7 +35,15 @@ _MARK: Final = {
     admin_service_pb2.CHANGE_KIND_CHANGED: Text("~", style="bold yellow"),
 }
 _COUNTED: Final = {types_pb2.FEATURE_TYPE_METERED, types_pb2.FEATURE_TYPE_NUMBER}
-_FEATURE_COLUMNS: Final = ("feature", "type", "unit", "values", "in an outage", "enforced")
+_FEATURE_COLUMNS: Final = (
+    "feature",
+    "type",
+    "unit",
+    "values",
+    "in an outage",
+    "excess",
+    "enforced",
+)
 
 
 def diff_view(diff: DiffCatalogResponse) -> Group:
@@ -164,7 +172,17 @@ def _feature_row(feature: Feature) -> Sequence[str | Text]:
         outage = f"{outage} {feature.safe_capacity:,}"
     is_observed = feature.enforcement == types_pb2.ENFORCEMENT_OBSERVE
     enforced = Text("observed", style="yellow") if is_observed else "yes"
-    return feature.id, kind, feature.unit, ", ".join(feature.values), outage, enforced
+    values = ", ".join(feature.values)
+    return feature.id, kind, feature.unit, values, outage, _excess_text(feature), enforced
+
+
+def _excess_text(feature: Feature) -> str:
+    """Return what becomes of usage beyond a hold, of a metered feature."""
+    if feature.type != types_pb2.FEATURE_TYPE_METERED:
+        return ""
+    excess = enum_label(types_pb2.ExcessPolicyKind.DESCRIPTOR, feature.excess) or "OVERDRAFT"
+    bound = f" {feature.overdraft_max:,}" if feature.HasField("overdraft_max") else ""
+    return f"{excess.lower()}{bound}"
 
 
 def _grant_rows(

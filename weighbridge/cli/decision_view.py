@@ -100,6 +100,20 @@ def _hint_text(hint: types_pb2.UpgradeHint) -> str:
     return " - ".join(parts)
 
 
+def reservation_table(hold: sidecar_service_pb2.Reservation, *, replayed: bool = False) -> Table:
+    """Return a hold as it is."""
+    held = Text(f"{hold.amount:,}")
+    if replayed:
+        held.append(" (an earlier answer to this id; nothing was held again)")
+    return facts(
+        [
+            ("reservation", hold.id),
+            ("held", held),
+            ("until", format_instant(hold.expires_at_unix_ms)),
+        ]
+    )
+
+
 def receipt_table(receipt: sidecar_service_pb2.Receipt, *, replayed: bool) -> Table:
     """Return where usage was recorded."""
     recorded = Text(f"{receipt.amount:,}")

@@ -17,7 +17,7 @@ from weighbridge.cli.window_text import window_text
 from weighbridge.v1 import types_pb2
 
 _NEAR_SHARE: Final = 0.8
-_COLUMNS: Final = ("feature", "grants", "used", "limit", "left", "resets")
+_COLUMNS: Final = ("feature", "grants", "used", "reserved", "limit", "left", "resets")
 
 
 def entitlements_view(entitlements: types_pb2.CustomerEntitlements) -> Group:
@@ -54,9 +54,9 @@ def _age(entitlements: types_pb2.CustomerEntitlements) -> str:
 
 def _rows(feature: types_pb2.FeatureEntitlement) -> Iterator[tuple[str | Text, ...]]:
     if feature.HasField("credits"):
-        yield feature.feature, draw_text(feature.credits), "", "", "", ""
+        yield feature.feature, draw_text(feature.credits), "", "", "", "", ""
     elif not feature.limits and not feature.rates:
-        yield feature.feature, _grant(feature), "", "", "", ""
+        yield feature.feature, _grant(feature), "", "", "", "", ""
     for usage in feature.limits:
         yield _limit_row(feature, usage)
     for rate in feature.rates:
@@ -85,6 +85,7 @@ def _limit_row(
         feature.feature,
         f"{limit.id} ({kind.lower()}, {window_text(limit.window)}){_of(usage)}",
         Text(f"{usage.used:,}", style=_style(usage), justify="right"),
+        Text(f"{usage.reserved:,}" if usage.reserved else "", justify="right"),
         Text("unlimited" if unlimited else f"{limit.limit:,}", justify="right"),
         Text(f"{usage.remaining:,}" if usage.HasField("remaining") else "", justify="right"),
         _resets(usage),
@@ -104,7 +105,7 @@ def _rate_row(
 ) -> tuple[str | Text, ...]:
     left = Text(f"{usage.remaining:,}", justify="right")
     grants = f"{usage.rate.id} ({rate_text(usage.rate)}){_of(usage)}"
-    return feature.feature, grants, "", "", left, ""
+    return feature.feature, grants, "", "", "", left, ""
 
 
 def _of(usage: types_pb2.LimitUsage | types_pb2.RateUsage) -> str:

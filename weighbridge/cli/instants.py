@@ -10,6 +10,7 @@ from weighbridge.cli.exit_codes import UsageError
 from weighbridge.runtime.clock import wall_ms
 
 _RELATIVE: Final = re.compile(r"(\+?)(\d{1,9})\s*([smhdw])(?:\s+ago)?", re.ASCII)
+_SPAN: Final = re.compile(r"(\d{1,9})\s*([smhd])", re.ASCII)
 _UNIT_MS: Final = {
     "s": 1_000,
     "m": 60_000,
@@ -37,6 +38,15 @@ def parse_instant(text: str) -> int:
         raise UsageError(f"{text!r} is no instant: write {INSTANT_HELP}") from None
     aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     return (aware - _EPOCH) // _MS
+
+
+def parse_span(text: str) -> int:
+    """Return a span such as `90s`, `5m` or `2h` in milliseconds. Raises a usage error."""
+    found = _SPAN.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text!r} is no span: write such as 90s, 5m or 2h")
+    count, unit = found.groups()
+    return int(count) * _UNIT_MS[unit]
 
 
 def format_instant(unix_ms: int) -> str:

@@ -11,6 +11,8 @@ from weighbridge.client.errors import (
     UnexpectedStatusError,
 )
 from weighbridge.client.gates import Gate, HttpRefusal, header, refusal_of, unavailable
+from weighbridge.client.holding import Hold, SyncHold
+from weighbridge.client.metering import Meter, SyncMeter
 from weighbridge.client.retry import RetryPolicy, WhenUnreachable
 from weighbridge.client.sync import SyncClient
 from weighbridge.client.values import (
@@ -22,8 +24,14 @@ from weighbridge.client.values import (
     FeatureEntitlement,
     IdempotencyScope,
     LimitUsage,
+    MeterAnswer,
+    MeterSignal,
     RateUsage,
     Receipt,
+    Released,
+    Reservation,
+    Reserved,
+    Settlement,
     UpgradeHint,
 )
 from weighbridge.rules.decision import Reason
@@ -38,18 +46,28 @@ __all__ = [
     "Entitlements",
     "FeatureEntitlement",
     "Gate",
+    "Hold",
     "HttpRefusal",
     "IdempotencyScope",
     "InvalidArgumentError",
     "KeyReusedError",
     "LimitUsage",
+    "Meter",
+    "MeterAnswer",
+    "MeterSignal",
     "OverloadedError",
     "RateUsage",
     "Reason",
     "Receipt",
+    "Released",
+    "Reservation",
+    "Reserved",
     "RetryPolicy",
+    "Settlement",
     "SidecarUnreachableError",
     "SyncClient",
+    "SyncHold",
+    "SyncMeter",
     "UnexpectedStatusError",
     "UpgradeHint",
     "WeighbridgeError",

@@ -10,10 +10,19 @@ from typing import Any, NamedTuple, Self, TypeVar, Unpack
 
 import grpc.aio
 
-from weighbridge.client import calls
+from weighbridge.client import calls, reservation_calls
 from weighbridge.client.address import sidecar_address
-from weighbridge.client.calls import AllocationOptions, Call, ReportOptions, UsageOptions
+from weighbridge.client.calls import (
+    AllocationOptions,
+    Call,
+    MeterOptions,
+    ReportOptions,
+    ReserveOptions,
+    UsageOptions,
+)
 from weighbridge.client.channel import CHANNEL_OPTIONS
+from weighbridge.client.holding import Hold
+from weighbridge.client.metering import Meter
 from weighbridge.client.retry import (
     RETRY_DEFAULT,
     Attempts,
@@ -22,7 +31,16 @@ from weighbridge.client.retry import (
     RetryPolicy,
     WhenUnreachable,
 )
-from weighbridge.client.values import Check, Consumption, Decision, Entitlements, Receipt
+from weighbridge.client.values import (
+    Check,
+    Consumption,
+    Decision,
+    Entitlements,
+    Receipt,
+    Released,
+    Reserved,
+    Settlement,
+)
 from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
 
 T = TypeVar("T")
@@ -131,6 +149,83 @@ class Client:
         keys = self._policy.generates_keys
         call = calls.report((customer, feature), amount, options, generates_keys=keys)
         return await self._run(call)
+
+    async def reserve(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[ReserveOptions]
+    ) -> Reserved:
+        """Hold units for work whose cost is not known yet: its worst case.
+
+        A refusal holds nothing. `reservation` is a context manager that also ends the hold.
+        """
+        return await self._run(reservation_calls.reserve((customer, feature), amount, options))
+
+    async def extend(
+        self,
+        customer: str,
+        reservation: str,
+        amount: int | None = None,
+        *,
+        ttl_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> Reserved:
+        """Hold so many units in all (not fewer than now), or for so long from now, or both."""
+        whose = (customer, reservation)
+        return await self._run(reservation_calls.extend(whose, amount, ttl_s, timeout_s))
+
+    async def settle(
+        self, customer: str, reservation: str, amount: int, *, timeout_s: float | None = None
+    ) -> Settlement:
+        """Charge what the work really used, and end the hold; after it has expired, too.
+
+        Raises whenever the sidecar did not confirm it, whatever `when_unreachable` says.
+        """
+        return await self._run(reservation_calls.settle((customer, reservation), amount, timeout_s))
+
+    async def release_reservation(
+        self, customer: str, reservation: str, *, timeout_s: float | None = None
+    ) -> Released:
+        """End the hold and charge nothing."""
+        return await self._run(reservation_calls.release((customer, reservation), timeout_s))
+
+    @asynccontextmanager
+    async def reservation(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[ReserveOptions]
+    ) -> AsyncIterator[Hold]:
+        """Hold units for the time of an `async with`; `settle` in it charges what was used.
+
+        At its end without `settle`, what `used` says is settled; where it says nothing, all is
+        released. A refusal is a value here too: look at what `as` gives.
+        """
+        hold = Hold(self._run, (customer, feature), options)
+        await hold.reserve(amount)
+        try:
+            yield hold
+        except BaseException as error:
+            await hold.end(error)
+            raise
+        await hold.end(None)
+
+    @asynccontextmanager
+    async def meter(
+        self, customer: str, feature: str, chunk: int = 1, **options: Unpack[MeterOptions]
+    ) -> AsyncIterator[Meter]:
+        """Meter work whose cost is known only as it runs, for the time of an `async with`.
+
+        `chunk` units are held ahead of use: what the work may use before it tells `used` again.
+        What was told is charged when the block ends, however it ends. Raises where the sidecar
+        does not answer, whatever `when_unreachable` says.
+        """
+        opening = reservation_calls.meter((customer, feature), chunk, options)
+        timeout_s = self._policy.timeout_of(options.get("timeout_s"))
+        call = self._connected().Meter()
+        meter = Meter(call, self._run, opening, self._policy.address, timeout_s)
+        try:
+            await meter.open()
+            yield meter
+        except BaseException as error:
+            await meter.end(error)
+            raise
+        await meter.end(None)
 
     async def entitlements(
         self, customer: str, *, resource: str = "", timeout_s: float | None = None

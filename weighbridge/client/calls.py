@@ -47,6 +47,22 @@ class AllocationOptions(TypedDict, total=False):
     timeout_s: float | None
 
 
+class MeterOptions(AllocationOptions, total=False):
+    """What `meter` takes by name beside customer, feature and chunk."""
+
+    reservation: str
+
+
+class ReserveOptions(MeterOptions, total=False):
+    """What `reserve` takes by name beside customer, feature and amount.
+
+    `reservation` is the id; without one, a random one. The hold ends by itself after `ttl_s`
+    seconds, 1 to 86,400; 300 where none is given.
+    """
+
+    ttl_s: float
+
+
 class UsageOptions(AllocationOptions, total=False):
     """What `consume` and `report` take by name beside customer, feature and amount.
 
@@ -111,7 +127,7 @@ def consume(
 
     A release has no fallback: one that is not known to be recorded is not done.
     """
-    _refuse_unknown(options, UsageOptions)
+    refuse_unknown(options, UsageOptions)
     fields = _usage_fields(subject, amount, options, generates_keys=generates_keys)
     feature = subject[1]
     return Call(
@@ -141,7 +157,7 @@ def report(
     subject: tuple[str, str], amount: int, options: ReportOptions, *, generates_keys: bool
 ) -> Call[Receipt]:
     """Build a Report for (customer, feature). It has no fallback: usage cannot be invented."""
-    _refuse_unknown(options, ReportOptions)
+    refuse_unknown(options, ReportOptions)
     fields = _usage_fields(subject, amount, options, generates_keys=generates_keys)
     occurred_at = options.get("occurred_at")
     if occurred_at is not None:
@@ -207,21 +223,28 @@ def _check_request(question: Check) -> pb.CheckRequest:
 def _usage_fields(
     subject: tuple[str, str], amount: int, options: UsageOptions, *, generates_keys: bool
 ) -> dict[str, Any]:
-    customer, feature = subject
     key = options.get("idempotency_key", "")
     if not key and generates_keys:
         key = uuid.uuid4().hex
+    scope = options.get("idempotency_scope")
+    return {
+        **subject_fields(subject, options),
+        "amount": require_signed_amount("amount", amount),
+        "idempotency_key": _require_unicode("idempotency_key", key),
+        "idempotency_scope": _SCOPES[scope] if scope else None,
+    }
+
+
+def subject_fields(subject: tuple[str, str], options: AllocationOptions) -> dict[str, Any]:
+    """Return whose usage of what it is, and what about. Raises InvalidArgumentError."""
+    customer, feature = subject
     dimensions = options.get("dimensions", {})
     for name, value in dimensions.items():
         _require_unicode("dimensions", name)
         _require_unicode("dimensions", value)
-    scope = options.get("idempotency_scope")
     return {
         **_whose(customer, options.get("resource", "")),
         "feature": require_id("feature", feature),
-        "amount": require_signed_amount("amount", amount),
-        "idempotency_key": _require_unicode("idempotency_key", key),
-        "idempotency_scope": _SCOPES[scope] if scope else None,
         "dimensions": dimensions,
     }
 
@@ -237,12 +260,12 @@ def _require_unicode(field: str, text: str) -> str:
     return text
 
 
-def _refuse_unknown(options: UsageOptions, known: type[UsageOptions]) -> None:
+def refuse_unknown(options: AllocationOptions, known: type[AllocationOptions]) -> None:
     """Raise for a misspelt option as Python does for a misspelt argument."""
     unknown = options.keys() - known.__annotations__.keys()
     if unknown:
         raise TypeError(f"unexpected option {min(unknown)!r}; known are {_names(known)}")
 
 
-def _names(known: type[UsageOptions]) -> str:
+def _names(known: type[AllocationOptions]) -> str:
     return ", ".join(sorted(known.__annotations__))

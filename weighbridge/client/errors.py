@@ -3,7 +3,10 @@
     WeighbridgeError
     ├── InvalidArgumentError          a field of the call is wrong; `field` names it
     ├── FailedPreconditionError       the sidecar is set up not to answer this, for instance since
-    │                                 it serves a fixed list of customers
+    │                                 it serves a fixed list of customers; or a settlement that the
+    │                                 excess policy of its feature does not take
+    ├── NotFoundError                 a reservation that the sidecar does not hold, or no more
+    ├── AlreadyExistsError            the id of a reservation that is in use, or was
     ├── ConflictError
     │   └── KeyReusedError            the idempotency key was used with another payload
     ├── ResourceExhaustedError
@@ -22,9 +25,11 @@ from typing import Final
 import grpc
 
 from weighbridge.rules.errors import (
+    AlreadyExistsError,
     ConflictError,
     FailedPreconditionError,
     InvalidArgumentError,
+    NotFoundError,
     ResourceExhaustedError,
     UnavailableError,
     WeighbridgeError,
@@ -70,6 +75,15 @@ UNREACHABLE_CODES: Final = frozenset(
 )
 
 
+# Those whose message is the sidecar's own.
+_ERRORS: Final[dict[grpc.StatusCode, type[WeighbridgeError]]] = {
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
+    grpc.StatusCode.ABORTED: KeyReusedError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
+}
+
+
 def code_of(error: grpc.RpcError) -> grpc.StatusCode:
     """Return the status code of a failed call."""
     code = getattr(error, "code", None)
@@ -86,10 +100,8 @@ def error_of(error: grpc.RpcError, address: str, idempotency_key: str | None) ->
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         field, separator, problem = details.partition(": ")
         return InvalidArgumentError(*((field, problem) if separator else ("request", details)))
-    if code is grpc.StatusCode.FAILED_PRECONDITION:
-        return FailedPreconditionError(details)
-    if code is grpc.StatusCode.ABORTED:
-        return KeyReusedError(details)
+    if code in _ERRORS:
+        return _ERRORS[code](details)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return OverloadedError(f"sidecar at {address}: {details}")
     message = f"{code.name}: {details}; is it a Weighbridge sidecar that listens at {address}?"

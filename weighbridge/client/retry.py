@@ -76,6 +76,10 @@ class CallPolicy:
             problem = f"{self.when_unreachable!r} is none of raise, allow, deny"
             raise InvalidArgumentError("when_unreachable", problem)
 
+    def timeout_of(self, timeout_s: float | None) -> float:
+        """Return the timeout of one call: its own, else that of all."""
+        return self.timeout_s if timeout_s is None else require_timeout(timeout_s)
+
     @property
     def generates_keys(self) -> bool:
         """Whether a call without an idempotency key is given one."""
@@ -95,8 +99,7 @@ class Attempts(Generic[T]):
     def __init__(self, call: Call[T], policy: CallPolicy) -> None:
         self._call = call
         self._policy = policy
-        timeout_s = policy.timeout_s if call.timeout_s is None else require_timeout(call.timeout_s)
-        self._deadline_s = policy.now_s() + timeout_s
+        self._deadline_s = policy.now_s() + policy.timeout_of(call.timeout_s)
         self._failures = 0
 
     def remaining_s(self) -> float:

@@ -10,10 +10,19 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from weighbridge.client import calls
+from weighbridge.client import calls, reservation_calls
 from weighbridge.client.address import sidecar_address
-from weighbridge.client.calls import AllocationOptions, Call, ReportOptions, UsageOptions
+from weighbridge.client.calls import (
+    AllocationOptions,
+    Call,
+    MeterOptions,
+    ReportOptions,
+    ReserveOptions,
+    UsageOptions,
+)
 from weighbridge.client.channel import CHANNEL_OPTIONS
+from weighbridge.client.holding import SyncHold
+from weighbridge.client.metering import SyncMeter
 from weighbridge.client.retry import (
     RETRY_DEFAULT,
     Attempts,
@@ -22,7 +31,16 @@ from weighbridge.client.retry import (
     RetryPolicy,
     WhenUnreachable,
 )
-from weighbridge.client.values import Check, Consumption, Decision, Entitlements, Receipt
+from weighbridge.client.values import (
+    Check,
+    Consumption,
+    Decision,
+    Entitlements,
+    Receipt,
+    Released,
+    Reserved,
+    Settlement,
+)
 from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
 
 T = TypeVar("T")
@@ -104,6 +122,67 @@ class SyncClient:
         """See `Client.report`."""
         keys = self._policy.generates_keys
         return self._run(calls.report((customer, feature), amount, options, generates_keys=keys))
+
+    def reserve(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[ReserveOptions]
+    ) -> Reserved:
+        """See `Client.reserve`."""
+        return self._run(reservation_calls.reserve((customer, feature), amount, options))
+
+    def extend(
+        self,
+        customer: str,
+        reservation: str,
+        amount: int | None = None,
+        *,
+        ttl_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> Reserved:
+        """See `Client.extend`."""
+        whose = (customer, reservation)
+        return self._run(reservation_calls.extend(whose, amount, ttl_s, timeout_s))
+
+    def settle(
+        self, customer: str, reservation: str, amount: int, *, timeout_s: float | None = None
+    ) -> Settlement:
+        """See `Client.settle`."""
+        return self._run(reservation_calls.settle((customer, reservation), amount, timeout_s))
+
+    def release_reservation(
+        self, customer: str, reservation: str, *, timeout_s: float | None = None
+    ) -> Released:
+        """See `Client.release_reservation`."""
+        return self._run(reservation_calls.release((customer, reservation), timeout_s))
+
+    @contextmanager
+    def reservation(
+        self, customer: str, feature: str, amount: int = 1, **options: Unpack[ReserveOptions]
+    ) -> Iterator[SyncHold]:
+        """See `Client.reservation`."""
+        hold = SyncHold(self._run, (customer, feature), options)
+        hold.reserve(amount)
+        try:
+            yield hold
+        except BaseException as error:
+            hold.end(error)
+            raise
+        hold.end(None)
+
+    @contextmanager
+    def meter(
+        self, customer: str, feature: str, chunk: int = 1, **options: Unpack[MeterOptions]
+    ) -> Iterator[SyncMeter]:
+        """See `Client.meter`."""
+        opening = reservation_calls.meter((customer, feature), chunk, options)
+        timeout_s = self._policy.timeout_of(options.get("timeout_s"))
+        meter = SyncMeter(self._connected(), self._run, opening, self._policy.address, timeout_s)
+        try:
+            meter.open()
+            yield meter
+        except BaseException as error:
+            meter.end(error)
+            raise
+        meter.end(None)
 
     def entitlements(
         self, customer: str, *, resource: str = "", timeout_s: float | None = None

@@ -131,11 +131,88 @@ class Consumption:
 
 
 @dataclass(frozen=True, slots=True)
+class Reservation:
+    """Units held at the sidecar until `expires_at`, under an id of the application's."""
+
+    id: str
+    amount: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The answer to `reserve` and `extend`; true exactly where it is allowed.
+
+    `reservation` is the hold as it is now; None where nothing is known to be held: refused, or
+    answered by a fallback. `is_replayed` as in a receipt.
+    """
+
+    decision: Decision
+    reservation: Reservation | None
+    is_replayed: bool = False
+
+    def __bool__(self) -> bool:
+        return self.decision.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a reservation was settled with.
+
+    `had_expired`: it held nothing any more. `excess_amount` was charged beyond what it held, and
+    `uncharged_amount` used beyond what the feature's excess policy takes.
+    """
+
+    receipt: Receipt
+    had_expired: bool = False
+    excess_amount: int = 0
+    uncharged_amount: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a released reservation had held; 0 where it had expired."""
+
+    amount: int
+    had_expired: bool
+    is_replayed: bool
+
+
+class MeterSignal(Enum):
+    """Whether metered work may go on."""
+
+    CONTINUE = "continue"
+    WARN = "warn"
+    STOP = "stop"
+    SETTLED = "settled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterAnswer:
+    """The answer to one message of a meter; true exactly where the work may go on.
+
+    `held` units may be used in all before more is told. `remaining` None: no limit, or not known.
+    `threshold_percent` comes with WARN, `decision` with STOP and with the first answer.
+    """
+
+    signal: MeterSignal | None
+    used: int
+    held: int
+    remaining: int | None = None
+    threshold_percent: int | None = None
+    decision: Decision | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal in (MeterSignal.CONTINUE, MeterSignal.WARN)
+
+
+@dataclass(frozen=True, slots=True)
 class LimitUsage:
     """The state of one limit. None: unlimited; an enum this client does not know; never ends.
 
     `length` is that of a rolling window or session; without instants, nothing is used of it.
-    `limited_by` names the ancestor whose limit it is; None: the customer's own.
+    `limited_by` names the ancestor whose limit it is; None: the customer's own. Of what is used,
+    `reserved` units are only held, by reservations at this sidecar.
     """
 
     id: str
@@ -150,6 +227,7 @@ class LimitUsage:
     window_end: datetime | None
     length: timedelta | None = None
     limited_by: str | None = None
+    reserved: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,9 @@ _LIMIT_KINDS: Final = _by_number(types_pb2.LimitKind, LimitKind, "LIMIT_KIND_")
 _WINDOW_KINDS: Final = _by_number(types_pb2.WindowKind, WindowKind, "WINDOW_KIND_")
 _RATE_PERIODS: Final = _by_number(types_pb2.RatePeriod, RatePeriod, "RATE_PERIOD_")
 _PERIODS: Final = _by_number(types_pb2.WindowPeriod, Period, "WINDOW_PERIOD_")
+_METER_SIGNALS: Final = _by_number(
+    sidecar_service_pb2.MeterSignal, values.MeterSignal, "METER_SIGNAL_"
+)
 
 
 def unix_ms(at: datetime) -> int:
@@ -126,6 +129,53 @@ def _receipt(message: sidecar_service_pb2.Receipt, *, is_replayed: bool) -> valu
     )
 
 
+def reserved_from_proto(
+    message: sidecar_service_pb2.ReserveResponse | sidecar_service_pb2.ExtendResponse,
+) -> values.Reserved:
+    """Convert the answer to Reserve or Extend."""
+    hold = message.reservation
+    return values.Reserved(
+        decision=decision_from_proto(message.decision),
+        reservation=values.Reservation(hold.id, hold.amount, instant(hold.expires_at_unix_ms))
+        if message.HasField("reservation")
+        else None,
+        is_replayed=isinstance(message, sidecar_service_pb2.ReserveResponse) and message.replayed,
+    )
+
+
+def settlement_from_proto(message: sidecar_service_pb2.SettleResponse) -> values.Settlement:
+    """Convert the answer to Settle."""
+    return values.Settlement(
+        receipt=_receipt(message.receipt, is_replayed=message.replayed),
+        had_expired=message.had_expired,
+        excess_amount=message.excess_amount,
+        uncharged_amount=message.uncharged_amount,
+    )
+
+
+def released_from_proto(message: sidecar_service_pb2.ReleaseResponse) -> values.Released:
+    """Convert the answer to Release."""
+    return values.Released(message.released_amount, message.had_expired, message.replayed)
+
+
+def meter_answer_from_proto(message: sidecar_service_pb2.MeterResponse) -> values.MeterAnswer:
+    """Convert one answer of a Meter."""
+    return values.MeterAnswer(
+        signal=_METER_SIGNALS.get(message.signal),
+        used=message.used_amount,
+        held=message.held_amount,
+        remaining=_optional(message, "remaining"),
+        threshold_percent=message.threshold_percent or None,
+        decision=decision_from_proto(message.decision) if message.HasField("decision") else None,
+    )
+
+
+def metered_from_proto(message: sidecar_service_pb2.MeterResponse) -> values.Settlement:
+    """Convert the last answer of a Meter."""
+    receipt = _receipt(message.receipt, is_replayed=False)
+    return values.Settlement(receipt, uncharged_amount=message.uncharged_amount)
+
+
 def entitlements_from_proto(message: types_pb2.CustomerEntitlements) -> values.Entitlements:
     """Convert all entitlements of a customer or resource."""
     return values.Entitlements(
@@ -189,4 +239,5 @@ def _limit_usage_from_proto(message: types_pb2.LimitUsage) -> values.LimitUsage:
         window_end=_optional_instant(message, "window_end_unix_ms"),
         length=limit.window.length_ms * _MS if limit.window.length_ms else None,
         limited_by=message.limited_by or None,
+        reserved=message.reserved,
     )

@@ -11,8 +11,10 @@ from enum import Enum
 from typing import NamedTuple
 
 from weighbridge.rules.credits import CreditGrant, CreditType, TopUp
+from weighbridge.rules.lease import Consistency
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Price, Proration
+from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
 from weighbridge.rules.revenue_share import RevenueShare
 from weighbridge.rules.window import Window
 
@@ -47,6 +49,7 @@ class OutageKind(Enum):
     ALLOW = "allow"
     LAST_KNOWN = "last_known"
     SAFE_CAPACITY = "safe_capacity"
+    LEASED = "leased"
 
 
 class Enforcement(Enum):
@@ -100,12 +103,19 @@ class Feature:
     values: tuple[str, ...] = ()
     outage: OutagePolicy = OutagePolicy()
     enforcement: Enforcement = Enforcement.ENFORCE
+    consistency: Consistency = Consistency.CACHED
     meter: Meter = Meter.SUM
+    excess: ExcessPolicy = OVERDRAFT
 
     @property
     def is_allocation(self) -> bool:
         """Whether its units are acquired and released."""
         return self.meter is Meter.ALLOCATION
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether units of its hard limits are leased before they are spent."""
+        return self.consistency is Consistency.LEASED and self.enforcement is Enforcement.ENFORCE
 
     def takes(self, entitlement: Entitlement) -> bool:
         """Whether an entitlement is of this feature's type, and of values it has."""

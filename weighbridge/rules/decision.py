@@ -64,13 +64,15 @@ class LimitState(NamedTuple):
     """A limit, the window it is in now, and what is used in that window.
 
     No `bounds`: nothing is used of a rolling window, or no session is open. Of a rolling window,
-    `buckets` has the units by bucket; they are to be read before more usage is recorded.
+    `buckets` has the units by bucket; they are to be read before more usage is recorded. Of what is
+    used, `reserved` units are only held.
     """
 
     limit: Limit
     bounds: WindowBounds | None
     used: int
     buckets: Mapping[int, int] | None = None
+    reserved: int = 0
 
 
 class Verdict(NamedTuple):
@@ -146,6 +148,28 @@ def decide_metered(states: Sequence[LimitState], amount: int, now_ms: int) -> Ve
     if refusing is not None:
         return _limit_reached(states, refusing, amount, now_ms)
     return Verdict(True, None, tightest, None, (), overage)  # noqa: FBT003 (hot path)
+
+
+def leases_exhausted(
+    state: LimitState, would_pass: int, retry_after_ms: int | None, now_ms: int
+) -> Verdict:
+    """Return the refusal of a limit of which nobody has so many units left to give.
+
+    What others hold counts as used. Without `retry_after_ms`, nothing comes back before the window
+    turns.
+    """
+    limit = state.limit.limit
+    assert limit is not None, "an unlimited limit is not leased"
+    end_ms = None if state.bounds is None else state.bounds.end_ms
+    if retry_after_ms is None and end_ms is not None:
+        retry_after_ms = max(end_ms - now_ms, 0)
+    return Verdict(
+        allowed=False,
+        reason=Reason.LIMIT_REACHED,
+        state=state._replace(used=max(state.used, limit - would_pass)),
+        retry_after_ms=retry_after_ms,
+        allowed_amount=would_pass or None,
+    )
 
 
 def held(states: Sequence[LimitState]) -> list[LimitState]:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from weighbridge.v1 import sync_service_pb2 as weighbridge_dot_v1_dot_sync__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cweighbridge/v1/journal.proto\x12\x0eweighbridge.v1\x1a!weighbridge/v1/sync_service.proto\"M\n\rJournalRecord\x12+\n\x06record\x18\x01 \x01(\x0b\x32\x1b.weighbridge.v1.UsageRecord\x12\x0f\n\x07\x61nswers\x18\x02 \x03(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cweighbridge/v1/journal.proto\x12\x0eweighbridge.v1\x1a!weighbridge/v1/sync_service.proto\"\x7f\n\rJournalRecord\x12+\n\x06record\x18\x01 \x01(\x0b\x32\x1b.weighbridge.v1.UsageRecord\x12\x0f\n\x07\x61nswers\x18\x02 \x03(\x0c\x12\x30\n\x0chold_answers\x18\x03 \x03(\x0b\x32\x1a.weighbridge.v1.HoldAnswer\"S\n\nHoldAnswer\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x16\n\x0epayload_digest\x18\x04 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weighbridge.v1.journal_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOURNALRECORD']._serialized_start=83
-  _globals['_JOURNALRECORD']._serialized_end=160
+  _globals['_JOURNALRECORD']._serialized_end=210
+  _globals['_HOLDANSWER']._serialized_start=212
+  _globals['_HOLDANSWER']._serialized_end=295
 # @@protoc_insertion_point(module_scope)

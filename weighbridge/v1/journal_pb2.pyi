@@ -27,22 +27,61 @@ class JournalRecord(_message.Message):
 
     RECORD_FIELD_NUMBER: _builtins.int
     ANSWERS_FIELD_NUMBER: _builtins.int
+    HOLD_ANSWERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def record(self) -> _sync_service_pb2.UsageRecord: ...
     @_builtins.property
     def answers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Serialized responses, one per entry with an idempotency key, in the order of those entries."""
+        """Serialized responses, one per entry with an idempotency key, in the order of those entries, and
+        one per reservation that was made, settled or released.
+        """
+
+    @_builtins.property
+    def hold_answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldAnswer]:
+        """Which of the answers are about reservations; the others are the entries'."""
 
     def __init__(
         self,
         *,
         record: _sync_service_pb2.UsageRecord | None = ...,
         answers: _abc.Iterable[_builtins.bytes] | None = ...,
+        hold_answers: _abc.Iterable[Global___HoldAnswer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "record", b"record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "hold_answers", b"hold_answers", "record", b"record"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JournalRecord: _TypeAlias = JournalRecord  # noqa: Y015
+
+@_typing.final
+class HoldAnswer(_message.Message):
+    """The idempotency key of an answer about a reservation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    PAYLOAD_DIGEST_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its place among the answers, from 0."""
+    customer: _builtins.str
+    key: _builtins.str
+    payload_digest: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        customer: _builtins.str = ...,
+        key: _builtins.str = ...,
+        payload_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "key", b"key", "number", b"number", "payload_digest", b"payload_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldAnswer: _TypeAlias = HoldAnswer  # noqa: Y015

@@ -14,6 +14,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from weighbridge.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -25,6 +26,36 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MeterSignal:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MeterSignalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MeterSignal.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METER_SIGNAL_UNSPECIFIED: _MeterSignal.ValueType  # 0
+    METER_SIGNAL_CONTINUE: _MeterSignal.ValueType  # 1
+    """A whole chunk beyond what was used is held."""
+    METER_SIGNAL_WARN: _MeterSignal.ValueType  # 2
+    """As CONTINUE, and usage passed a threshold of the tightest limit since the last answer."""
+    METER_SIGNAL_STOP: _MeterSignal.ValueType  # 3
+    """The decision says why: no further chunk is held. What was used is charged at the end still."""
+    METER_SIGNAL_SETTLED: _MeterSignal.ValueType  # 4
+    """The last answer: what was used is charged."""
+
+class MeterSignal(_MeterSignal, metaclass=_MeterSignalEnumTypeWrapper):
+    """Whether the work may go on."""
+
+METER_SIGNAL_UNSPECIFIED: MeterSignal.ValueType  # 0
+METER_SIGNAL_CONTINUE: MeterSignal.ValueType  # 1
+"""A whole chunk beyond what was used is held."""
+METER_SIGNAL_WARN: MeterSignal.ValueType  # 2
+"""As CONTINUE, and usage passed a threshold of the tightest limit since the last answer."""
+METER_SIGNAL_STOP: MeterSignal.ValueType  # 3
+"""The decision says why: no further chunk is held. What was used is charged at the end still."""
+METER_SIGNAL_SETTLED: MeterSignal.ValueType  # 4
+"""The last answer: what was used is charged."""
+Global___MeterSignal: _TypeAlias = MeterSignal  # noqa: Y015
 
 @_typing.final
 class CheckRequest(_message.Message):
@@ -261,6 +292,472 @@ class ConsumeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConsumeResponse: _TypeAlias = ConsumeResponse  # noqa: Y015
+
+@_typing.final
+class ReserveRequest(_message.Message):
+    """Units to hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DimensionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    TTL_MS_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    resource: _builtins.str
+    feature: _builtins.str
+    amount: _builtins.int
+    """Unset means 1; 0 is valid."""
+    reservation: _builtins.str
+    """Chosen by the application, unique among the customer's. A retry with the same one and the same
+    payload gets the first answer.
+    """
+    ttl_ms: _builtins.int
+    """How long the hold lasts, 1 second to 24 hours. Unset: 5 minutes."""
+    @_builtins.property
+    def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Of the usage that it becomes; at most 16."""
+
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        amount: _builtins.int | None = ...,
+        reservation: _builtins.str = ...,
+        ttl_ms: _builtins.int | None = ...,
+        dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_ttl_ms", b"_ttl_ms", "amount", b"amount", "ttl_ms", b"ttl_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_ttl_ms", b"_ttl_ms", "amount", b"amount", "customer", b"customer", "dimensions", b"dimensions", "feature", b"feature", "reservation", b"reservation", "resource", b"resource", "ttl_ms", b"ttl_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__amount: _TypeAlias = _typing.Literal["amount"]  # noqa: Y015
+    _WhichOneofArgType__amount: _TypeAlias = _typing.Literal["_amount", b"_amount"]  # noqa: Y015
+    _WhichOneofReturnType__ttl_ms: _TypeAlias = _typing.Literal["ttl_ms"]  # noqa: Y015
+    _WhichOneofArgType__ttl_ms: _TypeAlias = _typing.Literal["_ttl_ms", b"_ttl_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount) -> _WhichOneofReturnType__amount | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ttl_ms) -> _WhichOneofReturnType__ttl_ms | None: ...
+
+Global___ReserveRequest: _TypeAlias = ReserveRequest  # noqa: Y015
+
+@_typing.final
+class Reservation(_message.Message):
+    """A hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    amount: _builtins.int
+    """Units held."""
+    expires_at_unix_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        expires_at_unix_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "expires_at_unix_ms", b"expires_at_unix_ms", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reservation: _TypeAlias = Reservation  # noqa: Y015
+
+@_typing.final
+class ReserveResponse(_message.Message):
+    """The decision, and the hold where it was allowed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def decision(self) -> _types_pb2.Decision: ...
+    @_builtins.property
+    def reservation(self) -> Global___Reservation: ...
+    def __init__(
+        self,
+        *,
+        decision: _types_pb2.Decision | None = ...,
+        reservation: Global___Reservation | None = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "reservation", b"reservation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "replayed", b"replayed", "reservation", b"reservation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveResponse: _TypeAlias = ReserveResponse  # noqa: Y015
+
+@_typing.final
+class ExtendRequest(_message.Message):
+    """How a hold is to be: more, longer, or both."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    TTL_MS_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    reservation: _builtins.str
+    amount: _builtins.int
+    """All units to hold, not fewer than now. Unset: as many as now."""
+    ttl_ms: _builtins.int
+    """How long from now. Unset: as it was."""
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        reservation: _builtins.str = ...,
+        amount: _builtins.int | None = ...,
+        ttl_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_ttl_ms", b"_ttl_ms", "amount", b"amount", "ttl_ms", b"ttl_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_ttl_ms", b"_ttl_ms", "amount", b"amount", "customer", b"customer", "reservation", b"reservation", "ttl_ms", b"ttl_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__amount: _TypeAlias = _typing.Literal["amount"]  # noqa: Y015
+    _WhichOneofArgType__amount: _TypeAlias = _typing.Literal["_amount", b"_amount"]  # noqa: Y015
+    _WhichOneofReturnType__ttl_ms: _TypeAlias = _typing.Literal["ttl_ms"]  # noqa: Y015
+    _WhichOneofArgType__ttl_ms: _TypeAlias = _typing.Literal["_ttl_ms", b"_ttl_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount) -> _WhichOneofReturnType__amount | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ttl_ms) -> _WhichOneofReturnType__ttl_ms | None: ...
+
+Global___ExtendRequest: _TypeAlias = ExtendRequest  # noqa: Y015
+
+@_typing.final
+class ExtendResponse(_message.Message):
+    """The decision on what is to be held beyond the units held before, and the hold as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decision(self) -> _types_pb2.Decision: ...
+    @_builtins.property
+    def reservation(self) -> Global___Reservation: ...
+    def __init__(
+        self,
+        *,
+        decision: _types_pb2.Decision | None = ...,
+        reservation: Global___Reservation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "reservation", b"reservation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "reservation", b"reservation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendResponse: _TypeAlias = ExtendResponse  # noqa: Y015
+
+@_typing.final
+class SettleRequest(_message.Message):
+    """What the work really used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    reservation: _builtins.str
+    amount: _builtins.int
+    """More than was held is charged as the feature's excess policy says: FAILED_PRECONDITION settles
+    nothing and names the units held.
+    """
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        reservation: _builtins.str = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "customer", b"customer", "reservation", b"reservation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleRequest: _TypeAlias = SettleRequest  # noqa: Y015
+
+@_typing.final
+class SettleResponse(_message.Message):
+    """The usage is journaled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    HAD_EXPIRED_FIELD_NUMBER: _builtins.int
+    EXCESS_AMOUNT_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    UNCHARGED_AMOUNT_FIELD_NUMBER: _builtins.int
+    had_expired: _builtins.bool
+    """The hold had expired before."""
+    excess_amount: _builtins.int
+    """Units charged beyond what was held."""
+    replayed: _builtins.bool
+    uncharged_amount: _builtins.int
+    """Units used that are not charged: the feature takes what is available, and this was not."""
+    @_builtins.property
+    def receipt(self) -> Global___Receipt: ...
+    def __init__(
+        self,
+        *,
+        receipt: Global___Receipt | None = ...,
+        had_expired: _builtins.bool = ...,
+        excess_amount: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
+        uncharged_amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["excess_amount", b"excess_amount", "had_expired", b"had_expired", "receipt", b"receipt", "replayed", b"replayed", "uncharged_amount", b"uncharged_amount"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleResponse: _TypeAlias = SettleResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseRequest(_message.Message):
+    """A hold that is not needed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    reservation: _builtins.str
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        reservation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "reservation", b"reservation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseRequest: _TypeAlias = ReleaseRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseResponse(_message.Message):
+    """It holds nothing any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASED_AMOUNT_FIELD_NUMBER: _builtins.int
+    HAD_EXPIRED_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    released_amount: _builtins.int
+    """Units that were held."""
+    had_expired: _builtins.bool
+    """The hold had expired before."""
+    replayed: _builtins.bool
+    def __init__(
+        self,
+        *,
+        released_amount: _builtins.int = ...,
+        had_expired: _builtins.bool = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["had_expired", b"had_expired", "released_amount", b"released_amount", "replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseResponse: _TypeAlias = ReleaseResponse  # noqa: Y015
+
+@_typing.final
+class MeterRequest(_message.Message):
+    """What a Meter sends: first what it meters, then how much was used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPEN_FIELD_NUMBER: _builtins.int
+    USED_AMOUNT_FIELD_NUMBER: _builtins.int
+    used_amount: _builtins.int
+    """All units used so far; never fewer than told before."""
+    @_builtins.property
+    def open(self) -> Global___MeterOpen: ...
+    def __init__(
+        self,
+        *,
+        open: Global___MeterOpen | None = ...,
+        used_amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["open", b"open", "step", b"step", "used_amount", b"used_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["open", b"open", "step", b"step", "used_amount", b"used_amount"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["open", "used_amount"]  # noqa: Y015
+    _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
+
+Global___MeterRequest: _TypeAlias = MeterRequest  # noqa: Y015
+
+@_typing.final
+class MeterOpen(_message.Message):
+    """What is metered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DimensionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    CHUNK_AMOUNT_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    resource: _builtins.str
+    feature: _builtins.str
+    reservation: _builtins.str
+    """As in a Reserve: the hold's id. Where the sidecar itself goes away in mid-stream, what was used
+    can be settled under it.
+    """
+    chunk_amount: _builtins.int
+    """Units that the work may use before it tells again. Unset: 1."""
+    @_builtins.property
+    def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Of the usage; at most 16."""
+
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        reservation: _builtins.str = ...,
+        chunk_amount: _builtins.int | None = ...,
+        dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_amount", b"_chunk_amount", "chunk_amount", b"chunk_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_amount", b"_chunk_amount", "chunk_amount", b"chunk_amount", "customer", b"customer", "dimensions", b"dimensions", "feature", b"feature", "reservation", b"reservation", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__chunk_amount: _TypeAlias = _typing.Literal["chunk_amount"]  # noqa: Y015
+    _WhichOneofArgType__chunk_amount: _TypeAlias = _typing.Literal["_chunk_amount", b"_chunk_amount"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chunk_amount) -> _WhichOneofReturnType__chunk_amount | None: ...
+
+Global___MeterOpen: _TypeAlias = MeterOpen  # noqa: Y015
+
+@_typing.final
+class MeterResponse(_message.Message):
+    """The answer to each message, and to the end of the caller's side."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    USED_AMOUNT_FIELD_NUMBER: _builtins.int
+    HELD_AMOUNT_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    THRESHOLD_PERCENT_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    UNCHARGED_AMOUNT_FIELD_NUMBER: _builtins.int
+    signal: Global___MeterSignal.ValueType
+    used_amount: _builtins.int
+    """As told."""
+    held_amount: _builtins.int
+    """All units held for the work, used ones included."""
+    remaining: _builtins.int
+    """Of the tightest limit: what nobody has used, units held ahead of this work included. Unset:
+    unlimited, or not known.
+    """
+    threshold_percent: _builtins.int
+    """WARN: the threshold that was passed, in percent of that limit."""
+    uncharged_amount: _builtins.int
+    """SETTLED: as in a Settle."""
+    @_builtins.property
+    def decision(self) -> _types_pb2.Decision:
+        """STOP: why. In the first answer: the decision on the first chunk."""
+
+    @_builtins.property
+    def receipt(self) -> Global___Receipt:
+        """SETTLED."""
+
+    def __init__(
+        self,
+        *,
+        signal: Global___MeterSignal.ValueType = ...,
+        used_amount: _builtins.int = ...,
+        held_amount: _builtins.int = ...,
+        remaining: _builtins.int | None = ...,
+        threshold_percent: _builtins.int = ...,
+        decision: _types_pb2.Decision | None = ...,
+        receipt: Global___Receipt | None = ...,
+        uncharged_amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "decision", b"decision", "receipt", b"receipt", "remaining", b"remaining"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "decision", b"decision", "held_amount", b"held_amount", "receipt", b"receipt", "remaining", b"remaining", "signal", b"signal", "threshold_percent", b"threshold_percent", "uncharged_amount", b"uncharged_amount", "used_amount", b"used_amount"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__remaining: _TypeAlias = _typing.Literal["remaining"]  # noqa: Y015
+    _WhichOneofArgType__remaining: _TypeAlias = _typing.Literal["_remaining", b"_remaining"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__remaining) -> _WhichOneofReturnType__remaining | None: ...
+
+Global___MeterResponse: _TypeAlias = MeterResponse  # noqa: Y015
 
 @_typing.final
 class ReportRequest(_message.Message):

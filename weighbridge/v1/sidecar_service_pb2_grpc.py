@@ -55,6 +55,31 @@ class SidecarServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReportRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReportResponse.FromString,
                 _registered_method=True)
+        self.Reserve = channel.unary_unary(
+                '/weighbridge.v1.SidecarService/Reserve',
+                request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReserveRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReserveResponse.FromString,
+                _registered_method=True)
+        self.Extend = channel.unary_unary(
+                '/weighbridge.v1.SidecarService/Extend',
+                request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ExtendRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ExtendResponse.FromString,
+                _registered_method=True)
+        self.Settle = channel.unary_unary(
+                '/weighbridge.v1.SidecarService/Settle',
+                request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.SettleRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.SettleResponse.FromString,
+                _registered_method=True)
+        self.Release = channel.unary_unary(
+                '/weighbridge.v1.SidecarService/Release',
+                request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReleaseRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReleaseResponse.FromString,
+                _registered_method=True)
+        self.Meter = channel.stream_stream(
+                '/weighbridge.v1.SidecarService/Meter',
+                request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.MeterRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.MeterResponse.FromString,
+                _registered_method=True)
         self.GetEntitlements = channel.unary_unary(
                 '/weighbridge.v1.SidecarService/GetEntitlements',
                 request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.GetEntitlementsRequest.SerializeToString,
@@ -105,6 +130,44 @@ class SidecarServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reserve(self, request, context):
+        """Holds units for work whose cost is not known yet: its worst case.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Extend(self, request, context):
+        """Holds more units, or for longer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Settle(self, request, context):
+        """Charges what the work really used, in the window of its Reserve, and ends the hold. After the
+        hold has expired, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Release(self, request, context):
+        """Ends the hold and charges nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Meter(self, request_iterator, context):
+        """Meters work whose cost is known only as it runs. The first message opens; each one after it says
+        how much was used so far; each is answered. Units are held ahead of use. What was told is charged
+        when the caller ends its side, which gets a receipt, and when the stream breaks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetEntitlements(self, request, context):
         """Lists all entitlements of a customer with what is used of them.
         """
@@ -148,6 +211,31 @@ def add_SidecarServiceServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReportRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReportResponse.SerializeToString,
+            ),
+            'Reserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reserve,
+                    request_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReserveRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReserveResponse.SerializeToString,
+            ),
+            'Extend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Extend,
+                    request_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ExtendRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ExtendResponse.SerializeToString,
+            ),
+            'Settle': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settle,
+                    request_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.SettleRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.SettleResponse.SerializeToString,
+            ),
+            'Release': grpc.unary_unary_rpc_method_handler(
+                    servicer.Release,
+                    request_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReleaseRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'Meter': grpc.stream_stream_rpc_method_handler(
+                    servicer.Meter,
+                    request_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.MeterRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.MeterResponse.SerializeToString,
             ),
             'GetEntitlements': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEntitlements,
@@ -274,6 +362,141 @@ class SidecarService:
             '/weighbridge.v1.SidecarService/Report',
             weighbridge_dot_v1_dot_sidecar__service__pb2.ReportRequest.SerializeToString,
             weighbridge_dot_v1_dot_sidecar__service__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.SidecarService/Reserve',
+            weighbridge_dot_v1_dot_sidecar__service__pb2.ReserveRequest.SerializeToString,
+            weighbridge_dot_v1_dot_sidecar__service__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Extend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.SidecarService/Extend',
+            weighbridge_dot_v1_dot_sidecar__service__pb2.ExtendRequest.SerializeToString,
+            weighbridge_dot_v1_dot_sidecar__service__pb2.ExtendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Settle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.SidecarService/Settle',
+            weighbridge_dot_v1_dot_sidecar__service__pb2.SettleRequest.SerializeToString,
+            weighbridge_dot_v1_dot_sidecar__service__pb2.SettleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Release(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.SidecarService/Release',
+            weighbridge_dot_v1_dot_sidecar__service__pb2.ReleaseRequest.SerializeToString,
+            weighbridge_dot_v1_dot_sidecar__service__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Meter(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/weighbridge.v1.SidecarService/Meter',
+            weighbridge_dot_v1_dot_sidecar__service__pb2.MeterRequest.SerializeToString,
+            weighbridge_dot_v1_dot_sidecar__service__pb2.MeterResponse.FromString,
             options,
             channel_credentials,
             insecure,

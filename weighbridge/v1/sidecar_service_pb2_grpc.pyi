@@ -50,6 +50,21 @@ class SidecarServiceStub:
     """
     Report: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.ReportRequest, _sidecar_service_pb2.ReportResponse]
     """Records usage that already happened; never refused for a limit. Answers once journaled."""
+    Reserve: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.ReserveRequest, _sidecar_service_pb2.ReserveResponse]
+    """Holds units for work whose cost is not known yet: its worst case."""
+    Extend: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.ExtendRequest, _sidecar_service_pb2.ExtendResponse]
+    """Holds more units, or for longer."""
+    Settle: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.SettleRequest, _sidecar_service_pb2.SettleResponse]
+    """Charges what the work really used, in the window of its Reserve, and ends the hold. After the
+    hold has expired, too.
+    """
+    Release: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.ReleaseRequest, _sidecar_service_pb2.ReleaseResponse]
+    """Ends the hold and charges nothing."""
+    Meter: _grpc.StreamStreamMultiCallable[_sidecar_service_pb2.MeterRequest, _sidecar_service_pb2.MeterResponse]
+    """Meters work whose cost is known only as it runs. The first message opens; each one after it says
+    how much was used so far; each is answered. Units are held ahead of use. What was told is charged
+    when the caller ends its side, which gets a receipt, and when the stream breaks.
+    """
     GetEntitlements: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.GetEntitlementsRequest, _sidecar_service_pb2.GetEntitlementsResponse]
     """Lists all entitlements of a customer with what is used of them."""
     Watch: _grpc.UnaryStreamMultiCallable[_sidecar_service_pb2.WatchRequest, _sidecar_service_pb2.WatchResponse]
@@ -72,6 +87,21 @@ class SidecarServiceAsyncStub(SidecarServiceStub):
     """
     Report: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.ReportRequest, _sidecar_service_pb2.ReportResponse]  # type: ignore[assignment]
     """Records usage that already happened; never refused for a limit. Answers once journaled."""
+    Reserve: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.ReserveRequest, _sidecar_service_pb2.ReserveResponse]  # type: ignore[assignment]
+    """Holds units for work whose cost is not known yet: its worst case."""
+    Extend: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.ExtendRequest, _sidecar_service_pb2.ExtendResponse]  # type: ignore[assignment]
+    """Holds more units, or for longer."""
+    Settle: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.SettleRequest, _sidecar_service_pb2.SettleResponse]  # type: ignore[assignment]
+    """Charges what the work really used, in the window of its Reserve, and ends the hold. After the
+    hold has expired, too.
+    """
+    Release: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.ReleaseRequest, _sidecar_service_pb2.ReleaseResponse]  # type: ignore[assignment]
+    """Ends the hold and charges nothing."""
+    Meter: _aio.StreamStreamMultiCallable[_sidecar_service_pb2.MeterRequest, _sidecar_service_pb2.MeterResponse]  # type: ignore[assignment]
+    """Meters work whose cost is known only as it runs. The first message opens; each one after it says
+    how much was used so far; each is answered. Units are held ahead of use. What was told is charged
+    when the caller ends its side, which gets a receipt, and when the stream breaks.
+    """
     GetEntitlements: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.GetEntitlementsRequest, _sidecar_service_pb2.GetEntitlementsResponse]  # type: ignore[assignment]
     """Lists all entitlements of a customer with what is used of them."""
     Watch: _aio.UnaryStreamMultiCallable[_sidecar_service_pb2.WatchRequest, _sidecar_service_pb2.WatchResponse]  # type: ignore[assignment]
@@ -115,6 +145,51 @@ class SidecarServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sidecar_service_pb2.ReportResponse, _abc.Awaitable[_sidecar_service_pb2.ReportResponse]]:
         """Records usage that already happened; never refused for a limit. Answers once journaled."""
+
+    @_abc_1.abstractmethod
+    def Reserve(
+        self,
+        request: _sidecar_service_pb2.ReserveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sidecar_service_pb2.ReserveResponse, _abc.Awaitable[_sidecar_service_pb2.ReserveResponse]]:
+        """Holds units for work whose cost is not known yet: its worst case."""
+
+    @_abc_1.abstractmethod
+    def Extend(
+        self,
+        request: _sidecar_service_pb2.ExtendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sidecar_service_pb2.ExtendResponse, _abc.Awaitable[_sidecar_service_pb2.ExtendResponse]]:
+        """Holds more units, or for longer."""
+
+    @_abc_1.abstractmethod
+    def Settle(
+        self,
+        request: _sidecar_service_pb2.SettleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sidecar_service_pb2.SettleResponse, _abc.Awaitable[_sidecar_service_pb2.SettleResponse]]:
+        """Charges what the work really used, in the window of its Reserve, and ends the hold. After the
+        hold has expired, too.
+        """
+
+    @_abc_1.abstractmethod
+    def Release(
+        self,
+        request: _sidecar_service_pb2.ReleaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sidecar_service_pb2.ReleaseResponse, _abc.Awaitable[_sidecar_service_pb2.ReleaseResponse]]:
+        """Ends the hold and charges nothing."""
+
+    @_abc_1.abstractmethod
+    def Meter(
+        self,
+        request_iterator: _MaybeAsyncIterator[_sidecar_service_pb2.MeterRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sidecar_service_pb2.MeterResponse], _abc.AsyncIterator[_sidecar_service_pb2.MeterResponse]]:
+        """Meters work whose cost is known only as it runs. The first message opens; each one after it says
+        how much was used so far; each is answered. Units are held ahead of use. What was told is charged
+        when the caller ends its side, which gets a receipt, and when the stream breaks.
+        """
 
     @_abc_1.abstractmethod
     def GetEntitlements(

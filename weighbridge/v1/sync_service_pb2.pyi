@@ -82,6 +82,7 @@ class _UsageKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageKind.V
     USAGE_KIND_UNSPECIFIED: _UsageKind.ValueType  # 0
     USAGE_KIND_CONSUME: _UsageKind.ValueType  # 1
     USAGE_KIND_REPORT: _UsageKind.ValueType  # 2
+    USAGE_KIND_SETTLE: _UsageKind.ValueType  # 3
 
 class UsageKind(_UsageKind, metaclass=_UsageKindEnumTypeWrapper):
     """How usage came to be recorded."""
@@ -89,7 +90,28 @@ class UsageKind(_UsageKind, metaclass=_UsageKindEnumTypeWrapper):
 USAGE_KIND_UNSPECIFIED: UsageKind.ValueType  # 0
 USAGE_KIND_CONSUME: UsageKind.ValueType  # 1
 USAGE_KIND_REPORT: UsageKind.ValueType  # 2
+USAGE_KIND_SETTLE: UsageKind.ValueType  # 3
 Global___UsageKind: _TypeAlias = UsageKind  # noqa: Y015
+
+class _HoldEnd:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldEndEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldEnd.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLD_END_UNSPECIFIED: _HoldEnd.ValueType  # 0
+    HOLD_END_SETTLED: _HoldEnd.ValueType  # 1
+    HOLD_END_RELEASED: _HoldEnd.ValueType  # 2
+    HOLD_END_EXPIRED: _HoldEnd.ValueType  # 3
+
+class HoldEnd(_HoldEnd, metaclass=_HoldEndEnumTypeWrapper):
+    """How a reservation ended."""
+
+HOLD_END_UNSPECIFIED: HoldEnd.ValueType  # 0
+HOLD_END_SETTLED: HoldEnd.ValueType  # 1
+HOLD_END_RELEASED: HoldEnd.ValueType  # 2
+HOLD_END_EXPIRED: HoldEnd.ValueType  # 3
+Global___HoldEnd: _TypeAlias = HoldEnd  # noqa: Y015
 
 @_typing.final
 class SyncRequest(_message.Message):
@@ -104,6 +126,7 @@ class SyncRequest(_message.Message):
     NACK_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    LEASE_REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -118,6 +141,8 @@ class SyncRequest(_message.Message):
     def usage(self) -> Global___UsageBatch: ...
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat: ...
+    @_builtins.property
+    def lease_request(self) -> Global___LeaseRequest: ...
     def __init__(
         self,
         *,
@@ -128,12 +153,13 @@ class SyncRequest(_message.Message):
         nack: Global___Nack | None = ...,
         usage: Global___UsageBatch | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        lease_request: Global___LeaseRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "nack", b"nack", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "heartbeat", b"heartbeat", "hello", b"hello", "lease_request", b"lease_request", "message", b"message", "nack", b"nack", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "nack", b"nack", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "heartbeat", b"heartbeat", "hello", b"hello", "lease_request", b"lease_request", "message", b"message", "nack", b"nack", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "subscribe", "unsubscribe", "ack", "nack", "usage", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "subscribe", "unsubscribe", "ack", "nack", "usage", "heartbeat", "lease_request"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -156,6 +182,9 @@ class SyncResponse(_message.Message):
     USAGE_ACK_FIELD_NUMBER: _builtins.int
     USAGE_SET_ASIDE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    LEASE_ANSWER_FIELD_NUMBER: _builtins.int
+    LEASE_RECALL_FIELD_NUMBER: _builtins.int
+    LEASE_LIFT_FIELD_NUMBER: _builtins.int
     DRAFT_FIELD_NUMBER: _builtins.int
     DRAFT_REMOVED_FIELD_NUMBER: _builtins.int
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
@@ -189,6 +218,12 @@ class SyncResponse(_message.Message):
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat: ...
     @_builtins.property
+    def lease_answer(self) -> Global___LeaseAnswer: ...
+    @_builtins.property
+    def lease_recall(self) -> Global___LeaseRecall: ...
+    @_builtins.property
+    def lease_lift(self) -> Global___LeaseLift: ...
+    @_builtins.property
     def draft(self) -> Global___DraftCatalog: ...
     @_builtins.property
     def draft_removed(self) -> Global___DraftRemoved: ...
@@ -206,17 +241,20 @@ class SyncResponse(_message.Message):
         usage_ack: Global___UsageAck | None = ...,
         usage_set_aside: Global___UsageSetAside | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        lease_answer: Global___LeaseAnswer | None = ...,
+        lease_recall: Global___LeaseRecall | None = ...,
+        lease_lift: Global___LeaseLift | None = ...,
         draft: Global___DraftCatalog | None = ...,
         draft_removed: Global___DraftRemoved | None = ...,
         control_plane_now_unix_ms: _builtins.int = ...,
         revision: _builtins.int = ...,
         usage_revision: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "message", b"message", "revision", b"revision", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_revision", b"usage_revision", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "revision", b"revision", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_revision", b"usage_revision", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "identity_refused", "catalog", "customer", "revoked", "unknown", "totals", "initial_snapshot_complete", "usage_ack", "usage_set_aside", "heartbeat", "draft", "draft_removed"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "identity_refused", "catalog", "customer", "revoked", "unknown", "totals", "initial_snapshot_complete", "usage_ack", "usage_set_aside", "heartbeat", "lease_answer", "lease_recall", "lease_lift", "draft", "draft_removed"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -295,6 +333,9 @@ class Hello(_message.Message):
     CATALOGS_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     HELD_USAGE_REVISION_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    MAY_HAVE_LOST_RECORDS_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     SEEN_REVISION_FIELD_NUMBER: _builtins.int
     SEEN_USAGE_REVISION_FIELD_NUMBER: _builtins.int
@@ -313,6 +354,10 @@ class Hello(_message.Message):
     """Mode ALL: every customer change up to this revision is held."""
     held_usage_revision: _builtins.int
     """Every change of totals up to this usage revision is held."""
+    may_have_lost_records: _builtins.bool
+    """The machine was restarted without a clean stop, so the last records of earlier epochs may be
+    lost.
+    """
     incarnation: _builtins.str
     """Of the last welcome; empty where nothing is held."""
     seen_revision: _builtins.int
@@ -327,6 +372,16 @@ class Hello(_message.Message):
     @_builtins.property
     def acknowledged(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordMark]:
         """Each epoch of which records are kept, oldest first, up to the last record acknowledged."""
+
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]:
+        """Leases of this epoch that are held; those that are not listed have ended."""
+
+    @_builtins.property
+    def written(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordMark]:
+        """Of this epoch and each earlier one that records are kept of: the last record written. What an
+        epoch that is not listed wrote is settled.
+        """
 
     @_builtins.property
     def drafts(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldVersion]:
@@ -346,6 +401,9 @@ class Hello(_message.Message):
         catalogs: _abc.Iterable[Global___HeldVersion] | None = ...,
         acknowledged: _abc.Iterable[Global___RecordMark] | None = ...,
         held_usage_revision: _builtins.int = ...,
+        leases: _abc.Iterable[Global___HeldLease] | None = ...,
+        written: _abc.Iterable[Global___RecordMark] | None = ...,
+        may_have_lost_records: _builtins.bool = ...,
         incarnation: _builtins.str = ...,
         seen_revision: _builtins.int = ...,
         seen_usage_revision: _builtins.int = ...,
@@ -353,7 +411,7 @@ class Hello(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "drafts", b"drafts", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "incarnation", b"incarnation", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "seen_revision", b"seen_revision", "seen_usage_revision", b"seen_usage_revision", "sidecar_id", b"sidecar_id", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "drafts", b"drafts", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "incarnation", b"incarnation", "leases", b"leases", "may_have_lost_records", b"may_have_lost_records", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "seen_revision", b"seen_revision", "seen_usage_revision", b"seen_usage_revision", "sidecar_id", b"sidecar_id", "software_version", b"software_version", "written", b"written"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,10 +426,13 @@ class Welcome(_message.Message):
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
     SETTLED_FIELD_NUMBER: _builtins.int
+    LEASE_TTL_MS_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     START_OVER_FIELD_NUMBER: _builtins.int
     control_plane_now_unix_ms: _builtins.int
     heartbeat_interval_ms: _builtins.int
+    lease_ttl_ms: _builtins.int
+    """How long leases may be spent after the hello, and after each heartbeat that is confirmed."""
     incarnation: _builtins.str
     """Of this start of the control plane."""
     start_over: _builtins.bool
@@ -389,12 +450,13 @@ class Welcome(_message.Message):
         control_plane_now_unix_ms: _builtins.int = ...,
         heartbeat_interval_ms: _builtins.int = ...,
         settled: _abc.Iterable[Global___RecordMark] | None = ...,
+        lease_ttl_ms: _builtins.int = ...,
         incarnation: _builtins.str = ...,
         start_over: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "heartbeat_interval_ms", b"heartbeat_interval_ms", "incarnation", b"incarnation", "settled", b"settled", "start_over", b"start_over"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "heartbeat_interval_ms", b"heartbeat_interval_ms", "incarnation", b"incarnation", "lease_ttl_ms", b"lease_ttl_ms", "settled", b"settled", "start_over", b"start_over"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -537,6 +599,7 @@ class Heartbeat(_message.Message):
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     USAGE_REVISION_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     control_plane_now_unix_ms: _builtins.int
     """Set by the control plane."""
     revision: _builtins.int
@@ -545,16 +608,21 @@ class Heartbeat(_message.Message):
     """
     usage_revision: _builtins.int
     """The same for changes of totals."""
+    number: _builtins.int
+    """Set by the sidecar: counts its heartbeats on this stream. By the control plane: the last one
+    for which the term of the epoch's leases was extended. 0: says nothing.
+    """
     def __init__(
         self,
         *,
         control_plane_now_unix_ms: _builtins.int = ...,
         revision: _builtins.int = ...,
         usage_revision: _builtins.int = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "revision", b"revision", "usage_revision", b"usage_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_plane_now_unix_ms", b"control_plane_now_unix_ms", "number", b"number", "revision", b"revision", "usage_revision", b"usage_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -574,7 +642,10 @@ class Feature(_message.Message):
     OUTAGE_POLICY_FIELD_NUMBER: _builtins.int
     SAFE_CAPACITY_FIELD_NUMBER: _builtins.int
     ENFORCEMENT_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_FIELD_NUMBER: _builtins.int
     METER_FIELD_NUMBER: _builtins.int
+    EXCESS_FIELD_NUMBER: _builtins.int
+    OVERDRAFT_MAX_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     type: _types_pb2.FeatureType.ValueType
@@ -582,8 +653,14 @@ class Feature(_message.Message):
     outage_policy: _types_pb2.OutagePolicyKind.ValueType
     safe_capacity: _builtins.int
     enforcement: _types_pb2.Enforcement.ValueType
+    consistency: _types_pb2.Consistency.ValueType
+    """Of metered features."""
     meter: _types_pb2.Meter.ValueType
     """Metered features."""
+    excess: _types_pb2.ExcessPolicyKind.ValueType
+    """Of metered features."""
+    overdraft_max: _builtins.int
+    """For OVERDRAFT: how many units past what was held. Unset: any."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Enum features: all values there are."""
@@ -599,13 +676,18 @@ class Feature(_message.Message):
         outage_policy: _types_pb2.OutagePolicyKind.ValueType = ...,
         safe_capacity: _builtins.int = ...,
         enforcement: _types_pb2.Enforcement.ValueType = ...,
+        consistency: _types_pb2.Consistency.ValueType = ...,
         meter: _types_pb2.Meter.ValueType = ...,
+        excess: _types_pb2.ExcessPolicyKind.ValueType = ...,
+        overdraft_max: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max", "overdraft_max", b"overdraft_max"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["enforcement", b"enforcement", "id", b"id", "meter", b"meter", "name", b"name", "outage_policy", b"outage_policy", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max", "consistency", b"consistency", "enforcement", b"enforcement", "excess", b"excess", "id", b"id", "meter", b"meter", "name", b"name", "outage_policy", b"outage_policy", "overdraft_max", b"overdraft_max", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__overdraft_max: _TypeAlias = _typing.Literal["overdraft_max"]  # noqa: Y015
+    _WhichOneofArgType__overdraft_max: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overdraft_max) -> _WhichOneofReturnType__overdraft_max | None: ...
 
 Global___Feature: _TypeAlias = Feature  # noqa: Y015
 
@@ -1643,6 +1725,9 @@ class UsageRecord(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    DRAWS_FIELD_NUMBER: _builtins.int
+    HOLDS_OPENED_FIELD_NUMBER: _builtins.int
+    HOLDS_CLOSED_FIELD_NUMBER: _builtins.int
     sidecar_id: _builtins.str
     epoch: _builtins.str
     number: _builtins.int
@@ -1651,6 +1736,18 @@ class UsageRecord(_message.Message):
     """Over the entries as first written."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageEntry]: ...
+    @_builtins.property
+    def draws(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseDraw]:
+        """What its entries took from leases, one per lease; under the digest as well."""
+
+    @_builtins.property
+    def holds_opened(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldOpened]:
+        """Reservations that were opened, or extended: their units are drawn, and not used so far."""
+
+    @_builtins.property
+    def holds_closed(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldClosed]:
+        """Reservations that ended: settled by an entry of this record, released, or expired."""
+
     def __init__(
         self,
         *,
@@ -1659,10 +1756,13 @@ class UsageRecord(_message.Message):
         number: _builtins.int = ...,
         digest: _builtins.bytes = ...,
         entries: _abc.Iterable[Global___UsageEntry] | None = ...,
+        draws: _abc.Iterable[Global___LeaseDraw] | None = ...,
+        holds_opened: _abc.Iterable[Global___HoldOpened] | None = ...,
+        holds_closed: _abc.Iterable[Global___HoldClosed] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "entries", b"entries", "epoch", b"epoch", "number", b"number", "sidecar_id", b"sidecar_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "draws", b"draws", "entries", b"entries", "epoch", b"epoch", "holds_closed", b"holds_closed", "holds_opened", b"holds_opened", "number", b"number", "sidecar_id", b"sidecar_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1740,3 +1840,444 @@ class UsageSetAside(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UsageSetAside: _TypeAlias = UsageSetAside  # noqa: Y015
+
+@_typing.final
+class LeasePool(_message.Message):
+    """What one limit of a customer or resource has in one window."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    LIMIT_ID_FIELD_NUMBER: _builtins.int
+    WINDOW_START_UNIX_MS_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    resource: _builtins.str
+    """Empty: the customer itself."""
+    feature: _builtins.str
+    limit_id: _builtins.str
+    window_start_unix_ms: _builtins.int
+    """0 for windows that do not turn."""
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        limit_id: _builtins.str = ...,
+        window_start_unix_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "feature", b"feature", "limit_id", b"limit_id", "resource", b"resource", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeasePool: _TypeAlias = LeasePool  # noqa: Y015
+
+@_typing.final
+class LeaseDraw(_message.Message):
+    """Units that a record took from a lease. Below 0: what a hold did not need, put back into it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    lease: _builtins.int
+    units: _builtins.int
+    def __init__(
+        self,
+        *,
+        lease: _builtins.int = ...,
+        units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseDraw: _TypeAlias = LeaseDraw  # noqa: Y015
+
+@_typing.final
+class HeldUnits(_message.Message):
+    """Units that a reservation took from one lease."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    lease: _builtins.int
+    units: _builtins.int
+    def __init__(
+        self,
+        *,
+        lease: _builtins.int = ...,
+        units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldUnits: _TypeAlias = HeldUnits  # noqa: Y015
+
+@_typing.final
+class HoldOpened(_message.Message):
+    """A reservation as it is from this record on; what it drew is among the record's draws."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DimensionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    OPENED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    ANCESTORS_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    reservation: _builtins.str
+    """Chosen by the application; unique among the customer's on one sidecar."""
+    resource: _builtins.str
+    feature: _builtins.str
+    amount: _builtins.int
+    """All units held, those of earlier records included."""
+    opened_at_unix_ms: _builtins.int
+    expires_at_unix_ms: _builtins.int
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldUnits]:
+        """All units held, by lease; none where the feature is cached."""
+
+    @_builtins.property
+    def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def ancestors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Everybody above the customer: it counts for them as well."""
+
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        reservation: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        opened_at_unix_ms: _builtins.int = ...,
+        expires_at_unix_ms: _builtins.int = ...,
+        held: _abc.Iterable[Global___HeldUnits] | None = ...,
+        dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ancestors: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "ancestors", b"ancestors", "customer", b"customer", "dimensions", b"dimensions", "expires_at_unix_ms", b"expires_at_unix_ms", "feature", b"feature", "held", b"held", "opened_at_unix_ms", b"opened_at_unix_ms", "reservation", b"reservation", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldOpened: _TypeAlias = HoldOpened  # noqa: Y015
+
+@_typing.final
+class HoldClosed(_message.Message):
+    """A reservation that holds nothing from this record on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    reservation: _builtins.str
+    end: Global___HoldEnd.ValueType
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldUnits]:
+        """What it held, by lease, as its last HoldOpened said."""
+
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        reservation: _builtins.str = ...,
+        end: Global___HoldEnd.ValueType = ...,
+        held: _abc.Iterable[Global___HeldUnits] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "end", b"end", "held", b"held", "reservation", b"reservation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldClosed: _TypeAlias = HoldClosed  # noqa: Y015
+
+@_typing.final
+class HeldLease(_message.Message):
+    """A lease that a sidecar holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
+    lease: _builtins.int
+    returned: _builtins.int
+    """All units ever given back."""
+    ended: _builtins.bool
+    """Nothing is left of it here and nothing will be drawn: what is wanted later is another lease."""
+    granted: _builtins.int
+    """In a hello, and where it ended: all units ever granted, as far as they arrived. What was granted
+    beyond that was lost on its way, and goes back.
+    """
+    def __init__(
+        self,
+        *,
+        lease: _builtins.int = ...,
+        returned: _builtins.int = ...,
+        ended: _builtins.bool = ...,
+        granted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "granted", b"granted", "lease", b"lease", "returned", b"returned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldLease: _TypeAlias = HeldLease  # noqa: Y015
+
+@_typing.final
+class LeaseWant(_message.Message):
+    """Units wanted of a pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    UNITS_MIN_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    units_min: _builtins.int
+    """At least so many, for calls that wait. 0: none waits."""
+    units: _builtins.int
+    """As many as this, where the pool has them to give."""
+    limit: _builtins.int
+    """The limit in the snapshot that the sidecar has applied: units are granted under this one where
+    it is lower.
+    """
+    @_builtins.property
+    def pool(self) -> Global___LeasePool: ...
+    def __init__(
+        self,
+        *,
+        pool: Global___LeasePool | None = ...,
+        units_min: _builtins.int = ...,
+        units: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "pool", b"pool", "units", b"units", "units_min", b"units_min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseWant: _TypeAlias = LeaseWant  # noqa: Y015
+
+@_typing.final
+class LeaseRequest(_message.Message):
+    """From the sidecar: what it gives back, and what it wants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
+    WANTS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Counts the requests of a stream. 0: wants no answer."""
+    @_builtins.property
+    def returned(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]: ...
+    @_builtins.property
+    def wants(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseWant]:
+        """All of them get at least their minimum, or none gets anything."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        returned: _abc.Iterable[Global___HeldLease] | None = ...,
+        wants: _abc.Iterable[Global___LeaseWant] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "returned", b"returned", "wants", b"wants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseRequest: _TypeAlias = LeaseRequest  # noqa: Y015
+
+@_typing.final
+class Lease(_message.Message):
+    """A part of a pool that one epoch of a sidecar may spend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Random, never used again."""
+    granted: _builtins.int
+    """All units ever granted."""
+    limit: _builtins.int
+    """The limit it was granted under: to be spent only where the snapshot's is as high."""
+    @_builtins.property
+    def pool(self) -> Global___LeasePool: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        pool: Global___LeasePool | None = ...,
+        granted: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "id", b"id", "limit", b"limit", "pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+@_typing.final
+class LeaseRefusal(_message.Message):
+    """A pool that has fewer units than were asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
+    LAPSES_IN_MS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    available: _builtins.int
+    """Units that would have been granted."""
+    unreachable: _builtins.int
+    """Units that sidecars hold which cannot be reached now."""
+    lapses_in_ms: _builtins.int
+    """How long it holds, unless it is lifted earlier."""
+    limit: _builtins.int
+    """The limit it was refused under."""
+    @_builtins.property
+    def pool(self) -> Global___LeasePool: ...
+    def __init__(
+        self,
+        *,
+        pool: Global___LeasePool | None = ...,
+        available: _builtins.int = ...,
+        unreachable: _builtins.int = ...,
+        lapses_in_ms: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "lapses_in_ms", b"lapses_in_ms", "limit", b"limit", "pool", b"pool", "unreachable", b"unreachable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseRefusal: _TypeAlias = LeaseRefusal  # noqa: Y015
+
+@_typing.final
+class LeaseAnswer(_message.Message):
+    """The answer to a request: leases as they are now, or why there are none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lease]: ...
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseRefusal]: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        leases: _abc.Iterable[Global___Lease] | None = ...,
+        refusals: _abc.Iterable[Global___LeaseRefusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "number", b"number", "refusals", b"refusals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseAnswer: _TypeAlias = LeaseAnswer  # noqa: Y015
+
+@_typing.final
+class LeaseRecall(_message.Message):
+    """Asks for unspent units back: others wait for them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        leases: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseRecall: _TypeAlias = LeaseRecall  # noqa: Y015
+
+@_typing.final
+class LeaseLift(_message.Message):
+    """Refusals that no longer hold: units came back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeasePool]: ...
+    def __init__(
+        self,
+        *,
+        pools: _abc.Iterable[Global___LeasePool] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pools", b"pools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseLift: _TypeAlias = LeaseLift  # noqa: Y015

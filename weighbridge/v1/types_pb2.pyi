@@ -225,6 +225,8 @@ class _OutagePolicyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outa
     """Decide on the last snapshot and totals, as before the outage."""
     OUTAGE_POLICY_KIND_SAFE_CAPACITY: _OutagePolicyKind.ValueType  # 4
     """Decide on the last snapshot, and admit at most this many units per customer during the outage."""
+    OUTAGE_POLICY_KIND_LEASED: _OutagePolicyKind.ValueType  # 5
+    """Spend what is leased of hard limits, and no more; decide the rest on the last snapshot and totals."""
 
 class OutagePolicyKind(_OutagePolicyKind, metaclass=_OutagePolicyKindEnumTypeWrapper):
     """What a sidecar answers for usage it cannot verify while the control plane is away."""
@@ -238,6 +240,8 @@ OUTAGE_POLICY_KIND_LAST_KNOWN: OutagePolicyKind.ValueType  # 3
 """Decide on the last snapshot and totals, as before the outage."""
 OUTAGE_POLICY_KIND_SAFE_CAPACITY: OutagePolicyKind.ValueType  # 4
 """Decide on the last snapshot, and admit at most this many units per customer during the outage."""
+OUTAGE_POLICY_KIND_LEASED: OutagePolicyKind.ValueType  # 5
+"""Spend what is leased of hard limits, and no more; decide the rest on the last snapshot and totals."""
 Global___OutagePolicyKind: _TypeAlias = OutagePolicyKind  # noqa: Y015
 
 class _Meter:
@@ -305,6 +309,58 @@ RATE_PERIOD_SECOND: RatePeriod.ValueType  # 1
 RATE_PERIOD_MINUTE: RatePeriod.ValueType  # 2
 RATE_PERIOD_HOUR: RatePeriod.ValueType  # 3
 Global___RatePeriod: _TypeAlias = RatePeriod  # noqa: Y015
+
+class _Consistency:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConsistencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Consistency.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONSISTENCY_UNSPECIFIED: _Consistency.ValueType  # 0
+    """Cached."""
+    CONSISTENCY_LEASED: _Consistency.ValueType  # 1
+    """Each unit is leased to a sidecar before it is spent: hard limits are never overshot."""
+    CONSISTENCY_CACHED: _Consistency.ValueType  # 2
+    """Decided from totals that are pushed: usage elsewhere that is on its way may be missed."""
+
+class Consistency(_Consistency, metaclass=_ConsistencyEnumTypeWrapper):
+    """How the limits of a feature are held."""
+
+CONSISTENCY_UNSPECIFIED: Consistency.ValueType  # 0
+"""Cached."""
+CONSISTENCY_LEASED: Consistency.ValueType  # 1
+"""Each unit is leased to a sidecar before it is spent: hard limits are never overshot."""
+CONSISTENCY_CACHED: Consistency.ValueType  # 2
+"""Decided from totals that are pushed: usage elsewhere that is on its way may be missed."""
+Global___Consistency: _TypeAlias = Consistency  # noqa: Y015
+
+class _ExcessPolicyKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExcessPolicyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExcessPolicyKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXCESS_POLICY_KIND_UNSPECIFIED: _ExcessPolicyKind.ValueType  # 0
+    """OVERDRAFT, without a bound."""
+    EXCESS_POLICY_KIND_REJECT: _ExcessPolicyKind.ValueType  # 1
+    """The settlement is refused."""
+    EXCESS_POLICY_KIND_TAKE_AVAILABLE: _ExcessPolicyKind.ValueType  # 2
+    """As much as limits admit at once is charged."""
+    EXCESS_POLICY_KIND_OVERDRAFT: _ExcessPolicyKind.ValueType  # 3
+    """It is charged, past limits too, up to a bound if there is one."""
+
+class ExcessPolicyKind(_ExcessPolicyKind, metaclass=_ExcessPolicyKindEnumTypeWrapper):
+    """What becomes of usage beyond what a reservation held, when it is settled."""
+
+EXCESS_POLICY_KIND_UNSPECIFIED: ExcessPolicyKind.ValueType  # 0
+"""OVERDRAFT, without a bound."""
+EXCESS_POLICY_KIND_REJECT: ExcessPolicyKind.ValueType  # 1
+"""The settlement is refused."""
+EXCESS_POLICY_KIND_TAKE_AVAILABLE: ExcessPolicyKind.ValueType  # 2
+"""As much as limits admit at once is charged."""
+EXCESS_POLICY_KIND_OVERDRAFT: ExcessPolicyKind.ValueType  # 3
+"""It is charged, past limits too, up to a bound if there is one."""
+Global___ExcessPolicyKind: _TypeAlias = ExcessPolicyKind  # noqa: Y015
 
 class _IdempotencyScope:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -739,11 +795,13 @@ class Decision(_message.Message):
     limit: _builtins.int
     """That limit, or the number of a number feature. Unset: unlimited or not applicable."""
     used: _builtins.int
-    """Units used in the window, or held; the amount of this call is included where it was recorded."""
+    """Units used in the window, or held; the amount of this call is included where it was recorded,
+    and what open reservations hold.
+    """
     remaining: _builtins.int
     """max(limit - used, 0); of a rate, how many units would pass now."""
     reserved: _builtins.int
-    """Units held by open reservations."""
+    """The part of `used` that open reservations of this sidecar hold."""
     included_amount: _builtins.int
     """The part of the amount within every limit; of a release, all of it."""
     overage_amount: _builtins.int
@@ -960,6 +1018,7 @@ class LimitUsage(_message.Message):
     WINDOW_START_UNIX_MS_FIELD_NUMBER: _builtins.int
     WINDOW_END_UNIX_MS_FIELD_NUMBER: _builtins.int
     LIMITED_BY_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
     used: _builtins.int
     remaining: _builtins.int
     """Unset: unlimited."""
@@ -968,6 +1027,8 @@ class LimitUsage(_message.Message):
     window_end_unix_ms: _builtins.int
     limited_by: _builtins.str
     """The ancestor whose limit it is: all below it use it up. Empty: the customer's own."""
+    reserved: _builtins.int
+    """As in a decision."""
     @_builtins.property
     def limit(self) -> Global___Limit: ...
     def __init__(
@@ -979,10 +1040,11 @@ class LimitUsage(_message.Message):
         window_start_unix_ms: _builtins.int | None = ...,
         window_end_unix_ms: _builtins.int | None = ...,
         limited_by: _builtins.str = ...,
+        reserved: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "limit", b"limit", "remaining", b"remaining", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "limit", b"limit", "limited_by", b"limited_by", "remaining", b"remaining", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "limit", b"limit", "limited_by", b"limited_by", "remaining", b"remaining", "reserved", b"reserved", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__remaining: _TypeAlias = _typing.Literal["remaining"]  # noqa: Y015
     _WhichOneofArgType__remaining: _TypeAlias = _typing.Literal["_remaining", b"_remaining"]  # noqa: Y015

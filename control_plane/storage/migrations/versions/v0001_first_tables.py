@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from control_plane.storage.migrations import ledger
+from control_plane.storage.migrations.lease_tables import create_lease_tables
 from control_plane.storage.types import SERIAL, key_text
 
 revision = "0001"
@@ -32,6 +33,10 @@ TABLES = [
     "usage_set_aside",
     "usage_key",
     "usage_total",
+    "lease_pool",
+    "lease_holder",
+    "lease",
+    "lease_hold",
     *ledger.TABLES,
 ]
 
@@ -46,6 +51,7 @@ def upgrade() -> None:
     _create_usage_events()
     _create_usage_keys()
     _create_usage_totals()
+    create_lease_tables()
     ledger.upgrade()
 
 

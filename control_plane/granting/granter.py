@@ -1,0 +1,246 @@
+"""Does the lease work of one transaction: hellos, terms, returns, and then what is asked for."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from random import Random
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, select
+
+from control_plane.granting.limits import FoundLimit, LimitFinder
+from control_plane.granting.pools import open_pools
+from control_plane.granting.work import (
+    Asking,
+    Elsewhere,
+    Granted,
+    LeaseNow,
+    LeasesPosted,
+    LeaseWork,
+    Short,
+    Shortage,
+    Want,
+)
+from control_plane.leasing.accounts import EpochId, HolderState, Lease, Pool
+from control_plane.leasing.book import LeaseBook
+from control_plane.leasing.holding import (
+    HolderClaim,
+    LeaseTerms,
+    make_holder,
+    renew,
+    take_claims,
+    take_returns,
+    tick,
+)
+from control_plane.metering.counters import CounterCache
+from control_plane.metering.epochs import settled_marks
+from control_plane.metering.records import EpochKey
+from control_plane.storage.lease_tables import lease
+from weighbridge.rules.lease import PoolKey, grantable
+from weighbridge.rules.units import COUNTER_MAX
+
+LEASE_ID_BITS: Final = 63
+HELD_ELSEWHERE_MAX: Final = 1_000
+_IDS_PER_QUERY: Final = 500
+
+HeldKey = tuple[int, str, str]
+"""A pool, a sidecar and its epoch."""
+
+
+class Granter:
+    """For one thread at a time: it remembers limits."""
+
+    def __init__(self, random: Random, terms: LeaseTerms) -> None:
+        self._random = random
+        self._terms = terms
+        self._limits = LimitFinder()
+
+    def post(
+        self, connection: Connection, work: LeaseWork, cache: CounterCache, now_ms: int
+    ) -> LeasesPosted:
+        """Do the work. What gives units back goes first."""
+        posted = LeasesPosted(now_ms)
+        book = LeaseBook(connection)
+        self._take_in(book, work, posted)
+        posted.gains = book.write(now_ms)
+        if work.askings:
+            _Granting(self, book, cache, posted).answer(work.askings)
+        posted.holders = set(book.holders)
+        return posted
+
+    def _take_in(self, book: LeaseBook, work: LeaseWork, posted: LeasesPosted) -> None:
+        now_ms, terms = posted.now_ms, self._terms
+        if work.claims:
+            marks = _marks(book, work.claims)
+            take_claims(book, work.claims, marks, now_ms, terms)
+        alive = work.renewed.union(asking.epoch for asking in work.askings)
+        renew(book, book.load_holders(alive), now_ms, terms)
+        take_returns(book, work.returns)
+        if work.is_tick:
+            posted.may_have_more = tick(book, now_ms, terms)
+
+    def limits_of(
+        self, connection: Connection, cache: CounterCache, keys: set[PoolKey], now_ms: int
+    ) -> dict[PoolKey, FoundLimit]:
+        """Return the limits that there are of these pools."""
+        cache.refresh(connection, {key.customer for key in keys})
+        found = ((key, self._limits.find(cache, key, now_ms)) for key in keys)
+        return {key: limit for key, limit in found if limit is not None}
+
+    def new_lease(self, pool: Pool, epoch: EpochId) -> Lease:
+        id_ = self._random.getrandbits(LEASE_ID_BITS) or COUNTER_MAX
+        return Lease(id_, pool.id, *epoch, 0, 0, 0, 0, pool.limit_units, None)
+
+    def open_holder(self, book: LeaseBook, epoch: EpochId, now_ms: int) -> bool:
+        """Have the epoch hold leases; False where it has ended."""
+        holder = book.holders.get(epoch) or make_holder(book, epoch, now_ms, self._terms)
+        return holder.state is not HolderState.CLOSED and holder.closes_after is None
+
+
+class _Granting:
+    """Answers what is asked for in one transaction."""
+
+    def __init__(
+        self, granter: Granter, book: LeaseBook, cache: CounterCache, posted: LeasesPosted
+    ) -> None:
+        self._granter = granter
+        self._book = book
+        self._cache = cache
+        self._posted = posted
+        self._pools: dict[PoolKey, Pool] = {}
+        self._held: dict[HeldKey, Lease] = {}
+        self._sharers: Counter[int] = Counter()
+
+    def answer(self, askings: Sequence[Asking]) -> None:
+        book, now_ms = self._book, self._posted.now_ms
+        keys = {want.pool for asking in askings for want in asking.wants}
+        limits = self._granter.limits_of(book.connection, self._cache, keys, now_ms)
+        self._pools = open_pools(book, limits, now_ms)
+        self._held = book.load_held(
+            (pool.id, *asking.epoch)
+            for asking in askings
+            for want in asking.wants
+            if (pool := self._pools.get(want.pool)) is not None
+        )
+        self._sharers = self._count_sharers(askings)
+        short: dict[int, tuple[Want, ...]] = {}
+        answers: list[Granted | Short] = []
+        for index, asking in enumerate(askings):
+            lacking = self._lacking(asking)
+            if lacking:
+                short[index] = lacking
+                answers.append(Short(()))
+            else:
+                answers.append(self._grant(asking))
+        # The pools' rows, and those who may hold their leases, come before the leases.
+        self._posted.gains += book.write(now_ms)
+        if short:
+            self._tell_shortages(short, answers)
+        self._posted.answers = answers
+
+    def _count_sharers(self, askings: Iterable[Asking]) -> Counter[int]:
+        """Return how many hold units of each pool, or ask for some."""
+        query = select(lease.c.pool_id, func.count()).group_by(lease.c.pool_id)
+        sharers: Counter[int] = Counter()
+        for pool_id, count in self._holding(query, [pool.id for pool in self._pools.values()]):
+            sharers[pool_id] = count
+        for pool_id, _, _ in {key for asking in askings for key in self._keys_of(asking)}:
+            sharers[pool_id] += 1
+        return sharers
+
+    def _keys_of(self, asking: Asking) -> Iterator[HeldKey]:
+        """Yield the pools that an epoch asks for and holds nothing of."""
+        for want in asking.wants:
+            pool = self._pools.get(want.pool)
+            if pool is not None:
+                key = (pool.id, *asking.epoch)
+                held = self._held.get(key)
+                if held is None or not held.rest:
+                    yield key
+
+    def _lacking(self, asking: Asking) -> tuple[Want, ...]:
+        lacking = []
+        for want in asking.wants:
+            pool = self._pools.get(want.pool)
+            if pool is None or _available(pool, want) < want.units_min:
+                lacking.append(want)
+        if not lacking and not self._granter.open_holder(
+            self._book, asking.epoch, self._posted.now_ms
+        ):
+            return asking.wants
+        return tuple(lacking)
+
+    def _grant(self, asking: Asking) -> Granted:
+        leases = []
+        for want in asking.wants:
+            pool = self._pools[want.pool]
+            key = (pool.id, *asking.epoch)
+            sharers = self._sharers[pool.id]
+            units = grantable(_available(pool, want), want.units_min, want.units, sharers)
+            held = self._held.get(key)
+            if held is None:
+                if not units:
+                    continue
+                held = self._held[key] = self._granter.new_lease(pool, asking.epoch)
+                self._book.leases.add(held)
+            pool.available -= units
+            held.granted += units
+            # All that anybody holds is within this limit, so that the lease is, as a whole.
+            held.limit_units = min(pool.limit_units, want.limit) if units else held.limit_units
+            self._posted.units_granted += units
+            leases.append(_lease_now(held, pool))
+        return Granted(tuple(leases))
+
+    def _tell_shortages(
+        self, short: dict[int, tuple[Want, ...]], answers: list[Granted | Short]
+    ) -> None:
+        keys = {want.pool for lacking in short.values() for want in lacking}
+        held = self._held_elsewhere(pool.id for k in keys if (pool := self._pools.get(k)))
+        for index, lacking in short.items():
+            answers[index] = Short(tuple(self._shortage(want, held) for want in lacking))
+
+    def _shortage(self, want: Want, held: Mapping[int, list[Elsewhere]]) -> Shortage:
+        pool = self._pools.get(want.pool)
+        if pool is None:
+            return Shortage(want.pool, 0, want.limit, None, is_leased=False)
+        elsewhere = tuple(held[pool.id])
+        return Shortage(
+            want.pool, _available(pool, want), want.limit, pool.window_end_ms, elsewhere
+        )
+
+    def _held_elsewhere(self, pools: Iterable[int]) -> defaultdict[int, list[Elsewhere]]:
+        held: defaultdict[int, list[Elsewhere]] = defaultdict(list)
+        query = select(lease.c.pool_id, lease.c.id, *_EPOCH, _REST)
+        for pool_id, id_, sidecar_id, epoch, units in self._holding(query, pools):
+            if len(held[pool_id]) < HELD_ELSEWHERE_MAX:
+                held[pool_id].append(Elsewhere(id_, (sidecar_id, epoch), units))
+        return held
+
+    def _holding(self, query: Any, pools: Iterable[int]) -> Iterator[Any]:
+        """Select from leases of pools that have units left."""
+        ids = list(pools)
+        for first in range(0, len(ids), _IDS_PER_QUERY):
+            chunk = ids[first : first + _IDS_PER_QUERY]
+            holding = query.where(lease.c.pool_id.in_(chunk), _REST > 0)
+            yield from self._book.connection.execute(holding)
+
+
+_EPOCH: Final = (lease.c.sidecar_id, lease.c.epoch)
+_REST: Final = lease.c.granted - lease.c.returned - lease.c.drawn - lease.c.presumed
+
+
+def _available(pool: Pool, want: Want) -> int:
+    """Return what a pool has under the limit that the sidecar knows, where that is lower."""
+    return max(pool.available - max(pool.limit_units - want.limit, 0), 0)
+
+
+def _lease_now(held: Lease, pool: Pool) -> LeaseNow:
+    return LeaseNow(held.id, pool.key, held.granted, held.limit_units)
+
+
+def _marks(book: LeaseBook, claims: Iterable[HolderClaim]) -> dict[EpochId, int]:
+    """Return how far every epoch with leases of these sidecars is settled."""
+    epochs = {holder.id for holder in book.load_holders_of({claim.epoch[0] for claim in claims})}
+    marks = settled_marks(book.connection, (EpochKey(*epoch) for epoch in epochs))
+    return {(mark.sidecar_id, mark.epoch): mark.number for mark in marks}

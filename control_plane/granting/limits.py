@@ -1,0 +1,94 @@
+"""Which limit a pool is of, as customer and catalog have it now."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from control_plane.leasing.accounts import TotalPlace
+from control_plane.metering.counters import CounterCache, CustomerCounters
+from weighbridge.rules.catalog import Limit, LimitKind
+from weighbridge.rules.lease import PoolKey
+from weighbridge.rules.window import MOVING_KINDS, WindowBounds, window_bounds
+
+AHEAD_MS: Final = 5_000
+"""How long before a window begins units of it are given out."""
+
+FOUND_MAX: Final = 100_000
+
+
+class FoundLimit(NamedTuple):
+    """A hard limit that holds, or will in a moment."""
+
+    place: TotalPlace
+    limit: int
+    window_end_ms: int | None
+
+
+class _Kept(NamedTuple):
+    customer: CustomerCounters
+    found: FoundLimit | None
+    until_ms: int
+
+
+class LimitFinder:
+    """Finds limits, and remembers them until they may have changed. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._kept: dict[PoolKey, _Kept] = {}
+
+    def find(self, cache: CounterCache, key: PoolKey, now_ms: int) -> FoundLimit | None:
+        """Return the limit of a pool; None where there is none now: nothing of it is given out.
+
+        The cache has been refreshed with the customer in this transaction.
+        """
+        customer = cache.find(key.customer)
+        if customer is None:
+            return None
+        kept = self._kept.get(key)
+        if kept is None or kept.customer is not customer or now_ms >= kept.until_ms:
+            if len(self._kept) >= FOUND_MAX:
+                self._kept.clear()
+            kept = self._kept[key] = _find(customer, key, now_ms)
+        return kept.found
+
+
+def _find(customer: CustomerCounters, key: PoolKey, now_ms: int) -> _Kept:
+    found, until_ms = _find_at(customer, key, now_ms)
+    if found is None:
+        # Of the next window, looked for again each time: it is about to begin.
+        ahead, _ = _find_at(customer, key, now_ms + AHEAD_MS)
+        is_next = ahead is not None and key.window_start_ms > now_ms
+        return _Kept(customer, ahead if is_next else None, now_ms)
+    ends = (end_ms for end_ms in (until_ms, found.window_end_ms) if end_ms is not None)
+    return _Kept(customer, found, min(ends, default=now_ms + 24 * 3_600_000))
+
+
+def _find_at(
+    customer: CustomerCounters, key: PoolKey, at_ms: int
+) -> tuple[FoundLimit | None, int | None]:
+    """Return the limit at an instant, and until when that is so."""
+    entitled = customer.entitled(key.resource, key.feature, at_ms)
+    entitlement = entitled.entitlement
+    if entitlement is None or not entitlement.enabled or entitled.is_refused:
+        return None, None
+    for limit in entitlement.limits:
+        if limit.id == key.limit_id and _is_leased(limit):
+            bounds = window_bounds(limit.window, at_ms, entitled.anchor_ms)
+            found = _limit_in(limit, bounds, key)
+            return found, entitled.changes_at_ms
+    return None, None
+
+
+def _is_leased(limit: Limit) -> bool:
+    """Whether a sidecar spends of it by leases; moving windows are decided from totals."""
+    is_moving = limit.window.kind in MOVING_KINDS
+    return limit.kind is LimitKind.HARD and limit.limit is not None and not is_moving
+
+
+def _limit_in(limit: Limit, bounds: WindowBounds, key: PoolKey) -> FoundLimit | None:
+    if limit.limit is None or bounds.start_ms != key.window_start_ms:
+        return None
+    place = TotalPlace(
+        key.customer, key.resource, key.feature, limit.window.key, key.window_start_ms
+    )
+    return FoundLimit(place, limit.limit, bounds.end_ms)

@@ -1,0 +1,96 @@
+"""Posts settled usage to the pools it counts in, and to the leases it was drawn from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from control_plane.leasing.accounts import EpochId, Gain, HolderState, Lease
+from control_plane.leasing.book import LeaseBook
+from control_plane.leasing.holds import HoldStep, post_holds
+
+
+class Draw(NamedTuple):
+    """Units that a record took from a lease. Below 0: what a hold did not need, put back."""
+
+    lease: int
+    units: int
+
+
+class SettledUsage(NamedTuple):
+    """What a transaction settled.
+
+    `draws` are those of each record with its epoch, `totals` the windows touched as they are now,
+    `marks` those of every epoch that moved; `holds` come in the order of their records.
+    """
+
+    draws: Sequence[tuple[EpochId, Sequence[Draw]]]
+    totals: Mapping[Any, int]
+    marks: Mapping[EpochId, int]
+    holds: Sequence[HoldStep] = ()
+
+
+@dataclass(slots=True)
+class PostedUsage:
+    """What became of it: the pools that have more now, and draws that could not be applied."""
+
+    gains: list[Gain] = field(default_factory=list)
+    draws_refused: int = 0
+
+
+def post_usage(connection: Connection, usage: SettledUsage, now_ms: int) -> PostedUsage:
+    """Post what was settled. Where a lease has not what a record drew, the usage drew nothing."""
+    book = LeaseBook(connection)
+    if not book.has_pools():
+        return PostedUsage(draws_refused=sum(len(draws) for _, draws in usage.draws))
+    drawn, refused = _apply_draws(book, usage)
+    for pool_id, units in post_holds(book, usage.holds).items():
+        # What is held was drawn, and is not used: it is not the pool's again.
+        drawn[pool_id] -= units
+    book.load_pools_at(usage.totals)
+    for pool in book.pools.values():
+        # A total that was not touched is as it was posted last.
+        pool.settle(usage.totals.get(pool.place, pool.settled), drawn[pool.id])
+    _close_ended(book, usage.marks)
+    return PostedUsage(book.write(now_ms), refused)
+
+
+def _apply_draws(book: LeaseBook, usage: SettledUsage) -> tuple[defaultdict[int, int], int]:
+    drawn: defaultdict[int, int] = defaultdict(int)
+    refused = 0
+    book.load_leases({draw.lease for _, draws in usage.draws for draw in draws})
+    for epoch, draws in usage.draws:
+        for id_, units in draws:
+            lease = book.leases.get(id_)
+            if lease is None or not _can_draw(lease, epoch, units):
+                refused += 1
+                continue
+            lease.draw(units)
+            drawn[lease.pool_id] += units
+            if units < 0 and lease.holder != epoch:
+                # Nobody can spend it there any more. In its own epoch, records that are on their
+                # way may have drawn it again.
+                lease.returned -= units
+                book.pools[lease.pool_id].give(-units)
+    return drawn, refused
+
+
+def _can_draw(lease: Lease, epoch: EpochId, units: int) -> bool:
+    if units < 0:
+        # A hold outlives the epoch that made it.
+        return lease.sidecar_id == epoch[0] and lease.drawn >= -units
+    return lease.holder == epoch and lease.rest + lease.presumed >= units
+
+
+def _close_ended(book: LeaseBook, marks: Mapping[EpochId, int]) -> None:
+    holders = book.load_holders(marks)
+    for holder in holders:
+        if holder.ends_at(marks[holder.id]):
+            book.close(holder)
+    for lease in book.load_ending(h.id for h in holders if h.state is not HolderState.CLOSED):
+        if lease.closes_after is not None and lease.closes_after <= marks[lease.holder]:
+            book.return_all([lease])

@@ -1,0 +1,165 @@
+"""Whether leases cover a call: every hard limit's, or the call takes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from sidecar.core.book import FeatureKey
+from sidecar.core.counting import Counted
+from sidecar.core.leases import Lack, Leases, Pool, Refusal
+from sidecar.core.moment import Moment
+from sidecar.core.request import Request
+from sidecar.core.reservations import Reservations
+from sidecar.core.snapshots import SnapshotCache
+from weighbridge.rules.catalog import LimitKind
+from weighbridge.rules.decision import LimitState, Reason, Verdict, leases_exhausted
+from weighbridge.rules.entitlement import PlanCompiler
+from weighbridge.rules.lease import PoolKey
+from weighbridge.rules.moving import oldest_bucket_ms
+from weighbridge.rules.reservation import share_of
+from weighbridge.rules.window import MOVING_KINDS, WindowBounds, WindowKind
+
+PERCENT: Final = 100
+
+Basis = tuple[object, ...]
+"""What somebody's limits follow from: another one may have brought other limits meanwhile."""
+
+
+class Owned(NamedTuple):
+    """The limits of the customer, or of one above it, as they are now."""
+
+    customer: str
+    key: FeatureKey
+    states: Sequence[LimitState]
+    basis: Basis = ()
+
+
+class Refused(NamedTuple):
+    """A limit of which the control plane said that there is no more, and whose it is."""
+
+    customer: str
+    state: LimitState
+    refusal: Refusal
+
+
+class Cover(NamedTuple):
+    """The pools that a call draws from; what they lack; and a refusal that covers the lack."""
+
+    pools: Sequence[Pool]
+    lacks: Sequence[Lack]
+    refused: Refused | None
+
+
+def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment) -> Cover:
+    """Return what leases cover of an amount. Changes nothing but what is known of pools."""
+    boot_ms = moment.boot_ms
+    pools: list[Pool] = []
+    lacks: list[Lack] = []
+    refused: Refused | None = None
+    for customer, (resource, feature), states, basis in owned:
+        for state in states:
+            limit, bounds = state.limit, state.bounds
+            if limit.kind is not LimitKind.HARD or limit.limit is None or bounds is None:
+                continue
+            if limit.window.kind in MOVING_KINDS:
+                continue
+            key = PoolKey(customer, resource, feature, limit.id, bounds.start_ms)
+            pool = leases.open(key, bounds.end_ms, boot_ms)
+            pools.append(pool)
+            if pool.basis != basis:
+                leases.rebase(pool, basis)
+            missing = amount - leases.spendable(pool, limit.limit, boot_ms)
+            if missing <= 0:
+                continue
+            lacks.append(Lack(pool, missing, limit.limit))
+            refusal = pool.refuses(limit.limit, missing, boot_ms)
+            if refusal is not None and refused is None:
+                refused = Refused(customer, state, refusal)
+    return Cover(pools, lacks, refused)
+
+
+def owned_above(
+    cache: SnapshotCache, compiler: PlanCompiler, feature: str, counted: Sequence[Counted]
+) -> list[Owned]:
+    """Return the limits of everybody above a customer."""
+    owned = []
+    for each in counted:
+        state = cache.find(each.level.customer)
+        version = None if state is None else state.customer.version
+        basis = (version, compiler.catalog.edition, each.level.changes_at_ms)
+        owned.append(Owned(each.level.customer, ("", feature), each.states, basis))
+    return owned
+
+
+def with_holds(reservations: Reservations, owned: Sequence[Owned], now_ms: int) -> list[Owned]:
+    """Count what is held as used."""
+    return [
+        each._replace(states=_with_held(reservations, each, now_ms)) if each.states else each
+        for each in owned
+    ]
+
+
+def within_share(
+    verdict: Verdict, states: Sequence[LimitState], request: Request, percent: int
+) -> Verdict:
+    """Refuse a hold that is more than one request may take of a hard limit."""
+    if percent >= PERCENT or not verdict.allowed:
+        return verdict
+    amount = request.held_before + request.units
+    for state in states:
+        limit = state.limit.limit
+        if limit is None or state.limit.kind is not LimitKind.HARD:
+            continue
+        share = share_of(limit, percent)
+        if amount > share:
+            return Verdict(
+                allowed=False,
+                reason=Reason.LIMIT_REACHED,
+                state=state,
+                allowed_amount=max(share - request.held_before, 0) or None,
+            )
+    return verdict
+
+
+def _with_held(reservations: Reservations, owned: Owned, now_ms: int) -> list[LimitState]:
+    customer, key, states, _ = owned
+    added = [
+        (state, reservations.held(customer, key, _bounds_of_holds(state, now_ms)))
+        for state in states
+    ]
+    return [s._replace(used=s.used + held, reserved=held) if held else s for s, held in added]
+
+
+def _bounds_of_holds(state: LimitState, now_ms: int) -> WindowBounds | None:
+    """Return when holds were opened that will count, once settled, in the window of now.
+
+    Windows that lie where usage is need not be there yet.
+    """
+    window = state.limit.window
+    if window.length_ms is None:
+        return state.bounds
+    if window.kind is WindowKind.ROLLING:
+        return WindowBounds(oldest_bucket_ms(window.length_ms, now_ms), None)
+    return WindowBounds(now_ms - window.length_ms + 1, None)
+
+
+def owner_of(verdict: Verdict, owned: Sequence[Owned]) -> str:
+    """Return whose limit the verdict names; "" where it is none of these."""
+    if verdict.state is not None:
+        for each in owned:
+            if any(state is verdict.state for state in each.states):
+                return each.customer
+    return ""
+
+
+def exhausted(cover: Cover, amount: int, moment: Moment) -> tuple[Verdict, str]:
+    """Return the refusal where the control plane has said that there is no more, and by whom."""
+    assert cover.refused is not None, "there is a refusal"
+    customer, state, refusal = cover.refused
+    missing = max(lack.units for lack in cover.lacks)
+    would_pass = max(amount - missing, 0) + refusal.available
+    # Units on sidecars that cannot be reached may come back at any time.
+    retry_after_ms = max(refusal.lapses_ms - moment.boot_ms, 0) if refusal.unreachable else None
+    verdict = leases_exhausted(state, min(would_pass, amount - 1), retry_after_ms, moment.now_ms)
+    return verdict, customer

@@ -1,0 +1,110 @@
+"""The decision on a metered feature: limits and rates, leases, and outages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sidecar.core.counting import Counted, with_rates_above
+from sidecar.core.decided import Judged, NotLeased, Subject
+from sidecar.core.holding import (
+    PERCENT,
+    Cover,
+    Owned,
+    cover_of,
+    exhausted,
+    owner_of,
+    with_holds,
+    within_share,
+)
+from sidecar.core.leases import Leases
+from sidecar.core.moment import Moment
+from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
+from sidecar.core.rates import RateBuckets
+from sidecar.core.request import Kind
+from sidecar.core.reservations import Reservations
+from weighbridge.rules.decision import DecidedBy, apply_rates, decide_metered
+from weighbridge.rules.rate import Rate
+
+
+class MeteredJudge:
+    """Judges metered features, with what the gate knows."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        reservations: Reservations,
+        rates: RateBuckets,
+        spending: OutageSpending,
+        is_outage: Callable[[Moment], bool],
+    ) -> None:
+        self._leases = leases
+        self._reservations = reservations
+        self._rates = rates
+        self._spending = spending
+        self._is_outage = is_outage
+        # How much of a hard limit one hold may take.
+        self.hold_share_percent_max = PERCENT
+
+    def judge(
+        self,
+        subject: Subject,
+        owned: Sequence[Owned],
+        rates: tuple[Rate, ...],
+        counted: Sequence[Counted],
+    ) -> Judged | NotLeased:
+        """Judge against the limits of everybody concerned; the customer's own come first."""
+        request, moment = subject.request, subject.moment
+        if len(self._reservations):
+            owned = with_holds(self._reservations, owned, moment.now_ms)
+        states = owned[0].states
+        if len(owned) > 1:
+            states = [state for each in owned for state in each.states]
+        verdict = decide_metered(states, request.units, moment.now_ms)
+        if request.kind is Kind.RESERVE:
+            verdict = within_share(verdict, states, request, self.hold_share_percent_max)
+        limited_by = owner_of(verdict, owned[1:])
+        judged = Judged(verdict, DecidedBy.CACHE, states, rates, limited_by)
+        rated = self._judge_rates(subject, judged, counted)
+        if subject.feature.is_leased and rated.verdict.allowed and request.is_admitted:
+            cover = cover_of(self._leases, owned, request.units, moment)
+            if cover.lacks:
+                return self._judge_uncovered(subject, rated, cover, owned)
+            if cover.pools:
+                return rated._replace(decided_by=DecidedBy.LEASE, pools=cover.pools)
+        if self._is_outage(moment):
+            # What this sidecar counts alone, such as rates, no outage makes uncertain.
+            return self._judge_rates(subject, self._judge_outage(subject, judged, owned), counted)
+        return rated
+
+    def _judge_rates(self, subject: Subject, judged: Judged, counted: Sequence[Counted]) -> Judged:
+        request = subject.request
+        if not (judged.rates or counted) or request.kind is Kind.REPORT:
+            return judged
+        key = (request.resource, request.feature)
+        boot_ms = subject.moment.boot_ms
+        rates = self._rates.states(request.customer, key, judged.rates, boot_ms)
+        verdict = apply_rates(judged.verdict, with_rates_above(rates, counted), request.units)
+        return judged._replace(verdict=verdict)
+
+    def _judge_uncovered(
+        self, subject: Subject, judged: Judged, cover: Cover, owned: Sequence[Owned]
+    ) -> Judged | NotLeased:
+        """Decide what no lease covers: refused by the control plane before, or to be asked for."""
+        request, moment = subject.request, subject.moment
+        if cover.refused is not None:
+            verdict, owner = exhausted(cover, request.units, moment)
+            limited_by = "" if owner == request.customer else owner
+            return judged._replace(
+                verdict=verdict, decided_by=DecidedBy.LEASE, limited_by=limited_by
+            )
+        if self._is_outage(moment):
+            return self._judge_outage(subject, judged, owned)
+        return judged if request.kind is Kind.CHECK else NotLeased(cover.lacks)
+
+    def _judge_outage(self, subject: Subject, judged: Judged, owned: Sequence[Owned]) -> Judged:
+        spent = [
+            Spent(each.states, self._spending.spent((each.customer, *each.key))) for each in owned
+        ]
+        policy, amount = subject.feature.outage, subject.request.units
+        verdict = apply_outage_policy(policy, judged.verdict, spent, amount)
+        return judged._replace(verdict=verdict, decided_by=DecidedBy.OUTAGE_POLICY)

@@ -1,0 +1,71 @@
+"""Leases: how many units go where. Pure arithmetic on integers; both sides of the stream use it.
+
+A pool is what one limit of one customer or resource has in one window; a lease is the part of it
+that one sidecar may spend. Rules:
+
+- What is granted under a limit is never more than the limit leaves after all that is settled and
+  all that anybody holds.
+- One sidecar gets at most a share of what is available, so that others find some; a call that
+  waits gets what it needs, down to the last unit.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+from weighbridge.rules.units import COUNTER_MAX
+
+REFILL_SPAN_MS: Final = 4_000
+"""A lease is refilled to what was spent of it in about this time."""
+
+SHARE_DIVISOR: Final = 2
+"""Of what is available, the sidecars that want some get this part at most, all together."""
+
+FIRST_FACTOR: Final = 16
+"""A lease of which nothing is known yet is for so many calls like the first."""
+
+
+class Consistency(Enum):
+    """How the limits of a feature are held."""
+
+    LEASED = "leased"
+    CACHED = "cached"
+
+
+class PoolKey(NamedTuple):
+    """What identifies a pool. `window_start_ms` is 0 for windows that do not turn."""
+
+    customer: str
+    resource: str
+    feature: str
+    limit_id: str
+    window_start_ms: int
+
+
+def grantable(available: int, units_min: int, units: int, sharers: int) -> int:
+    """Return how many units one of so many sidecars gets; 0 where the minimum is not there.
+
+    `units_min` is what calls wait for, `units` what the sidecar would like to have.
+    """
+    if available <= 0 or units_min > available:
+        return 0
+    share = available // (SHARE_DIVISOR * max(sharers, 1))
+    return max(units_min, min(units, max(share, 1)))
+
+
+def wanted_units(waited_for: int, spent: int, span_ms: int) -> int:
+    """Return how many units to ask for: what calls wait for, and what is spent in a while.
+
+    `spent` units were, in `span_ms`; a lease that nothing was spent of is for a few calls.
+    """
+    if not spent:
+        wanted = waited_for * FIRST_FACTOR
+    else:
+        wanted = waited_for + spent * REFILL_SPAN_MS // max(span_ms, 1)
+    return min(max(wanted, waited_for, 1), COUNTER_MAX)
+
+
+def is_low(remaining: int, filled_to: int) -> bool:
+    """Whether a lease is to be refilled: less than half of what it was last filled to is left."""
+    return 2 * remaining < filled_to
