@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 from collections.abc import Sequence
@@ -108,6 +109,7 @@ class Sidecar:
         self._pruned_at_ms = 0
         self._recover_at_ms = 0
         self._tidied_ms = 0
+        self._has_frozen = False
         self._connect_parts()
 
     def _connect_parts(self) -> None:
@@ -284,10 +286,21 @@ class Sidecar:
             await asyncio.sleep(USAGE_INTERVAL_S)
             self._session.usage_due()
 
+    def _freeze_first_snapshot(self) -> None:
+        """Once all customers are here, keep the garbage collector from looking at them again.
+
+        A full collection stops every answer for as long as it takes to walk over them.
+        """
+        if self.gate.cache.is_complete and not self._has_frozen:
+            self._has_frozen = True
+            gc.collect()
+            gc.freeze()
+
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
             moment = self._moment()
+            self._freeze_first_snapshot()
             self._waiting.tick(moment)
             self._tidy_leases(moment)
             self._meters.tick()
