@@ -8,6 +8,7 @@ length had opened it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -69,7 +70,7 @@ class Changes(NamedTuple):
     removed: Iterable[int]
 
 
-class Parts:
+class Parts(ABC):
     """The parts of one window, as they will be when the transaction ends."""
 
     def __init__(self, length_ms: int, stored: Mapping[int, int], now_ms: int) -> None:
@@ -79,26 +80,26 @@ class Parts:
         self.units = {start_ms: units for start_ms, units in stored.items() if units}
 
     @property
+    @abstractmethod
     def current(self) -> Mapping[int, int]:
         """The parts that sidecars need; one of 0 where there is none."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def kept(self) -> Mapping[int, int]:
         """The parts that are to have rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def derive(self, found: Iterable[tuple[int, int, int]]) -> None:
         """Start from events: the start of each bucket, the first instant in it, and units."""
-        raise NotImplementedError
 
+    @abstractmethod
     def has_room(self, at_ms: int, amount: int) -> bool:
         """Whether totals would hold the amount."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add(self, at_ms: int, amount: int) -> None:
         """Count units of an instant."""
-        raise NotImplementedError
 
     def changes(self) -> Changes:
         """Return what to do to the rows: always something, for usage of 0 is to be told too."""
