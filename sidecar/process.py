@@ -6,7 +6,7 @@ import asyncio
 import gc
 import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from random import SystemRandom
 from typing import Final
@@ -51,6 +51,7 @@ TICK_S: Final = 0.05
 USAGE_INTERVAL_S: Final = 0.02
 TRANSPORT: Final = "reference"
 DRAIN_POLL_S: Final = 0.02
+RETURN_TIMEOUT_S: Final = 1.0
 TOTALS_DELAY_MS_MAX: Final = 60_000
 PRUNE_INTERVAL_MS: Final = 60_000
 RECOVER_INTERVAL_MS: Final = 1_000
@@ -209,7 +210,12 @@ class Sidecar:
         self._log.info("sidecar stops", unsettled_records=self._journal.unsettled_records)
         await self._server.stop(grace_s / 2)
         self._meters.settle_all()
-        await self._drain(grace_s / 2)
+        await self._wait_while(lambda: self._journal.unsettled_records, grace_s / 2)
+        # What nobody will spend here, others have at once.
+        self.gate.leases.give_back_all()
+        self._session.on_outgoing()
+        await self._wait_while(lambda: self.gate.leases.unreported, RETURN_TIMEOUT_S)
+        await asyncio.sleep(DRAIN_POLL_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -221,10 +227,10 @@ class Sidecar:
         self._journal.close()
         self._log.info("sidecar stopped", unsettled_records=unsettled)
 
-    async def _drain(self, timeout_s: float) -> None:
-        """Wait until the control plane has settled everything, if it is there."""
+    async def _wait_while(self, has_work: Callable[[], object], timeout_s: float) -> None:
+        """Wait until the control plane has been told everything, if it is there."""
         deadline_s = asyncio.get_running_loop().time() + timeout_s
-        while self._journal.unsettled_records and self._session.is_welcome:
+        while has_work() and self._session.is_welcome:
             if asyncio.get_running_loop().time() >= deadline_s:
                 return
             await asyncio.sleep(DRAIN_POLL_S)

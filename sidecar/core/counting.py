@@ -49,11 +49,6 @@ def counted_above(
     return counted
 
 
-def with_above(states: Sequence[LimitState], counted: Sequence[Counted]) -> list[LimitState]:
-    """Return a customer's own limits, and those above it."""
-    return [*states, *(state for each in counted for state in each.states)]
-
-
 def with_rates_above(rates: Sequence[RateState], counted: Sequence[Counted]) -> list[RateState]:
     """Return a customer's own rates, and those above it."""
     return [*rates, *(rate for each in counted for rate in each.rates)]

@@ -152,7 +152,6 @@ class Leases:
         self.unreported: dict[int, Returned] = {}
         # Pools that units were put back to by records that are not settled.
         self._unsettled: dict[Pool, None] = {}
-        self.drawn_units = 0
 
     def __len__(self) -> int:
         return len(self._by_lease)
@@ -199,7 +198,6 @@ class Leases:
         pool.remaining -= units
         pool.spent += units
         pool.used_ms = boot_ms
-        self.drawn_units += units
         if not pool.asked and is_low(pool.remaining, pool.filled_to):
             self.low[pool] = None
 
@@ -208,7 +206,6 @@ class Leases:
         pool.drawn -= units
         pool.remaining += units
         pool.spent -= units
-        self.drawn_units -= units
 
     def put_back(self, pool: Pool, units: int, number: int) -> None:
         """Take units back that a hold drew and did not need; the record of that number says so."""
@@ -216,7 +213,6 @@ class Leases:
         pool.remaining += units
         pool.put_back[number] = pool.put_back.get(number, 0) + units
         self._unsettled[pool] = None
-        self.drawn_units -= units
 
     def settled(self, number: int) -> None:
         """Take in that all records up to the number are settled."""

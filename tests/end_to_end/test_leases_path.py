@@ -110,6 +110,14 @@ def test_four_sidecars_drain_one_limit_to_its_last_unit(fleet: Fleet) -> None:
         assert decision.reason == pb.REASON_LIMIT_REACHED
 
 
+def test_a_sidecar_that_stops_gives_back_what_it_holds(fleet: Fleet) -> None:
+    assert consume(fleet.apis[1], "acme", "calls", 100).decision.allowed
+    assert fleet.processes[1].stop() == 0
+    # All at once: nothing waits for a term to run out.
+    assert consume(fleet.apis[0], "acme", "calls", LIMIT - 100).decision.allowed
+    assert not consume(fleet.apis[2], "acme", "calls").decision.allowed
+
+
 def test_kills_at_random_never_overshoot_and_lose_nothing_answered(fleet: Fleet) -> None:
     random = Random(7)
     over = threading.Event()
