@@ -183,9 +183,9 @@ class HistoryFinder:
         entitlements = PlanCompiler(catalog).entitlements(plan, of.add_ons, of.quantity)
         entitlements = with_overrides(entitlements, overrides)
         terms = Terms((), of.quantity)
-        if plan.prices or any(add_on.prices for add_on, _ in bought):
-            currency = self._currency
-            terms = terms_of(plan, bought, entitlements, of.quantity, currency)
+        # A trial costs nothing.
+        if not of.is_trial and (plan.prices or any(add_on.prices for add_on, _ in bought)):
+            terms = terms_of(plan, bought, entitlements, of.quantity, self._currency)
         return Held(of, plan, catalog, terms, entitlements, at_ms, until_ms)
 
 

@@ -147,7 +147,7 @@ class _Maker:
         for each in every or {Period.MONTH: None}:
             # Before the first of them there was nothing to charge for such a period.
             has = [any(p.every is each for p in _prices(held.terms)) for held in run]
-            first = has.index(True) if every else 0  # noqa: FBT003 - looked for, not passed
+            first = has.index(True) if every else 0
             yield from self._of_every(payer, run[first:], each)
 
     def _of_every(
@@ -220,9 +220,7 @@ def _lines(held: Held, charge: Charge, served: BillingPeriod) -> Iterator[Charge
     from_ms, until_ms = served.served_from_ms, served.served_until_ms
     for item in charge.lines:
         gives_back = item.origin.kind in FEES and item.minor < 0
-        yield ChargedLine(
-            item, held.plan.plan, held.plan.version, from_ms, until_ms, gives_back
-        )
+        yield ChargedLine(item, held.plan.plan, held.plan.version, from_ms, until_ms, gives_back)
 
 
 def _overlaps(held: Held, period: BillingPeriod) -> bool:

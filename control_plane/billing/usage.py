@@ -14,6 +14,7 @@ from sqlalchemy import (
     Text,
     and_,
     cast,
+    exists,
     func,
     not_,
     or_,
@@ -21,7 +22,7 @@ from sqlalchemy import (
 )
 
 from control_plane.storage.ledger_tables import ledger_entry, ledger_transaction
-from control_plane.storage.tables import customer_ancestor, usage_event
+from control_plane.storage.tables import customer_ancestor, subscription, usage_event
 from weighbridge.rules.catalog import Subscription
 from weighbridge.rules.credits import CREDIT_METER
 from weighbridge.rules.ledger import OVERAGE
@@ -30,6 +31,8 @@ from weighbridge.rules.rating.priced import Priced
 from weighbridge.rules.rating.usage import Usage
 
 HALF: Final = 2**32
+FOREVER_MS: Final = 2**62
+APART_PER_QUERY: Final = 100
 SINCE_EVER_MS: Final = 0
 
 Interval = tuple[int, int]
@@ -89,7 +92,7 @@ def payer_of(
             (s.starts_at_ms, s.ends_at_ms) for c in between for s in subscriptions.get((c, ""), ())
         ]
         if own:
-            spans = [(start, HALF**2 if end is None else end) for start, end in own]
+            spans = [(start, FOREVER_MS if end is None else end) for start, end in own]
             apart.append(Below(each, tuple(_united(spans))))
     return Payer(customer, resource, apart)
 
@@ -116,7 +119,13 @@ def used(
 
 def used_units(connection: Connection, payer: Payer, span: Interval) -> list[UsedUnits]:
     """Return all usage of a span, whether it has a price or not."""
-    return sorted(_sums(connection, payer, None, span))
+    sums: dict[tuple[str, Match], UsedUnits] = {}
+    for each in _sums(connection, payer, None, span):
+        known = sums.get((each.feature, each.dimensions))
+        if known is not None:
+            each = UsedUnits(*known[:2], known.units + each.units, known.calls + each.calls)  # noqa: PLW2901 - the sum takes its place
+        sums[each.feature, each.dimensions] = each
+    return sorted(sums.values())
 
 
 def _projected(priced: Mapping[str, Priced], rows: Iterable[UsedUnits]) -> Iterator[Usage]:
@@ -150,17 +159,13 @@ def _sums(
         return []
     event = usage_event.c
     told = cast(event.dimensions, Text).label("told")
-    query = (
-        select(
-            event.feature_id,
-            told,
-            func.sum(event.amount // HALF).label("high"),
-            func.sum(event.amount % HALF).label("low"),
-            func.sum(event.calls).label("calls"),
-        )
-        .where(_is_paid(payer, span))
-        .group_by(event.feature_id, told)
-    )
+    query = select(
+        event.feature_id,
+        told,
+        func.sum(event.amount // HALF).label("high"),
+        func.sum(event.amount % HALF).label("low"),
+        func.sum(event.calls).label("calls"),
+    ).group_by(event.feature_id, told)
     if features is not None:
         query = query.where(event.feature_id.in_(features))
     return [
@@ -170,7 +175,8 @@ def _sums(
             int(row.high) * HALF + int(row.low),
             int(row.calls),
         )
-        for row in connection.execute(query)
+        for part in _paid(payer, span)
+        for row in connection.execute(query.where(part))
     ]
 
 
@@ -183,37 +189,65 @@ def _transactions(
     key = (event.feature_id, told, event.amount, event.calls)
     query = (
         select(*key, func.count().label("events"))
-        .where(_is_paid(payer, span), event.feature_id.in_(features))
+        .where(event.feature_id.in_(features))
         .group_by(*key)
         .order_by(*key)
     )
     return [
         (UsedUnits(row.feature_id, _dimensions(row.told), row.amount, row.calls), row.events)
-        for row in connection.execute(query)
+        for part in _paid(payer, span)
+        for row in connection.execute(query.where(part))
     ]
 
 
-def _is_paid(payer: Payer, span: Interval) -> ColumnElement[bool]:
-    """Whether an event of the span is the payer's to pay."""
+def _paid(payer: Payer, span: Interval) -> Iterator[ColumnElement[bool]]:
+    """Yield which events of the span are the payer's to pay: each is in one of the parts."""
     event = usage_event.c
     within = and_(event.occurred_at_ms >= span[0], event.occurred_at_ms < span[1])
     if payer.resource:
         of = and_(event.customer_id == payer.customer, event.resource_id == payer.resource)
-        return and_(of, within)
-    table = customer_ancestor.c
-    below: Select[Any] = select(table.customer_id).where(table.ancestor_id == payer.customer)
-    apart = [each.customer for each in payer.apart]
-    whose: list[ColumnElement[bool]] = [
-        event.customer_id == payer.customer,
-        and_(event.customer_id.in_(below), not_(event.customer_id.in_(apart))),
-    ]
-    for each in payer.apart:
-        own = (
-            and_(event.occurred_at_ms >= start, event.occurred_at_ms < end)
-            for start, end in each.pays_itself
+        yield and_(of, within)
+        return
+    within = and_(event.resource_id == "", within)
+    yield and_(event.customer_id == payer.customer, within)
+    yield and_(event.customer_id.in_(_never_apart(payer.customer)), within)
+    for first in range(0, len(payer.apart), APART_PER_QUERY):
+        whose = []
+        for each in payer.apart[first : first + APART_PER_QUERY]:
+            own = (
+                and_(event.occurred_at_ms >= start, event.occurred_at_ms < end)
+                for start, end in each.pays_itself
+            )
+            whose.append(and_(event.customer_id == each.customer, not_(or_(*own))))
+        yield and_(or_(*whose), within)
+
+
+def _never_apart(customer: str) -> Select[Any]:
+    """Select those below who never had a subscription, and nobody between."""
+    below, between = customer_ancestor.alias("below"), customer_ancestor.alias("between")
+    of_itself, of_between = subscription.alias("of_itself"), subscription.alias("of_between")
+    has_own = exists().where(
+        of_itself.c.customer_id == below.c.customer_id, *_ever_stood(of_itself.c)
+    )
+    is_under_one = (
+        select(between.c.customer_id)
+        .join(of_between, of_between.c.customer_id == between.c.ancestor_id)
+        .where(
+            between.c.customer_id == below.c.customer_id,
+            between.c.depth < below.c.depth,
+            *_ever_stood(of_between.c),
         )
-        whose.append(and_(event.customer_id == each.customer, not_(or_(*own))))
-    return and_(event.resource_id == "", or_(*whose), within)
+        .correlate(below)
+        .exists()
+    )
+    return select(below.c.customer_id).where(
+        below.c.ancestor_id == customer, ~has_own, ~is_under_one
+    )
+
+
+def _ever_stood(own: Any) -> tuple[ColumnElement[bool], ...]:
+    lasted = or_(own.ends_at_ms.is_(None), own.ends_at_ms > own.starts_at_ms)
+    return own.resource_id == "", lasted
 
 
 def _credits_past(

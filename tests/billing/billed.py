@@ -82,7 +82,9 @@ class Billed:
         digest = sha256(repr(entry).encode()).digest()[:16]
         record = UsageRecord("sc-1", "e1", self._records, digest, (entry,))
         settled = self.write(
-            lambda c: settle_records(c, [record], self.cache, max(self.now_ms, entry.occurred_at_ms))
+            lambda c: settle_records(
+                c, [record], self.cache, max(self.now_ms, entry.occurred_at_ms)
+            )
         )
         assert not settled.set_aside, settled.set_aside
 

@@ -11,7 +11,6 @@ import pytest
 from rating_values import MONTH, catalog_of, half_up, subscribed
 
 from tests.golden_tables import EXAMPLES, GOLDEN, add_ons_of, rows, usage_of
-
 from weighbridge.rules.catalog import Catalog, LimitKind
 from weighbridge.rules.credits import (
     MICRO,
