@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select
 
 from control_plane.granting.limits import FoundLimit, LimitFinder
+from control_plane.granting.newcomers import create_newcomers
 from control_plane.granting.pools import open_pools
 from control_plane.granting.work import (
     Asking,
@@ -81,10 +82,9 @@ class Granter:
             posted.may_have_more = tick(book, now_ms, terms)
 
     def limits_of(
-        self, connection: Connection, cache: CounterCache, keys: set[PoolKey], now_ms: int
+        self, cache: CounterCache, keys: set[PoolKey], now_ms: int
     ) -> dict[PoolKey, FoundLimit]:
         """Return the limits that there are of these pools."""
-        cache.refresh(connection, {key.customer for key in keys})
         found = ((key, self._limits.find(cache, key, now_ms)) for key in keys)
         return {key: limit for key, limit in found if limit is not None}
 
@@ -115,7 +115,11 @@ class _Granting:
     def answer(self, askings: Sequence[Asking]) -> None:
         book, now_ms = self._book, self._posted.now_ms
         keys = {want.pool for asking in askings for want in asking.wants}
-        limits = self._granter.limits_of(book.connection, self._cache, keys, now_ms)
+        self._cache.refresh(book.connection, {key.customer for key in keys})
+        self._posted.customers_created = create_newcomers(
+            book.connection, self._cache, askings, now_ms
+        )
+        limits = self._granter.limits_of(self._cache, keys, now_ms)
         self._pools = open_pools(book, limits, now_ms)
         self._held = book.load_held(
             (pool.id, *asking.epoch)

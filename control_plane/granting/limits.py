@@ -52,6 +52,11 @@ class LimitFinder:
         return kept.found
 
 
+def limit_for(customer: CustomerCounters, key: PoolKey, now_ms: int) -> FoundLimit | None:
+    """Return the limit that such a customer has of a pool; whose pool it is does not matter."""
+    return _find(customer, key, now_ms).found
+
+
 def _find(customer: CustomerCounters, key: PoolKey, now_ms: int) -> _Kept:
     found, until_ms = _find_at(customer, key, now_ms)
     if found is None:

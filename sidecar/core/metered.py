@@ -20,6 +20,7 @@ from sidecar.core.leases import Leases
 from sidecar.core.moment import Moment
 from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
 from sidecar.core.rates import RateBuckets
+from sidecar.core.releasing import pools_of
 from sidecar.core.request import Kind
 from sidecar.core.reservations import Reservations
 from weighbridge.rules.decision import DecidedBy, apply_rates, decide_metered
@@ -64,6 +65,8 @@ class MeteredJudge:
             verdict = within_share(verdict, states, request, self.hold_share_percent_max)
         limited_by = owner_of(verdict, owned[1:])
         judged = Judged(verdict, DecidedBy.CACHE, states, rates, limited_by)
+        if request.units < 0 and subject.feature.is_leased:
+            judged = judged._replace(pools=pools_of(self._leases, owned))
         rated = self._judge_rates(subject, judged, counted)
         if subject.feature.is_leased and rated.verdict.allowed and request.is_admitted:
             cover = cover_of(self._leases, owned, request.units, moment)

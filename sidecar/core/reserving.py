@@ -268,7 +268,7 @@ class HoldStage:
         draws, leases = self._ledger.draws, self._gate.leases
         for pool, lease_id, units in hold.held:
             back = min(surplus, units)
-            if back and pool is not None and leases.is_held(pool, lease_id):
+            if back and pool is not None and leases.takes_back(pool, lease_id):
                 leases.put_back(pool, back, self._number)
                 draws[lease_id] = draws.get(lease_id, 0) - back
                 self._undo.append(

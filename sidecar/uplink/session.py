@@ -136,6 +136,13 @@ class Session:
         """Return what to send next; None where there is nothing."""
         if not self.is_welcome:
             return None
+        if self._gate.leases.has_released:
+            # What is asked for next may be what these records give back.
+            self._gate.leases.has_released = False
+            self._sending.is_due = True
+            usage = self._sending.next_batch()
+            if usage is not None:
+                return pb.SyncRequest(usage=usage)
         # First, for calls wait for it.
         lease_request = self._lease_talk.next_request(boot_ms)
         if lease_request is not None:
