@@ -13,7 +13,7 @@ from sidecar.core.book import Units, UnplacedUsage
 from sidecar.core.decided import Decided, NotLeased, NotLoaded
 from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyedAnswer, require_same_payload
-from sidecar.core.leases import Pool
+from sidecar.core.leases import Take
 from sidecar.core.moment import Moment
 from sidecar.core.rates import Taken, Used
 from sidecar.core.request import (
@@ -56,7 +56,7 @@ class _Staged(NamedTuple):
     units: Units
     taken: tuple[Taken, ...]
     ancestors: tuple[str, ...] | None
-    pools: Sequence[Pool]
+    takes: Sequence[Take]
 
 
 class Batch:
@@ -154,12 +154,12 @@ class Batch:
     def rollback(self) -> None:
         """Undo what was staged: its record could not be written."""
         self.holds.rollback()
-        for request, units, taken, ancestors, pools in reversed(self._staged):
-            for pool in pools:
-                if units.amount < 0:
-                    self._gate.leases.put_back(pool, units.amount, self._position.number)
+        for request, units, taken, ancestors, takes in reversed(self._staged):
+            for pool, drawn in takes:
+                if drawn < 0:
+                    self._gate.leases.put_back(pool, drawn, self._position.number)
                 else:
-                    self._gate.leases.undraw(pool, units.amount)
+                    self._gate.leases.undraw(pool, drawn)
             key = (request.resource, request.feature)
             if ancestors is None or ancestors:
                 self._take_back_above(request, units, ancestors)
@@ -214,15 +214,12 @@ class Batch:
         if ancestors is None or ancestors:
             self._count_above(request, units, ancestors)
         taken = self._take_rates(decided, units)
-        pools = decided.pools
-        if units.amount < 0:
-            pools = self._release(decided, -units.amount)
-        else:
-            for pool in pools:
-                self._gate.leases.draw(pool, units.amount, self._moment.boot_ms)
-        for pool in pools:
-            self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + units.amount
-        self._staged.append(_Staged(request, units, taken, ancestors, pools))
+        takes = decided.takes if units.amount >= 0 else self._release(decided)
+        for pool, drawn in takes:
+            if drawn >= 0:
+                self._gate.leases.draw(pool, drawn, self._moment.boot_ms)
+            self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + drawn
+        self._staged.append(_Staged(request, units, taken, ancestors, takes))
         if self._gate.shadow is not None:
             self._gate.shadow.record(request, ancestors or (), units)
         entry = UsageEntry(
@@ -247,8 +244,8 @@ class Batch:
             return
         self.entries.append(entry)
 
-    def _release(self, decided: Decided, units: int) -> list[Pool]:
-        """Put units of an allocation back into the leases that gave them; return their pools."""
+    def _release(self, decided: Decided) -> list[Take]:
+        """Put units of an allocation back into the leases that gave them, as far as these did."""
         leases, request = self._gate.leases, decided.request
         leases.has_released = True
         is_fleetwide = request.key and request.scope is KeyScope.FLEET
@@ -256,7 +253,7 @@ class Batch:
             # It may not count: another sidecar may have released them already.
             return []
         number = self._position.number
-        return [pool for pool in decided.pools if leases.release(pool, units, number)]
+        return [take for take in decided.takes if leases.release(take.pool, -take.units, number)]
 
     def _count_above(
         self, request: Request, units: Units, ancestors: tuple[str, ...] | None

@@ -32,12 +32,23 @@ class Refusal(NamedTuple):
     lapses_ms: int
 
 
+class Take(NamedTuple):
+    """Units that a call draws from a pool, in the pool's own unit."""
+
+    pool: Pool
+    units: int
+
+
 class Lack(NamedTuple):
-    """Units of a pool that are not here. `limit` is the one in the snapshot applied."""
+    """Units of a pool that are not here. `limit` is the one in the snapshot applied.
+
+    Of the call's amount, what is here covers `covered`.
+    """
 
     pool: Pool
     units: int
     limit: int
+    covered: int
 
 
 class Returned(NamedTuple):
@@ -64,6 +75,7 @@ class Pool:
         "filled_to",
         "granted",
         "is_current",
+        "is_exact",
         "key",
         "lease_id",
         "limit",
@@ -93,6 +105,8 @@ class Pool:
         # What its limit followed from when it was last looked at; whether units were granted since.
         self.basis: tuple[object, ...] = ()
         self.is_current = False
+        # Only what calls wait for is asked for, and nothing is kept.
+        self.is_exact = False
         # Requests on their way.
         self.asked = 0
         # Drawn since the last grant, which says how much to ask for.
@@ -117,7 +131,7 @@ class Pool:
             self.is_current = True
             self.refusal = None
             self.remaining = self.granted - self.returned - self.drawn
-            self.filled_to = self.remaining
+            self.filled_to = 0 if self.is_exact else self.remaining
             self.spent = 0
             self.spent_since_ms = boot_ms
 
@@ -190,9 +204,9 @@ class Leases:
         """Whether units of that lease may be spent again, once they are put back.
 
         Not where the limit follows from something else by now: others may have spent meanwhile
-        what a higher one left.
+        what a higher one left. And not where nothing is kept.
         """
-        return pool.is_current and self.is_held(pool, lease_id)
+        return pool.is_current and not pool.is_exact and self.is_held(pool, lease_id)
 
     def spendable(self, pool: Pool, limit: int, boot_ms: int) -> int:
         """Return how many units may be spent now, under the limit of the snapshot applied."""
@@ -290,6 +304,13 @@ class Leases:
             if pool is not None:
                 pool.give_back()
                 self._report(pool)
+
+    def keep_nothing(self, pools: Iterable[Pool]) -> None:
+        """Give back what no call took that waited, of pools in which nothing is kept."""
+        for pool in pools:
+            if pool.is_exact:
+                pool.refusal = None
+                self.give_back(pool)
 
     def give_back_all(self) -> None:
         """Give everything back: this sidecar stops."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sidecar.core.holding import Owned
-from sidecar.core.leases import Leases, Pool
+from sidecar.core.leases import Leases, Take
 from sidecar.core.request import Request
 from weighbridge.rules.catalog import Feature, LimitKind
 from weighbridge.rules.errors import InvalidArgumentError
@@ -21,9 +21,9 @@ def is_release(request: Request, feature: Feature) -> bool:
     return True
 
 
-def pools_of(leases: Leases, owned: Sequence[Owned]) -> list[Pool]:
-    """Return the pools of hard limits that a release gives units back to, as far as known here."""
-    pools = []
+def given_back(leases: Leases, owned: Sequence[Owned], units: int) -> list[Take]:
+    """Return what a release gives back to pools of hard limits, as far as they are known here."""
+    takes = []
     for customer, (resource, feature), states, basis in owned:
         for state in states:
             limit, bounds = state.limit, state.bounds
@@ -31,8 +31,8 @@ def pools_of(leases: Leases, owned: Sequence[Owned]) -> list[Pool]:
                 continue
             pool = leases.find(PoolKey(customer, resource, feature, limit.id, bounds.start_ms))
             if pool is not None and pool.basis == basis:
-                pools.append(pool)
-    return pools
+                takes.append(Take(pool, units))
+    return takes
 
 
 def not_releasable(feature: Feature, amount: int) -> InvalidArgumentError:
