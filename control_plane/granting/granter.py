@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
 
-from control_plane.granting.limits import FoundLimit, LimitFinder
+from control_plane.granting.limits import FoundLimit, LimitFinder, is_released
 from control_plane.granting.newcomers import create_newcomers
 from control_plane.granting.pools import open_pools
 from control_plane.granting.work import (
@@ -23,7 +24,7 @@ from control_plane.granting.work import (
     Shortage,
     Want,
 )
-from control_plane.leasing.accounts import EpochId, HolderState, Lease, Pool
+from control_plane.leasing.accounts import EpochId, HolderState, Lease, Pool, TotalPlace
 from control_plane.leasing.book import LeaseBook
 from control_plane.leasing.holding import (
     HolderClaim,
@@ -34,6 +35,7 @@ from control_plane.leasing.holding import (
     take_returns,
     tick,
 )
+from control_plane.leasing.losing import lose
 from control_plane.metering.counters import CounterCache
 from control_plane.metering.epochs import settled_marks
 from control_plane.metering.records import EpochKey
@@ -63,14 +65,16 @@ class Granter:
         """Do the work. What gives units back goes first."""
         posted = LeasesPosted(now_ms)
         book = LeaseBook(connection)
-        self._take_in(book, work, posted)
+        self._take_in(book, work, cache, posted)
         posted.gains = book.write(now_ms)
         if work.askings:
             _Granting(self, book, cache, posted).answer(work.askings)
         posted.holders = set(book.holders)
         return posted
 
-    def _take_in(self, book: LeaseBook, work: LeaseWork, posted: LeasesPosted) -> None:
+    def _take_in(
+        self, book: LeaseBook, work: LeaseWork, cache: CounterCache, posted: LeasesPosted
+    ) -> None:
         now_ms, terms = posted.now_ms, self._terms
         if work.claims:
             marks = _marks(book, work.claims)
@@ -79,7 +83,17 @@ class Granter:
         renew(book, book.load_holders(alive), now_ms, terms)
         take_returns(book, work.returns)
         if work.is_tick:
-            posted.may_have_more = tick(book, now_ms, terms)
+            posted.may_have_more = tick(book, now_ms)
+            released_of = partial(self._released, book.connection, cache)
+            has_more = lose(book, now_ms - terms.lost_after_ms, released_of)
+            posted.may_have_more = has_more or posted.may_have_more
+
+    def _released(
+        self, connection: Connection, cache: CounterCache, places: Collection[TotalPlace]
+    ) -> set[TotalPlace]:
+        """Return the places of features whose lost leases are given to others."""
+        cache.refresh(connection, {place.customer for place in places})
+        return {place for place in places if is_released(cache, place)}
 
     def limits_of(
         self, cache: CounterCache, keys: set[PoolKey], now_ms: int
