@@ -142,7 +142,7 @@ class MeteredJudge:
             by = DecidedBy.CONTROL_PLANE if is_asked else DecidedBy.LEASE
             return judged._replace(verdict=verdict, decided_by=by, limited_by=limited_by)
         if self._is_outage(moment):
-            return self._judge_outage(subject, judged, owned)
+            return _with_leased(self._judge_outage(subject, judged, owned), cover)
         return judged if request.kind is Kind.CHECK else NotLeased(cover.lacks)
 
     def _judge_outage(self, subject: Subject, judged: Judged, owned: Sequence[Owned]) -> Judged:
@@ -152,3 +152,13 @@ class MeteredJudge:
         policy, amount = subject.feature.outage, subject.request.units
         verdict = apply_outage_policy(policy, judged.verdict, spent, amount)
         return judged._replace(verdict=verdict, decided_by=DecidedBy.OUTAGE_POLICY)
+
+
+def _with_leased(judged: Judged, cover: Cover) -> Judged:
+    """Say in a refusal how much would pass: a part that leases cover, no policy is asked for."""
+    verdict = judged.verdict
+    if verdict.allowed:
+        return judged
+    leased = min(lack.covered for lack in cover.lacks)
+    would_pass = max(verdict.allowed_amount or 0, leased)
+    return judged._replace(verdict=verdict._replace(allowed_amount=would_pass or None))
