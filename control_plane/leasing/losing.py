@@ -58,7 +58,8 @@ def _lose_leases(book: LeaseBook, lost: Iterable[Holder], released_of: ReleasedO
 def _lose_holds(book: LeaseBook, lost_ms: int, released_of: ReleasedOf) -> bool:
     """Do the same with holds whose deadline was so long ago, of sidecars that are lost.
 
-    One that is there ends its holds itself. A record that comes all the same ends these too.
+    One that is there ends its holds itself. A record that comes all the same ends these too. Whose
+    loss is noted in this transaction comes with the next.
     Returns whether there may be more.
     """
     holder, hold = lease_holder.c, lease_hold.c
