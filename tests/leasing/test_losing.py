@@ -161,3 +161,16 @@ def test_the_check_tells_presumed_holds_apart(leased: Leased, one: Sidecar) -> N
         "granted and overage",
         "available",
     ]
+
+
+def test_who_is_heard_of_in_the_same_transaction_is_not_lost(
+    releasing: Leased, one: Sidecar
+) -> None:
+    lease_of(releasing, one, 60)
+    releasing.now_ms += TTL_MS
+    releasing.tick()
+    releasing.now_ms += LOST_MS
+    releasing.post(renewed={one.id}, is_tick=True)
+
+    assert releasing.states() == {one.id: "open"}
+    assert terms(releasing)[1] == 40
