@@ -231,9 +231,8 @@ class Batch:
         if ancestors is None or ancestors:
             self._count_above(request, units, ancestors)
         taken = self._take_rates(decided, units)
-        for pool, drawn in decided.takes:
-            self._gate.leases.draw(pool, drawn, self._moment.boot_ms)
-            self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + drawn
+        if decided.takes:
+            self._gate.leases.draw_all(decided.takes, self.draws, self._moment.boot_ms)
         self._staged.append(_Staged(request, units, taken, ancestors, decided.takes))
         if self._gate.shadow is not None:
             self._gate.shadow.record(request, ancestors or (), units)

@@ -6,7 +6,7 @@ gave back, and records what was drawn. What may be spent is granted - returned -
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from weighbridge.rules.lease import PoolKey, is_low
@@ -211,6 +211,18 @@ class Leases:
         pool.used_ms = boot_ms
         if not pool.asked and is_low(pool.remaining, pool.filled_to):
             self.low[pool] = None
+
+    def draw_all(self, takes: Sequence[Take], draws: dict[int, int], boot_ms: int) -> None:
+        """Take what a call draws, and add it to what its record does: `draw`, on the hot path."""
+        for pool, units in takes:
+            pool.drawn += units
+            pool.remaining = remaining = pool.remaining - units
+            pool.spent += units
+            pool.used_ms = boot_ms
+            if not pool.asked and is_low(remaining, pool.filled_to):
+                self.low[pool] = None
+            lease_id = pool.lease_id
+            draws[lease_id] = draws.get(lease_id, 0) + units
 
     def undraw(self, pool: Pool, units: int) -> None:
         """Undo a draw: its record could not be written."""
