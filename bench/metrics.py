@@ -11,6 +11,12 @@ from bench.failure import BenchError
 from bench.processes import probe
 
 UNSETTLED_METRIC: Final = "weighbridge_sidecar_journal_unsettled_records"
+WAITED_METRIC: Final = "weighbridge_sidecar_calls_waited_for_units_total"
+REQUESTS_METRIC: Final = "weighbridge_sidecar_lease_requests_total"
+CALLS_METRIC: Final = "weighbridge_sidecar_calls_total"
+GRANTS_METRIC: Final = "weighbridge_control_plane_lease_grants_total"
+RECALLS_METRIC: Final = "weighbridge_control_plane_lease_recalls_total"
+REFUSALS_METRIC: Final = "weighbridge_control_plane_lease_refusals_total"
 
 
 def sample_of(port: int, name: str, labels: Mapping[str, str] | None = None) -> float:

@@ -51,13 +51,10 @@ class Decisions(NamedTuple):
 
 def measure_deciding(directory: Path, rounds: int, calls: int) -> list[Decisions]:
     """Measure each in every round, in turn. Raises BenchError where one is not allowed."""
-    measured = []
     with closing(_Parts(directory)) as parts:
         parts.lease()
         parts.run(calls)
-        for number in range(rounds):
-            measured.append(parts.run(calls, is_reversed=bool(number % 2)))
-    return measured
+        return [parts.run(calls, is_reversed=bool(number % 2)) for number in range(rounds)]
 
 
 class _Parts:

@@ -172,7 +172,9 @@ class _Asking:
     async def greet(self) -> None:
         """Say hello with each sidecar."""
         for sidecar in range(SIDECARS):
-            await self._service.greet(sidecar, HolderClaim(_epoch(sidecar), (), {}, False))
+            await self._service.greet(
+                sidecar, HolderClaim(_epoch(sidecar), (), {}, may_have_lost=False)
+            )
 
     async def open_all(self, pools: Sequence[PoolKey]) -> None:
         """Have every sidecar hold a lease of every pool."""

@@ -14,8 +14,8 @@ from weighbridge.rules.lease import PoolKey, is_low
 MARGIN_MS: Final = 2_000
 """How long before the term of leases runs out they are no longer spent."""
 
-IDLE_MS: Final = 10_000
-"""A lease that nothing was drawn from for this long is given back."""
+IDLE_MS: Final = 60_000
+"""A lease that nothing was drawn from for this long is given back; sooner where others want it."""
 
 NEVER_MS: Final = 2**62
 
