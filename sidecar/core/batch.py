@@ -20,6 +20,7 @@ from sidecar.core.request import (
     REPORT_AHEAD_MS_MAX,
     REPORT_LATE_MS_MAX,
     HoldRequest,
+    KeyScope,
     Kind,
     Request,
     UsageEntry,
@@ -155,7 +156,10 @@ class Batch:
         self.holds.rollback()
         for request, units, taken, ancestors, takes in reversed(self._staged):
             for pool, drawn in takes:
-                self._gate.leases.undraw(pool, drawn)
+                if drawn < 0:
+                    self._gate.leases.put_back(pool, drawn, self._position.number)
+                else:
+                    self._gate.leases.undraw(pool, drawn)
             key = (request.resource, request.feature)
             if ancestors is None or ancestors:
                 self._take_back_above(request, units, ancestors)
@@ -210,10 +214,12 @@ class Batch:
         if ancestors is None or ancestors:
             self._count_above(request, units, ancestors)
         taken = self._take_rates(decided, units)
-        for pool, drawn in decided.takes:
-            self._gate.leases.draw(pool, drawn, self._moment.boot_ms)
+        takes = decided.takes if units.amount >= 0 else self._release(decided)
+        for pool, drawn in takes:
+            if drawn >= 0:
+                self._gate.leases.draw(pool, drawn, self._moment.boot_ms)
             self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + drawn
-        self._staged.append(_Staged(request, units, taken, ancestors, decided.takes))
+        self._staged.append(_Staged(request, units, taken, ancestors, takes))
         if self._gate.shadow is not None:
             self._gate.shadow.record(request, ancestors or (), units)
         entry = UsageEntry(
@@ -237,6 +243,17 @@ class Batch:
             self._add_summed(entry)
             return
         self.entries.append(entry)
+
+    def _release(self, decided: Decided) -> list[Take]:
+        """Put units of an allocation back into the leases that gave them, as far as these did."""
+        leases, request = self._gate.leases, decided.request
+        leases.has_released = True
+        is_fleetwide = request.key and request.scope is KeyScope.FLEET
+        if is_fleetwide or request.kind is not Kind.CONSUME:
+            # It may not count: another sidecar may have released them already.
+            return []
+        number = self._position.number
+        return [take for take in decided.takes if leases.release(take.pool, -take.units, number)]
 
     def _count_above(
         self, request: Request, units: Units, ancestors: tuple[str, ...] | None
