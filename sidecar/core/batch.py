@@ -20,6 +20,7 @@ from sidecar.core.request import (
     REPORT_AHEAD_MS_MAX,
     REPORT_LATE_MS_MAX,
     HoldRequest,
+    KeyScope,
     Kind,
     Request,
     UsageEntry,
@@ -176,7 +177,10 @@ class Batch:
         self.holds.rollback()
         for request, units, taken, ancestors, takes in reversed(self._staged):
             for pool, drawn in takes:
-                self._gate.leases.undraw(pool, drawn)
+                if drawn < 0:
+                    self._gate.leases.put_back(pool, drawn, self._position.number)
+                else:
+                    self._gate.leases.undraw(pool, drawn)
             key = (request.resource, request.feature)
             if ancestors is None or ancestors:
                 self._take_back_above(request, units, ancestors)
@@ -231,9 +235,10 @@ class Batch:
         if ancestors is None or ancestors:
             self._count_above(request, units, ancestors)
         taken = self._take_rates(decided, units)
-        if decided.takes:
-            self._gate.leases.draw_all(decided.takes, self.draws, self._moment.boot_ms)
-        self._staged.append(_Staged(request, units, taken, ancestors, decided.takes))
+        takes = decided.takes if units.amount >= 0 else self._release(decided)
+        if takes:
+            self._gate.leases.draw_all(takes, self.draws, self._moment.boot_ms)
+        self._staged.append(_Staged(request, units, taken, ancestors, takes))
         if self._gate.shadow is not None:
             self._gate.shadow.record(request, ancestors or (), units)
         kind = kind or request.kind
@@ -260,6 +265,17 @@ class Batch:
         if request.key:
             self._keys[request.customer, request.key] = (digest, len(self._keys))
         self._entries.append(entry)
+
+    def _release(self, decided: Decided) -> list[Take]:
+        """Put units of an allocation back into the leases that gave them, as far as these did."""
+        leases, request = self._gate.leases, decided.request
+        leases.has_released = True
+        is_fleetwide = request.key and request.scope is KeyScope.FLEET
+        if is_fleetwide or request.kind is not Kind.CONSUME:
+            # It may not count: another sidecar may have released them already.
+            return []
+        number = self._position.number
+        return [take for take in decided.takes if leases.release(take.pool, -take.units, number)]
 
     def _count_above(
         self, request: Request, units: Units, ancestors: tuple[str, ...] | None
