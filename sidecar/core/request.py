@@ -103,7 +103,10 @@ class HoldRequest(NamedTuple):
 
 
 class UsageEntry(NamedTuple):
-    """Usage to carry upstream: one call, or several that nothing tells apart, summed."""
+    """Usage to carry upstream: one call, or several that nothing tells apart, summed.
+
+    `spent` is what it was admitted at, in micros of each spend feature.
+    """
 
     customer: str
     resource: str
@@ -118,3 +121,4 @@ class UsageEntry(NamedTuple):
     dimensions: tuple[tuple[str, str], ...]
     catalog_version: int
     snapshot_version: int
+    spent: tuple[tuple[str, int], ...] = ()
