@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from control_plane.granting.limits import FoundLimit, LimitFinder
 from control_plane.granting.pools import open_pools
@@ -23,7 +23,7 @@ from control_plane.granting.work import (
     Want,
 )
 from control_plane.leasing.accounts import EpochId, HolderState, Lease, Pool
-from control_plane.leasing.book import LeaseBook
+from control_plane.leasing.book import REST, LeaseBook
 from control_plane.leasing.holding import (
     HolderClaim,
     LeaseTerms,
@@ -74,8 +74,11 @@ class Granter:
         if work.claims:
             marks = _marks(book, work.claims)
             take_claims(book, work.claims, marks, now_ms, terms)
-        alive = work.renewed.union(asking.epoch for asking in work.askings)
-        renew(book, book.load_holders(alive), now_ms, terms)
+        asking = {each.epoch for each in work.askings}
+        for holder in book.load_holders(work.renewed | asking):
+            # Who asks is alive; where the term runs anyway, the next heartbeat extends it.
+            if holder.id in work.renewed or holder.state is not HolderState.OPEN:
+                renew(book, [holder], now_ms, terms)
         take_returns(book, work.returns)
         if work.is_tick:
             posted.may_have_more = tick(book, now_ms, terms)
@@ -117,13 +120,14 @@ class _Granting:
         keys = {want.pool for asking in askings for want in asking.wants}
         limits = self._granter.limits_of(book.connection, self._cache, keys, now_ms)
         self._pools = open_pools(book, limits, now_ms)
-        self._held = book.load_held(
+        wanted = {
             (pool.id, *asking.epoch)
             for asking in askings
             for want in asking.wants
             if (pool := self._pools.get(want.pool)) is not None
-        )
-        self._sharers = self._count_sharers(askings)
+        }
+        self._held = book.load_held(wanted)
+        self._sharers = self._count_sharers(wanted)
         short: dict[int, tuple[Want, ...]] = {}
         answers: list[Granted | Short] = []
         for index, asking in enumerate(askings):
@@ -139,25 +143,14 @@ class _Granting:
             self._tell_shortages(short, answers)
         self._posted.answers = answers
 
-    def _count_sharers(self, askings: Iterable[Asking]) -> Counter[int]:
+    def _count_sharers(self, wanted: Iterable[HeldKey]) -> Counter[int]:
         """Return how many hold units of each pool, or ask for some."""
-        query = select(lease.c.pool_id, func.count()).group_by(lease.c.pool_id)
-        sharers: Counter[int] = Counter()
-        for pool_id, count in self._holding(query, [pool.id for pool in self._pools.values()]):
-            sharers[pool_id] = count
-        for pool_id, _, _ in {key for asking in askings for key in self._keys_of(asking)}:
-            sharers[pool_id] += 1
+        sharers = Counter(self._book.count_holding(pool.id for pool in self._pools.values()))
+        for key in wanted:
+            held = self._held.get(key)
+            if held is None or not held.rest:
+                sharers[key[0]] += 1
         return sharers
-
-    def _keys_of(self, asking: Asking) -> Iterator[HeldKey]:
-        """Yield the pools that an epoch asks for and holds nothing of."""
-        for want in asking.wants:
-            pool = self._pools.get(want.pool)
-            if pool is not None:
-                key = (pool.id, *asking.epoch)
-                held = self._held.get(key)
-                if held is None or not held.rest:
-                    yield key
 
     def _lacking(self, asking: Asking) -> tuple[Want, ...]:
         lacking = []
@@ -189,7 +182,7 @@ class _Granting:
             # All that anybody holds is within this limit, so that the lease is, as a whole.
             held.limit_units = min(pool.limit_units, want.limit) if units else held.limit_units
             self._posted.units_granted += units
-            leases.append(_lease_now(held, pool))
+            leases.append(LeaseNow(held.id, want.pool, held.granted, held.limit_units))
         return Granted(tuple(leases))
 
     def _tell_shortages(
@@ -211,32 +204,22 @@ class _Granting:
 
     def _held_elsewhere(self, pools: Iterable[int]) -> defaultdict[int, list[Elsewhere]]:
         held: defaultdict[int, list[Elsewhere]] = defaultdict(list)
-        query = select(lease.c.pool_id, lease.c.id, *_EPOCH, _REST)
-        for pool_id, id_, sidecar_id, epoch, units in self._holding(query, pools):
-            if len(held[pool_id]) < HELD_ELSEWHERE_MAX:
-                held[pool_id].append(Elsewhere(id_, (sidecar_id, epoch), units))
-        return held
-
-    def _holding(self, query: Any, pools: Iterable[int]) -> Iterator[Any]:
-        """Select from leases of pools that have units left."""
+        query = select(lease.c.pool_id, lease.c.id, lease.c.sidecar_id, lease.c.epoch, REST)
         ids = list(pools)
         for first in range(0, len(ids), _IDS_PER_QUERY):
             chunk = ids[first : first + _IDS_PER_QUERY]
-            holding = query.where(lease.c.pool_id.in_(chunk), _REST > 0)
-            yield from self._book.connection.execute(holding)
-
-
-_EPOCH: Final = (lease.c.sidecar_id, lease.c.epoch)
-_REST: Final = lease.c.granted - lease.c.returned - lease.c.drawn - lease.c.presumed
+            holding = query.where(lease.c.pool_id.in_(chunk), REST > 0)
+            for pool_id, id_, sidecar_id, epoch, units in self._book.connection.execute(holding):
+                if len(held[pool_id]) < HELD_ELSEWHERE_MAX:
+                    held[pool_id].append(Elsewhere(id_, (sidecar_id, epoch), units))
+        return held
 
 
 def _available(pool: Pool, want: Want) -> int:
     """Return what a pool has under the limit that the sidecar knows, where that is lower."""
-    return max(pool.available - max(pool.limit_units - want.limit, 0), 0)
-
-
-def _lease_now(held: Lease, pool: Pool) -> LeaseNow:
-    return LeaseNow(held.id, pool.key, held.granted, held.limit_units)
+    if pool.limit_units <= want.limit:
+        return pool.available
+    return max(pool.available - pool.limit_units + want.limit, 0)
 
 
 def _marks(book: LeaseBook, claims: Iterable[HolderClaim]) -> dict[EpochId, int]:

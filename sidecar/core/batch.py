@@ -13,7 +13,7 @@ from sidecar.core.book import Units, UnplacedUsage
 from sidecar.core.decided import Decided, NotLeased, NotLoaded
 from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyedAnswer, require_same_payload
-from sidecar.core.leases import Pool
+from sidecar.core.leases import Take
 from sidecar.core.moment import Moment
 from sidecar.core.rates import Taken, Used
 from sidecar.core.request import (
@@ -55,7 +55,7 @@ class _Staged(NamedTuple):
     units: Units
     taken: tuple[Taken, ...]
     ancestors: tuple[str, ...] | None
-    pools: Sequence[Pool]
+    takes: Sequence[Take]
 
 
 class Batch:
@@ -153,9 +153,9 @@ class Batch:
     def rollback(self) -> None:
         """Undo what was staged: its record could not be written."""
         self.holds.rollback()
-        for request, units, taken, ancestors, pools in reversed(self._staged):
-            for pool in pools:
-                self._gate.leases.undraw(pool, units.amount)
+        for request, units, taken, ancestors, takes in reversed(self._staged):
+            for pool, drawn in takes:
+                self._gate.leases.undraw(pool, drawn)
             key = (request.resource, request.feature)
             if ancestors is None or ancestors:
                 self._take_back_above(request, units, ancestors)
@@ -210,10 +210,10 @@ class Batch:
         if ancestors is None or ancestors:
             self._count_above(request, units, ancestors)
         taken = self._take_rates(decided, units)
-        for pool in decided.pools:
-            self._gate.leases.draw(pool, units.amount, self._moment.boot_ms)
-            self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + units.amount
-        self._staged.append(_Staged(request, units, taken, ancestors, decided.pools))
+        for pool, drawn in decided.takes:
+            self._gate.leases.draw(pool, drawn, self._moment.boot_ms)
+            self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + drawn
+        self._staged.append(_Staged(request, units, taken, ancestors, decided.takes))
         if self._gate.shadow is not None:
             self._gate.shadow.record(request, ancestors or (), units)
         entry = UsageEntry(

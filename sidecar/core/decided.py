@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sidecar.core.counting import Buckets, Counted
-from sidecar.core.leases import Lack, Pool
+from sidecar.core.leases import Lack, Take
 from sidecar.core.moment import Moment
 from sidecar.core.request import Request
 from sidecar.core.snapshots import CustomerState
@@ -23,7 +23,7 @@ class Decided(NamedTuple):
 
     `rates` are those that its usage is taken from, `rates_above` those of its ancestors. Usage is
     recorded with all `ancestors`; None: they are not known here. `limited_by` is the one of them
-    that the verdict names. `pools` are those of which leases cover it. `states` are those of all
+    that the verdict names. `takes` are what it draws from leases. `states` are those of all
     limits it rests on, `counted` has those above.
     """
 
@@ -41,7 +41,7 @@ class Decided(NamedTuple):
     ancestors: tuple[str, ...] | None = ()
     limited_by: str = ""
     rates_above: Buckets = ()
-    pools: Sequence[Pool] = ()
+    takes: Sequence[Take] = ()
     states: Sequence[LimitState] = ()
     counted: Sequence[Counted] = ()
 
@@ -84,7 +84,7 @@ class Judged(NamedTuple):
     rates: tuple[Rate, ...] = ()
     limited_by: str = ""
     counted: Sequence[Counted] = ()
-    pools: Sequence[Pool] = ()
+    takes: Sequence[Take] = ()
 
 
 def hints_of(subject: Subject, judged: Judged) -> tuple[UpgradeHint, ...]:

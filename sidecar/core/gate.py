@@ -177,7 +177,7 @@ class Gate:
             ancestors=state.ancestors,
             limited_by=judged.limited_by,
             rates_above=buckets_of(judged.counted) if judged.counted else (),
-            pools=judged.pools,
+            takes=judged.takes,
             states=judged.states,
             counted=judged.counted,
         )

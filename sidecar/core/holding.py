@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from sidecar.core.book import FeatureKey
 from sidecar.core.counting import Counted
-from sidecar.core.leases import Lack, Leases, Pool, Refusal
+from sidecar.core.leases import Lack, Leases, Refusal, Take
 from sidecar.core.moment import Moment
 from sidecar.core.request import Request
 from sidecar.core.reservations import Reservations
@@ -36,17 +36,21 @@ class Owned(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A limit of which the control plane said that there is no more, and whose it is."""
+    """A limit of which the control plane said that there is no more, and whose it is.
+
+    Of the call's amount, what the pool has left elsewhere covers `covered`.
+    """
 
     customer: str
     state: LimitState
     refusal: Refusal
+    covered: int
 
 
 class Cover(NamedTuple):
-    """The pools that a call draws from; what they lack; and a refusal that covers the lack."""
+    """What a call draws; what the pools lack; and a refusal that covers the lack."""
 
-    pools: Sequence[Pool]
+    takes: Sequence[Take]
     lacks: Sequence[Lack]
     refused: Refused | None
 
@@ -54,7 +58,7 @@ class Cover(NamedTuple):
 def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment) -> Cover:
     """Return what leases cover of an amount. Changes nothing but what is known of pools."""
     boot_ms = moment.boot_ms
-    pools: list[Pool] = []
+    takes: list[Take] = []
     lacks: list[Lack] = []
     refused: Refused | None = None
     for customer, (resource, feature), states, basis in owned:
@@ -66,17 +70,17 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
                 continue
             key = PoolKey(customer, resource, feature, limit.id, bounds.start_ms)
             pool = leases.open(key, bounds.end_ms, boot_ms)
-            pools.append(pool)
+            takes.append(Take(pool, amount))
             if pool.basis != basis:
                 leases.rebase(pool, basis)
             missing = amount - leases.spendable(pool, limit.limit, boot_ms)
             if missing <= 0:
                 continue
-            lacks.append(Lack(pool, missing, limit.limit))
+            lacks.append(Lack(pool, missing, limit.limit, max(amount - missing, 0)))
             refusal = pool.refuses(limit.limit, missing, boot_ms)
             if refusal is not None and refused is None:
-                refused = Refused(customer, state, refusal)
-    return Cover(pools, lacks, refused)
+                refused = Refused(customer, state, refusal, refusal.available)
+    return Cover(takes, lacks, refused)
 
 
 def owned_above(
@@ -156,9 +160,8 @@ def owner_of(verdict: Verdict, owned: Sequence[Owned]) -> str:
 def exhausted(cover: Cover, amount: int, moment: Moment) -> tuple[Verdict, str]:
     """Return the refusal where the control plane has said that there is no more, and by whom."""
     assert cover.refused is not None, "there is a refusal"
-    customer, state, refusal = cover.refused
-    missing = max(lack.units for lack in cover.lacks)
-    would_pass = max(amount - missing, 0) + refusal.available
+    customer, state, refusal, covered = cover.refused
+    would_pass = min(lack.covered for lack in cover.lacks) + covered
     # Units on sidecars that cannot be reached may come back at any time.
     retry_after_ms = max(refusal.lapses_ms - moment.boot_ms, 0) if refusal.unreachable else None
     verdict = leases_exhausted(state, min(would_pass, amount - 1), retry_after_ms, moment.now_ms)

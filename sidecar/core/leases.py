@@ -32,12 +32,23 @@ class Refusal(NamedTuple):
     lapses_ms: int
 
 
+class Take(NamedTuple):
+    """Units that a call draws from a pool, in the pool's own unit."""
+
+    pool: Pool
+    units: int
+
+
 class Lack(NamedTuple):
-    """Units of a pool that are not here. `limit` is the one in the snapshot applied."""
+    """Units of a pool that are not here. `limit` is the one in the snapshot applied.
+
+    Of the call's amount, what is here covers `covered`.
+    """
 
     pool: Pool
     units: int
     limit: int
+    covered: int
 
 
 class Returned(NamedTuple):

@@ -69,8 +69,8 @@ class MeteredJudge:
             cover = cover_of(self._leases, owned, request.units, moment)
             if cover.lacks:
                 return self._judge_uncovered(subject, rated, cover, owned)
-            if cover.pools:
-                return rated._replace(decided_by=DecidedBy.LEASE, pools=cover.pools)
+            if cover.takes:
+                return rated._replace(decided_by=DecidedBy.LEASE, takes=cover.takes)
         if self._is_outage(moment):
             # What this sidecar counts alone, such as rates, no outage makes uncertain.
             return self._judge_rates(subject, self._judge_outage(subject, judged, owned), counted)

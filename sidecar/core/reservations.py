@@ -40,11 +40,24 @@ class HoldEnd(IntEnum):
 
 
 class HeldUnits(NamedTuple):
-    """Units that a hold drew from one lease. The pool is None where the lease has ended."""
+    """Units that a hold drew from one lease, for so much of its amount.
+
+    The pool is None where the lease has ended.
+    """
 
     pool: Pool | None
     lease_id: int
     units: int
+    amount: int
+
+    def with_more(self, units: int, amount: int) -> HeldUnits:
+        """Return it with what another part of the hold drew from the same lease."""
+        return self._replace(units=self.units + units, amount=self.amount + amount)
+
+    def surplus(self, unused: int) -> int:
+        """Return what is not needed where so much of the hold's amount was not used."""
+        used = self.amount - min(unused, self.amount)
+        return self.units - -(-self.units * used // self.amount)
 
 
 class Hold(NamedTuple):

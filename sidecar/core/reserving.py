@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from sidecar.core.decided import Decided, NotLeased, NotLoaded
 from sidecar.core.gate import Gate
-from sidecar.core.leases import Pool
+from sidecar.core.leases import Take
 from sidecar.core.moment import Moment
 from sidecar.core.request import HoldRequest, Kind, Request
 from sidecar.core.reservations import (
@@ -130,7 +130,7 @@ class HoldStage:
             amount=wanted.units,
             opened_at_ms=now_ms,
             expires_at_ms=now_ms + (request.ttl_ms or TTL_MS_DEFAULT),
-            held=self._draw(decided.pools, wanted.units),
+            held=self._draw(decided.takes, wanted.units),
             dimensions=wanted.dimensions,
             catalog_version=decided.catalog_version,
             snapshot_version=decided.snapshot_version,
@@ -176,7 +176,7 @@ class HoldStage:
         extended = hold._replace(
             amount=amount,
             expires_at_ms=expires_at_ms,
-            held=_joined(hold.held, self._draw(decided.pools, more.units)),
+            held=_joined(hold.held, self._draw(decided.takes, more.units)),
             restated_at_ms=self._moment.now_ms,
         )
         self._put(extended)
@@ -186,9 +186,9 @@ class HoldStage:
     def _settle(self, request: HoldRequest) -> HoldOutcome:
         hold = self._gate.reservations.require(request.customer, request.reservation)
         amount = request.amount or 0
-        charged, pools = amount, ()  # type: tuple[int, Sequence[Pool]]
+        charged, takes = amount, ()  # type: tuple[int, Sequence[Take]]
         if amount > hold.amount:
-            charged, pools = self._charged(hold, amount)
+            charged, takes = self._charged(hold, amount)
         # Not held any more while it is judged, or it would count twice.
         self._drop(hold)
         try:
@@ -197,11 +197,11 @@ class HoldStage:
             self._undo.pop()()
             raise
         self._close(hold, HoldEnd.SETTLED, used=charged)
-        self._draw(pools, charged - hold.amount)
+        self._draw(takes, charged - hold.amount)
         return HoldOutcome(request, hold, used=used, uncharged=amount - charged)
 
-    def _charged(self, hold: Hold, amount: int) -> tuple[int, Sequence[Pool]]:
-        """Return how much of what is more than the hold is charged, and from which pools it comes.
+    def _charged(self, hold: Hold, amount: int) -> tuple[int, Sequence[Take]]:
+        """Return how much of what is more than the hold is charged, and what is drawn for it.
 
         Raises FailedPreconditionError where the feature's excess policy does not take it.
         """
@@ -217,11 +217,11 @@ class HoldStage:
             )
         if excess.kind is not ExcessKind.TAKE_AVAILABLE:
             return amount, ()
-        taken, pools = self._available(hold, amount - hold.amount)
-        return hold.amount + taken, pools
+        taken, takes = self._available(hold, amount - hold.amount)
+        return hold.amount + taken, takes
 
-    def _available(self, hold: Hold, units: int) -> tuple[int, Sequence[Pool]]:
-        """Return how many of the units limits and leases admit at once, and the pools to draw."""
+    def _available(self, hold: Hold, units: int) -> tuple[int, Sequence[Take]]:
+        """Return how many of the units limits and leases admit at once, and what to draw."""
         # At most: all of it, what the limits leave of that, and what leases cover of that.
         for _ in range(3):
             if units <= 0:
@@ -229,11 +229,11 @@ class HoldStage:
             more = Request(Kind.CONSUME, hold.customer, hold.resource, hold.feature, units)
             decided = self._gate.decide(more, self._moment)
             if isinstance(decided, NotLeased):
-                units -= max(lack.units for lack in decided.lacks)
+                units = min(lack.covered for lack in decided.lacks)
             elif isinstance(decided, NotLoaded):
                 break
             elif decided.verdict.allowed:
-                return units, decided.pools
+                return units, decided.takes
             else:
                 units = decided.verdict.allowed_amount or 0
         return 0, ()
@@ -249,25 +249,28 @@ class HoldStage:
         self._ledger.count(decided)
         return decided
 
-    def _draw(self, pools: Sequence[Pool], units: int) -> tuple[HeldUnits, ...]:
-        if not units:
+    def _draw(self, takes: Sequence[Take], amount: int) -> tuple[HeldUnits, ...]:
+        """Draw what an amount takes."""
+        if not amount:
             return ()
         leases, draws = self._gate.leases, self._ledger.draws
-        for pool in pools:
+        for pool, units in takes:
             leases.draw(pool, units, self._moment.boot_ms)
             draws[pool.lease_id] = draws.get(pool.lease_id, 0) + units
-            self._undo.append(lambda pool=pool: leases.undraw(pool, units))  # type: ignore[misc]
-        return tuple(HeldUnits(pool, pool.lease_id, units) for pool in pools)
+            self._undo.append(
+                lambda pool=pool, units=units: leases.undraw(pool, units)  # type: ignore[misc]
+            )
+        return tuple(HeldUnits(pool, pool.lease_id, units, amount) for pool, units in takes)
 
     def _close(self, hold: Hold, end: HoldEnd, *, used: int) -> None:
         """End it in the record; one that had expired too, or a restart would find it again.
 
         What was not needed goes back into the leases it came from, where they are still held.
         """
-        surplus = max(hold.amount - used, 0)
+        unused = max(hold.amount - used, 0)
         draws, leases = self._ledger.draws, self._gate.leases
-        for pool, lease_id, units in hold.held:
-            back = min(surplus, units)
+        for held in hold.held:
+            pool, lease_id, back = held.pool, held.lease_id, held.surplus(unused)
             if back and pool is not None and leases.is_held(pool, lease_id):
                 leases.put_back(pool, back, self._number)
                 draws[lease_id] = draws.get(lease_id, 0) - back
@@ -312,6 +315,5 @@ def _joined(held: Sequence[HeldUnits], more: Sequence[HeldUnits]) -> tuple[HeldU
     for each in more:
         key = (id(each.pool), each.lease_id)
         before = joined.get(key)
-        units = each.units + (0 if before is None else before.units)
-        joined[key] = each._replace(units=units)
+        joined[key] = each if before is None else before.with_more(each.units, each.amount)
     return tuple(joined.values())

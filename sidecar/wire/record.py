@@ -92,7 +92,7 @@ def _opened_from_proto(message: sync_pb.HoldOpened, written_at_ms: int) -> Hold:
         amount=message.amount,
         opened_at_ms=message.opened_at_unix_ms,
         expires_at_ms=message.expires_at_unix_ms,
-        held=tuple(HeldUnits(None, held.lease, held.units) for held in message.held),
+        held=tuple(HeldUnits(None, h.lease, h.units, h.units) for h in message.held),
         dimensions=tuple(sorted(message.dimensions.items())),
         ancestors=tuple(message.ancestors),
         restated_at_ms=written_at_ms,
@@ -109,8 +109,8 @@ def _fill_opened(message: sync_pb.HoldOpened, hold: Hold) -> None:
     message.expires_at_unix_ms = hold.expires_at_ms
     message.ancestors.extend(hold.ancestors)
     message.dimensions.update(hold.dimensions)
-    for _, lease, units in hold.held:
-        message.held.add(lease=lease, units=units)
+    for held in hold.held:
+        message.held.add(lease=held.lease_id, units=held.units)
 
 
 def _fill_closed(message: sync_pb.HoldClosed, closing: Closing) -> None:
@@ -118,8 +118,8 @@ def _fill_closed(message: sync_pb.HoldClosed, closing: Closing) -> None:
     message.customer = hold.customer
     message.reservation = hold.reservation
     message.end = _HOLD_ENDS[closing.end]
-    for _, lease, units in hold.held:
-        message.held.add(lease=lease, units=units)
+    for held in hold.held:
+        message.held.add(lease=held.lease_id, units=held.units)
 
 
 def _fill_entry(message: sync_pb.UsageEntry, entry: UsageEntry) -> None:

@@ -65,6 +65,8 @@ def settle_down(world: World) -> None:
     _check_records(world)
     _check_usage(world)
     _check_units(world)
+    for part in world.parts:
+        part.settle_down()
     _take_the_rest(world)
 
 
