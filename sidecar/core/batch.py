@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sidecar.core.book import Units, UnplacedUsage
-from sidecar.core.decided import Decided, NotLeased, NotLoaded
+from sidecar.core.decided import Decided, NotLeased, NotLoaded, Spent
 from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyedAnswer, require_same_payload
 from sidecar.core.leases import Take
@@ -56,6 +56,7 @@ class _Staged(NamedTuple):
     taken: tuple[Taken, ...]
     ancestors: tuple[str, ...] | None
     takes: Sequence[Take]
+    spent: Spent
 
 
 class Batch:
@@ -153,9 +154,13 @@ class Batch:
     def rollback(self) -> None:
         """Undo what was staged: its record could not be written."""
         self.holds.rollback()
-        for request, units, taken, ancestors, takes in reversed(self._staged):
+        for request, units, taken, ancestors, takes, spent in reversed(self._staged):
             for pool, drawn in takes:
                 self._gate.leases.undraw(pool, drawn)
+            for feature, micros in reversed(spent):
+                money = Units(units.at_ms, micros)
+                place = (request.customer, request.resource, feature)
+                self._gate.book.take_back_spent(place, money, ancestors)
             key = (request.resource, request.feature)
             if ancestors is None or ancestors:
                 self._take_back_above(request, units, ancestors)
@@ -213,7 +218,11 @@ class Batch:
         for pool, drawn in decided.takes:
             self._gate.leases.draw(pool, drawn, self._moment.boot_ms)
             self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + drawn
-        self._staged.append(_Staged(request, units, taken, ancestors, decided.takes))
+        for feature, micros in decided.spent:
+            money = Units(units.at_ms, micros)
+            place = (request.customer, request.resource, feature)
+            self._gate.book.record_spent(place, self._position, money, ancestors)
+        self._staged.append(_Staged(request, units, taken, ancestors, decided.takes, decided.spent))
         if self._gate.shadow is not None:
             self._gate.shadow.record(request, ancestors or (), units)
         entry = UsageEntry(
@@ -230,6 +239,7 @@ class Batch:
             request.dimensions,
             decided.catalog_version,
             decided.snapshot_version,
+            decided.spent,
         )
         if request.key:
             self._keys[request.customer, request.key] = (digest, len(self._keys))
@@ -286,9 +296,19 @@ class Batch:
             self.entries.append(entry)
             return
         before = self.entries[index]
+        spent = before.spent
+        if spent or entry.spent:
+            spent = _both(spent, entry.spent)
         self.entries[index] = before._replace(
-            amount=before.amount + entry.amount, calls=before.calls + 1
+            amount=before.amount + entry.amount, calls=before.calls + 1, spent=spent
         )
+
+
+def _both(one: Spent, other: Spent) -> Spent:
+    summed = dict(one)
+    for feature, micros in other:
+        summed[feature] = summed.get(feature, 0) + micros
+    return tuple(summed.items())
 
 
 def _is_sound(units: Units, decided: Decided) -> bool:

@@ -12,7 +12,7 @@ from sidecar.core.moment import Moment
 from sidecar.core.request import Request
 from sidecar.core.reservations import Reservations
 from sidecar.core.snapshots import SnapshotCache
-from weighbridge.rules.catalog import LimitKind
+from weighbridge.rules.catalog import Feature, LimitKind
 from weighbridge.rules.decision import LimitState, Reason, Verdict, leases_exhausted
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.lease import PoolKey
@@ -45,6 +45,8 @@ class Refused(NamedTuple):
     state: LimitState
     refusal: Refusal
     covered: int
+    # Where it is a limit of money.
+    spend: Feature | None = None
 
 
 class Cover(NamedTuple):
@@ -53,6 +55,10 @@ class Cover(NamedTuple):
     takes: Sequence[Take]
     lacks: Sequence[Lack]
     refused: Refused | None
+    lacks_money: bool = False
+
+
+NOTHING: Final = Cover((), (), None)
 
 
 def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment) -> Cover:
@@ -160,9 +166,13 @@ def owner_of(verdict: Verdict, owned: Sequence[Owned]) -> str:
 def exhausted(cover: Cover, amount: int, moment: Moment) -> tuple[Verdict, str]:
     """Return the refusal where the control plane has said that there is no more, and by whom."""
     assert cover.refused is not None, "there is a refusal"
-    customer, state, refusal, covered = cover.refused
+    customer, state, refusal, covered, spend = cover.refused
     would_pass = min(lack.covered for lack in cover.lacks) + covered
     # Units on sidecars that cannot be reached may come back at any time.
     retry_after_ms = max(refusal.lapses_ms - moment.boot_ms, 0) if refusal.unreachable else None
-    verdict = leases_exhausted(state, min(would_pass, amount - 1), retry_after_ms, moment.now_ms)
+    would_pass = min(would_pass, amount - 1)
+    verdict = leases_exhausted(state, would_pass, retry_after_ms, moment.now_ms)
+    if spend is not None:
+        # What is used is in micros, and known already.
+        verdict = verdict._replace(reason=Reason.SPEND_LIMIT_REACHED, state=state)
     return verdict, customer

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from sidecar.core.counting import Counted, with_rates_above
 from sidecar.core.decided import Judged, NotLeased, Subject
 from sidecar.core.holding import (
+    NOTHING,
     PERCENT,
     Cover,
     Owned,
@@ -18,11 +19,13 @@ from sidecar.core.holding import (
 )
 from sidecar.core.leases import Leases
 from sidecar.core.moment import Moment
+from sidecar.core.money import Money, cover_money, with_money
 from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
 from sidecar.core.rates import RateBuckets
 from sidecar.core.request import Kind
 from sidecar.core.reservations import Reservations
-from weighbridge.rules.decision import DecidedBy, apply_rates, decide_metered
+from weighbridge.rules.catalog import Enforcement
+from weighbridge.rules.decision import DecidedBy, Reason, apply_rates, decide_metered, refused
 from weighbridge.rules.rate import Rate
 
 
@@ -51,8 +54,22 @@ class MeteredJudge:
         owned: Sequence[Owned],
         rates: tuple[Rate, ...],
         counted: Sequence[Counted],
+        monies: Sequence[Money] = (),
     ) -> Judged | NotLeased:
         """Judge against the limits of everybody concerned; the customer's own come first."""
+        judged = self._judge(subject, owned, rates, counted, monies)
+        if monies and isinstance(judged, Judged):
+            return with_money(judged, monies, subject, self.hold_share_percent_max)
+        return judged
+
+    def _judge(
+        self,
+        subject: Subject,
+        owned: Sequence[Owned],
+        rates: tuple[Rate, ...],
+        counted: Sequence[Counted],
+        monies: Sequence[Money],
+    ) -> Judged | NotLeased:
         request, moment = subject.request, subject.moment
         if len(self._reservations):
             owned = with_holds(self._reservations, owned, moment.now_ms)
@@ -65,8 +82,8 @@ class MeteredJudge:
         limited_by = owner_of(verdict, owned[1:])
         judged = Judged(verdict, DecidedBy.CACHE, states, rates, limited_by)
         rated = self._judge_rates(subject, judged, counted)
-        if subject.feature.is_leased and rated.verdict.allowed and request.is_admitted:
-            cover = cover_of(self._leases, owned, request.units, moment)
+        if (subject.feature.is_leased or monies) and rated.verdict.allowed and request.is_admitted:
+            cover = self._cover(subject, owned, monies)
             if cover.lacks:
                 return self._judge_uncovered(subject, rated, cover, owned)
             if cover.takes:
@@ -75,6 +92,15 @@ class MeteredJudge:
             # What this sidecar counts alone, such as rates, no outage makes uncertain.
             return self._judge_rates(subject, self._judge_outage(subject, judged, owned), counted)
         return rated
+
+    def _cover(self, subject: Subject, owned: Sequence[Owned], monies: Sequence[Money]) -> Cover:
+        units, moment = subject.request.units, subject.moment
+        cover = NOTHING
+        if subject.feature.is_leased:
+            cover = cover_of(self._leases, owned, units, moment)
+        if monies and subject.feature.enforcement is Enforcement.ENFORCE:
+            cover = cover_money(self._leases, monies, cover, units, moment)
+        return cover
 
     def _judge_rates(self, subject: Subject, judged: Judged, counted: Sequence[Counted]) -> Judged:
         request = subject.request
@@ -95,9 +121,16 @@ class MeteredJudge:
             verdict, owner = exhausted(cover, request.units, moment)
             limited_by = "" if owner == request.customer else owner
             return judged._replace(
-                verdict=verdict, decided_by=DecidedBy.LEASE, limited_by=limited_by
+                verdict=verdict,
+                decided_by=DecidedBy.LEASE,
+                limited_by=limited_by,
+                spend=cover.refused.spend,
             )
         if self._is_outage(moment):
+            if cover.lacks_money:
+                # Money is spent as far as it is leased, whatever the policy of the feature.
+                verdict = refused(Reason.OUTAGE_POLICY)
+                return judged._replace(verdict=verdict, decided_by=DecidedBy.OUTAGE_POLICY)
             return self._judge_outage(subject, judged, owned)
         return judged if request.kind is Kind.CHECK else NotLeased(cover.lacks)
 

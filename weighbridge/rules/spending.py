@@ -19,8 +19,8 @@ from weighbridge.rules.catalog import (
     LimitKind,
     PlanVersion,
 )
-from weighbridge.rules.matching import Match, most_specific
 from weighbridge.rules.dearest import Dearest, cost_so_far
+from weighbridge.rules.matching import Match, most_specific
 from weighbridge.rules.rating.prices import QuantityPrice, prices_in, usage_price
 from weighbridge.rules.rating.subscribed import granted_by
 from weighbridge.rules.window import Period, WindowKind
