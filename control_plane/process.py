@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from sqlalchemy import Connection
 
 from control_plane.api.admin_service import AdminService
+from control_plane.api.billing_service import BillingService
 from control_plane.api.credit_service import CreditService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
@@ -83,6 +84,7 @@ class ControlPlane:
             Services(
                 AdminService(database, library, notices, self._sidecars, wall_ms),
                 CreditService(database, library, wall_ms),
+                BillingService(database, library, wall_ms),
                 self._sync,
             ),
         )

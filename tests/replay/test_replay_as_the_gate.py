@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.batch import Batch
@@ -71,6 +71,7 @@ calls = st.builds(Call, st.sampled_from(CUSTOMERS), counted | plain | held, late
 
 @settings(max_examples=300)
 @given(st.lists(calls, max_size=60))
+@example([Call("acme", Asked("visits", 0), 0), Call("acme", Asked("visits"), 0)])
 def test_every_decision_is_that_of_the_gate(trace: list[Call]) -> None:
     real = gate()
     simulation = Simulation(CATALOG, Terms(ANCHOR_MS), lambda _customer, _charge: None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from control_plane.storage.migrations import ledger
+from control_plane.storage.migrations import billing, ledger
 from control_plane.storage.migrations.lease_tables import create_lease_tables
 from control_plane.storage.migrations.spend_tables import create_spend_tables
 from control_plane.storage.types import SERIAL, key_text
@@ -40,6 +40,7 @@ TABLES = [
     "lease_hold",
     "priced_usage",
     *ledger.TABLES,
+    *billing.TABLES,
 ]
 
 
@@ -56,6 +57,7 @@ def upgrade() -> None:
     create_lease_tables()
     create_spend_tables()
     ledger.upgrade()
+    billing.upgrade()
 
 
 def downgrade() -> None:
@@ -147,6 +149,7 @@ def _create_catalogs() -> None:
         _integer("catalog_version"),
         _integer("since_ms"),
         sa.Column("migration", key_text(16), nullable=False),
+        sa.Column("applied_migration", key_text(16), nullable=False),
         sa.ForeignKeyConstraint(
             ["catalog_id", "catalog_version"],
             ["catalog_version.catalog_id", "catalog_version.version"],
