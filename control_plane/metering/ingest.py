@@ -343,7 +343,9 @@ def _key_use(entry: UsageEntry) -> KeyUse:
 
 
 def _money_entry(entry: UsageEntry, spent: Spent) -> UsageEntry:
-    return entry._replace(feature=spent.feature, amount=spent.micros, key="", dimensions=())
+    kind = UsageKind.SPEND
+    money = entry._replace(feature=spent.feature, amount=spent.micros, kind=kind)
+    return money._replace(key="", dimensions=())
 
 
 def _event_row(record: UsageRecord, entry: UsageEntry) -> tuple[object, ...]:

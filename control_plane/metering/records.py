@@ -22,11 +22,12 @@ OCCURRED_AT_MS_MAX: Final = 4_102_444_800_000
 
 
 class UsageKind(Enum):
-    """How usage came to be recorded."""
+    """How usage came to be recorded. SPEND is what usage cost, and no sidecar records that."""
 
     CONSUME = "consume"
     REPORT = "report"
     SETTLE = "settle"
+    SPEND = "spend"
 
 
 class KeyScope(Enum):

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, exists, select
 
 from control_plane.metering.counters import Counter, CustomerCounters
 from control_plane.metering.priced_units import PricedUnits, UnitsKey
 from control_plane.metering.records import UsageEntry
 from control_plane.metering.tally import Group, Tally
+from control_plane.storage.tables import customer_ancestor
 from weighbridge.rules.catalog import Feature
 from weighbridge.rules.granting import Grant, NoGrant, grant_of
 from weighbridge.rules.spending import PricedBy, allowance_of, cost_of, most_micros
@@ -56,7 +57,9 @@ class SpendMeter:
     """One transaction's work: `place` each entry, then `open`, then `charge`, then `write`."""
 
     def __init__(self, connection: Connection, tally: Tally, now_ms: int) -> None:
+        self._connection = connection
         self._units = PricedUnits(connection)
+        self._shares: dict[str, bool] = {}
         self._tally = tally
         self._now_ms = now_ms
 
@@ -116,10 +119,11 @@ class SpendMeter:
         sold = customer.catalog.compiler.prices(grant.plan, subscription.add_ons, currency)
         entitlement = grant.entitlements.get(entry.feature)
         counter = Counter(entry.customer, entry.resource, entry.feature)
+        is_shared = bool(grant.inherited_from) or self._is_shared(entry)
         charged = []
         for priced in sold.find(entry.feature, entry.dimensions):
-            if grant.inherited_from:
-                # Several customers share its tiers and allowances.
+            if is_shared:
+                # Several customers use up its tiers and allowances together.
                 charged.append(_Charged(priced, 0, None))
                 continue
             matches = tuple(p.price.match for p in sold.of(entry.feature, priced.price.every))
@@ -128,6 +132,16 @@ class SpendMeter:
             free = allowance_of(priced, entitlement, subscription.quantity)
             charged.append(_Charged(priced, free, units))
         return tuple(charged)
+
+    def _is_shared(self, entry: UsageEntry) -> bool:
+        """Whether a customer's subscription may serve others under it as well."""
+        if entry.resource:
+            return False
+        found = self._shares.get(entry.customer)
+        if found is None:
+            below = select(exists().where(customer_ancestor.c.ancestor_id == entry.customer))
+            found = self._shares[entry.customer] = bool(self._connection.scalar(below))
+        return found
 
     def _cost(self, entry: UsageEntry, charged: Sequence[_Charged] | None) -> int | None:
         if charged is None:

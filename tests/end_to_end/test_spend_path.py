@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 
+import grpc
 import pytest
 
 from control_plane.catalog import compile_catalog, load_document
@@ -60,20 +61,13 @@ class Spender(threading.Thread):
         in_vain = 0
         amount = 1
         while in_vain < 40:
-            t0 = time.monotonic()
             try:
                 decision = consume(self._api, "acme", "tokens", amount).decision
-            except Exception as e:
-                print("ERR", round(time.monotonic() - t0, 2), amount, e.details())
+            except grpc.RpcError as error:
+                # Four that want more than there is may take units from each other for a while.
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
                 continue
-            if time.monotonic() - t0 > 0.5:
-                print(
-                    "SLOW",
-                    round(time.monotonic() - t0, 2),
-                    amount,
-                    decision.allowed,
-                    decision.allowed_amount,
-                )
             if decision.allowed:
                 self.units += amount
                 in_vain = 0
@@ -117,8 +111,6 @@ def test_four_sidecars_spend_a_limit_over_tiers_and_never_more(world: World) -> 
         spender.join(120)
     assert not any(spender.is_alive() for spender in spenders)
     units = sum(spender.units for spender in spenders)
-    for s in spenders:
-        print(s.units, s.last)
     admin = world.admin()
     eventually(lambda: admin.used("acme", "tokens") == units)
     cost = true_cost(units)

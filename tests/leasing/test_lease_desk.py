@@ -266,11 +266,21 @@ def test_terms_are_looked_after_from_time_to_time(desk: Desk) -> None:
 def test_refused_askers_are_bounded() -> None:
     refused = RefusedAskers()
     for number in range(ASKERS_PER_POOL_MAX + 5):
-        refused.add(POOL, number, 1, 10)
+        refused.add(POOL, number, (1, 0), 10)
 
     assert len(refused) == ASKERS_PER_POOL_MAX
     assert refused.lift(POOL, 1, 0) == [5]
     refused.drop(6)
     assert refused.lift(POOL, 1, 0) == [7]
     assert refused.lift(POOL, 1, 10) == []
+    assert len(refused) == 0
+
+
+def test_units_too_few_for_what_was_refused_may_serve_what_comes_next() -> None:
+    refused = RefusedAskers()
+    refused.add(POOL, "one", (100, 5), 10)
+    refused.add(POOL, "other", (100, 0), 10)
+
+    assert refused.lift(POOL, 5, 0) == ["other"], "the first knows of 5, and needs more"
+    assert refused.lift(POOL, 6, 0) == ["one"]
     assert len(refused) == 0
