@@ -23,6 +23,7 @@ from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import Granter
 from control_plane.granting.serving import LeaseService
 from control_plane.granting.watch import LeaseWatch
+from control_plane.granting.work import LeasesPosted
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.leasing.retention import prune_leases
 from control_plane.metering.ingest import Settlement
@@ -116,11 +117,17 @@ class ControlPlane:
                 notices.publish(customers=settlement.customers_created)
             self._publisher.usage_settled()
 
+        def posted(leases: LeasesPosted) -> None:
+            metrics.leases.count(self._desk, leases)
+            if leases.customers_created:
+                metrics.customers_unprovisioned.inc(len(leases.customers_created))
+                notices.publish(customers=leases.customers_created)
+
         self._queue.on_settled = settled
         self._sync.on_nack = metrics.nacks.inc
         self._sync.on_delivered = metrics.count_snapshot
         metrics.count_sidecars(self._sidecars.__len__)
-        self._leases.on_posted = lambda posted: metrics.leases.count(self._desk, posted)
+        self._leases.on_posted = posted
         self._lease_watch.on_checked = metrics.leases.observe
         metrics.count_broken_ledgers(lambda: len(self._ledgers.broken))
         self._ledgers.on_checked = metrics.ledgers_checked.inc

@@ -18,7 +18,8 @@ from control_plane.catalog.document_parts import (
 VALUES_MAX: Final = 256
 OF_MAX: Final = 256
 
-ConsistencyName = Literal["leased", "cached"]
+ConsistencyName = Literal["leased", "cached", "authoritative"]
+LostLeaseName = Literal["charge", "release"]
 EnforcementName = Literal["enforce", "observe"]
 MeterName = Literal["sum", "allocation", "spend"]
 
@@ -117,12 +118,19 @@ class MeteredFeature(DocumentModel):
         None, description="Of a spend meter: the features whose usage it counts; else all."
     )
     consistency: ConsistencyName = Field(
-        "cached", description="leased never overshoots a hard limit; cached decides from totals."
+        "leased",
+        description="leased and authoritative never overshoot a hard limit; cached decides from "
+        "totals.",
+    )
+    lost_lease: LostLeaseName | Absent = Field(
+        None,
+        description="What becomes of units of a sidecar that stays away: charge (else) counts "
+        "them as spent, release gives them to others.",
     )
     outage: OutageDocument | Absent = Field(
         None,
         description="What is answered while the control plane is away; else leased where the "
-        "feature is, and last_known where it is cached.",
+        "feature is, last_known where it is cached, and deny where it is authoritative.",
     )
     excess: ExcessDocument = Field(
         "overdraft", description="What becomes of usage beyond what a reservation held."

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Final
 
 from sqlalchemy import Connection, select
 
-from control_plane.granting.limits import FoundLimit, LimitFinder
+from control_plane.granting.limits import FoundLimit, LimitFinder, is_released
+from control_plane.granting.newcomers import create_newcomers
 from control_plane.granting.pools import open_pools
 from control_plane.granting.work import (
     Asking,
@@ -22,7 +24,7 @@ from control_plane.granting.work import (
     Shortage,
     Want,
 )
-from control_plane.leasing.accounts import EpochId, HolderState, Lease, Pool
+from control_plane.leasing.accounts import EpochId, HolderState, Lease, Pool, TotalPlace
 from control_plane.leasing.book import REST, LeaseBook
 from control_plane.leasing.holding import (
     HolderClaim,
@@ -33,6 +35,7 @@ from control_plane.leasing.holding import (
     take_returns,
     tick,
 )
+from control_plane.leasing.losing import lose
 from control_plane.metering.counters import CounterCache
 from control_plane.metering.epochs import settled_marks
 from control_plane.metering.records import EpochKey
@@ -62,14 +65,16 @@ class Granter:
         """Do the work. What gives units back goes first."""
         posted = LeasesPosted(now_ms)
         book = LeaseBook(connection)
-        self._take_in(book, work, posted)
+        self._take_in(book, work, cache, posted)
         posted.gains = book.write(now_ms)
         if work.askings:
             _Granting(self, book, cache, posted).answer(work.askings)
         posted.holders = set(book.holders)
         return posted
 
-    def _take_in(self, book: LeaseBook, work: LeaseWork, posted: LeasesPosted) -> None:
+    def _take_in(
+        self, book: LeaseBook, work: LeaseWork, cache: CounterCache, posted: LeasesPosted
+    ) -> None:
         now_ms, terms = posted.now_ms, self._terms
         if work.claims:
             marks = _marks(book, work.claims)
@@ -81,13 +86,22 @@ class Granter:
                 renew(book, [holder], now_ms, terms)
         take_returns(book, work.returns)
         if work.is_tick:
-            posted.may_have_more = tick(book, now_ms, terms)
+            posted.may_have_more = tick(book, now_ms)
+            released_of = partial(self._released, book.connection, cache)
+            has_more = lose(book, now_ms - terms.lost_after_ms, released_of)
+            posted.may_have_more = has_more or posted.may_have_more
+
+    def _released(
+        self, connection: Connection, cache: CounterCache, places: Collection[TotalPlace]
+    ) -> set[TotalPlace]:
+        """Return the places of features whose lost leases are given to others."""
+        cache.refresh(connection, {place.customer for place in places})
+        return {place for place in places if is_released(cache, place)}
 
     def limits_of(
-        self, connection: Connection, cache: CounterCache, keys: set[PoolKey], now_ms: int
+        self, cache: CounterCache, keys: set[PoolKey], now_ms: int
     ) -> dict[PoolKey, FoundLimit]:
         """Return the limits that there are of these pools."""
-        cache.refresh(connection, {key.customer for key in keys})
         found = ((key, self._limits.find(cache, key, now_ms)) for key in keys)
         return {key: limit for key, limit in found if limit is not None}
 
@@ -118,7 +132,11 @@ class _Granting:
     def answer(self, askings: Sequence[Asking]) -> None:
         book, now_ms = self._book, self._posted.now_ms
         keys = {want.pool for asking in askings for want in asking.wants}
-        limits = self._granter.limits_of(book.connection, self._cache, keys, now_ms)
+        self._cache.refresh(book.connection, {key.customer for key in keys})
+        self._posted.customers_created = create_newcomers(
+            book.connection, self._cache, askings, now_ms
+        )
+        limits = self._granter.limits_of(self._cache, keys, now_ms)
         self._pools = open_pools(book, limits, now_ms)
         wanted = {
             (pool.id, *asking.epoch)

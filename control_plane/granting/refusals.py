@@ -48,15 +48,15 @@ class RefusedAskers:
     def lift(self, pool: PoolKey, available: int, now_ms: int) -> list[Hashable]:
         """Take out as many as so many units serve; and those whose refusals have lapsed.
 
-        Units that are too few for what was needed may serve a smaller call: the next one of that
-        sidecar.
+        Where they serve nobody, the next call of one sidecar may need less than what was refused.
         """
         served = []
         for session, refused in list(self._by_pool.get(pool, {}).items()):
+            needed = max(refused.units_min, 1)
             if refused.until_ms <= now_ms:
                 self._remove(pool, session)
-            elif available > refused.told:
-                available -= min(max(refused.units_min, 1), available)
+            elif needed <= available or (not served and available > refused.told):
+                available -= min(needed, available)
                 served.append(session)
                 self._remove(pool, session)
         return served

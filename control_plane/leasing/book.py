@@ -202,14 +202,18 @@ class LeaseBook:
         return self.holders.put(row for row in found if row.state is not HolderState.CLOSED)
 
     def load_overdue(self, state: HolderState, until_ms: int, count: int) -> list[Holder]:
-        """Load epochs in a state whose terms ran out by an instant, the longest first."""
+        """Load epochs in a state whose terms ran out by an instant, the longest first.
+
+        Not those that this transaction has renewed.
+        """
         query = (
             select(lease_holder)
             .where(lease_holder.c.state == state.value, lease_holder.c.until_ms <= until_ms)
             .order_by(lease_holder.c.until_ms)
             .limit(count)
         )
-        return self.holders.put(map(_holder_from_row, self._rows(query)))
+        found = self.holders.put(map(_holder_from_row, self._rows(query)))
+        return [each for each in found if each.state is state and each.until_ms <= until_ms]
 
     def return_all(self, leases: Iterable[Lease]) -> None:
         """Give back all that leases have left."""

@@ -14,6 +14,7 @@ from control_plane.wire.enums import (
     ENFORCEMENTS,
     EXCESS_KINDS,
     FEATURE_TYPES,
+    LOST_LEASES,
     METERS,
     MIGRATIONS,
     OUTAGE_KINDS,
@@ -53,6 +54,7 @@ def feature_to_proto(feature: Feature) -> sync_service_pb2.Feature:
         overdraft_max=feature.excess.units_max,
         spend_currency=currency_to_proto(feature.spend.currency) if feature.spend else None,
         spend_features=feature.spend.features if feature.spend else (),
+        lost_lease=LOST_LEASES[feature.lost_lease],
     )
 
 

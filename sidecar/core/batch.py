@@ -20,6 +20,7 @@ from sidecar.core.request import (
     REPORT_AHEAD_MS_MAX,
     REPORT_LATE_MS_MAX,
     HoldRequest,
+    KeyScope,
     Kind,
     Request,
     UsageEntry,
@@ -156,7 +157,10 @@ class Batch:
         self.holds.rollback()
         for request, units, taken, ancestors, takes, spent in reversed(self._staged):
             for pool, drawn in takes:
-                self._gate.leases.undraw(pool, drawn)
+                if drawn < 0:
+                    self._gate.leases.put_back(pool, drawn, self._position.number)
+                else:
+                    self._gate.leases.undraw(pool, drawn)
             for feature, micros in reversed(spent):
                 money = Units(units.at_ms, micros)
                 place = (request.customer, request.resource, feature)
@@ -215,14 +219,14 @@ class Batch:
         if ancestors is None or ancestors:
             self._count_above(request, units, ancestors)
         taken = self._take_rates(decided, units)
-        for pool, drawn in decided.takes:
-            self._gate.leases.draw(pool, drawn, self._moment.boot_ms)
+        takes = decided.takes if units.amount >= 0 else self._release(decided)
+        for pool, drawn in takes:
+            if drawn >= 0:
+                self._gate.leases.draw(pool, drawn, self._moment.boot_ms)
             self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + drawn
-        for feature, micros in decided.spent:
-            money = Units(units.at_ms, micros)
-            place = (request.customer, request.resource, feature)
-            self._gate.book.record_spent(place, self._position, money, ancestors)
-        self._staged.append(_Staged(request, units, taken, ancestors, decided.takes, decided.spent))
+        if decided.spent:
+            self._record_spent(decided, units.at_ms)
+        self._staged.append(_Staged(request, units, taken, ancestors, takes, decided.spent))
         if self._gate.shadow is not None:
             self._gate.shadow.record(request, ancestors or (), units)
         entry = UsageEntry(
@@ -243,10 +247,27 @@ class Batch:
         )
         if request.key:
             self._keys[request.customer, request.key] = (digest, len(self._keys))
-        elif not request.dimensions and at_ms is None and _is_sound(units, decided):
-            self._add_summed(entry)
-            return
-        self.entries.append(entry)
+        is_alone = request.key or request.dimensions or at_ms is not None
+        add = self.entries.append if is_alone or not _is_sound(units, decided) else self._add_summed
+        add(entry)
+
+    def _release(self, decided: Decided) -> list[Take]:
+        """Put units of an allocation back into the leases that gave them, as far as these did."""
+        leases, request = self._gate.leases, decided.request
+        leases.has_released = True
+        is_fleetwide = request.key and request.scope is KeyScope.FLEET
+        if is_fleetwide or request.kind is not Kind.CONSUME:
+            # It may not count: another sidecar may have released them already.
+            return []
+        number = self._position.number
+        return [take for take in decided.takes if leases.release(take.pool, -take.units, number)]
+
+    def _record_spent(self, decided: Decided, at_ms: int) -> None:
+        request = decided.request
+        for feature, micros in decided.spent:
+            place = (request.customer, request.resource, feature)
+            money = Units(at_ms, micros)
+            self._gate.book.record_spent(place, self._position, money, decided.ancestors)
 
     def _count_above(
         self, request: Request, units: Units, ancestors: tuple[str, ...] | None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sidecar.core.book import UsageBook
 from sidecar.core.decided import Judged, Subject
-from sidecar.core.holding import PERCENT, Cover, Owned, Refused
+from sidecar.core.holding import PERCENT, Cover, Owned, Refused, covered_by
 from sidecar.core.leases import Lack, Leases, Take
 from sidecar.core.moment import Moment
 from sidecar.core.request import Kind, Request
@@ -128,12 +128,13 @@ def cover_money(
             covered = units_within(money.priced, here, amount)
             lacks.append(Lack(pool, missing, limit.limit, covered))
             refusal = pool.refuses(limit.limit, missing, boot_ms)
-            if refusal is not None and refused is None:
+            if refusal is not None:
                 left = here + refusal.available
-                more = units_within(money.priced, left, amount) - covered
+                would_pass = units_within(money.priced, left, amount)
                 # What is left of the limit is what is left to lease of it, and here.
                 known = state._replace(used=max(limit.limit - left, 0))
-                refused = Refused(customer, known, refusal, more, money.spend)
+                found = Refused(customer, known, refusal, would_pass, money.spend)
+                refused = found if refused is None else min(refused, found, key=covered_by)
     return Cover(takes, lacks, refused, lacks_money)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sidecar.core.decided import Decided
+from sidecar.core.overshoot import max_overshoot
 from sidecar.core.request import Kind
 from weighbridge.rules.catalog import Feature, FeatureType, LimitKind
 from weighbridge.rules.decision import DecidedBy, LimitState, Reason, UpgradeHint, Verdict
@@ -47,8 +48,9 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
     message.decided_by = _DECIDED_BY[decided.decided_by]
     message.catalog_version = decided.catalog_version
     message.snapshot_version = decided.snapshot_version
-    if decided.decided_by is DecidedBy.LEASE:
-        message.max_overshoot = 0
+    overshoot = max_overshoot(decided)
+    if overshoot is not None:
+        message.max_overshoot = overshoot
     if decided.snapshot_age_ms is not None:
         message.snapshot_age_ms = decided.snapshot_age_ms
     if verdict.allowed:

@@ -42,7 +42,7 @@ from weighbridge.rules.catalog import (
     VersionStep,
 )
 from weighbridge.rules.errors import InvalidArgumentError
-from weighbridge.rules.lease import Consistency
+from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.reservation import ExcessKind, ExcessPolicy
 from weighbridge.rules.spend import Spend
@@ -79,6 +79,13 @@ _CONSISTENCIES: Final[Mapping[int, Consistency]] = {
     pb.CONSISTENCY_UNSPECIFIED: Consistency.CACHED,
     pb.CONSISTENCY_CACHED: Consistency.CACHED,
     pb.CONSISTENCY_LEASED: Consistency.LEASED,
+    pb.CONSISTENCY_AUTHORITATIVE: Consistency.AUTHORITATIVE,
+}
+_LOST_LEASES: Final[Mapping[int, LostLease]] = {
+    # A control plane that does not say gives lost units to nobody.
+    pb.LOST_LEASE_UNSPECIFIED: LostLease.CHARGE,
+    pb.LOST_LEASE_CHARGE: LostLease.CHARGE,
+    pb.LOST_LEASE_RELEASE: LostLease.RELEASE,
 }
 _ENFORCEMENTS: Final[Mapping[int, Enforcement]] = {
     # A control plane that does not say enforces.
@@ -302,6 +309,7 @@ def feature_from_proto(message: sync_pb.Feature) -> Feature:
             message.overdraft_max if message.HasField("overdraft_max") else None,
         ),
         spend=_spend_from_proto(message),
+        lost_lease=known(_LOST_LEASES, message.lost_lease, "features.lost_lease"),
     )
 
 

@@ -143,7 +143,7 @@ def test_a_feature_touches_all_who_have_it() -> None:
         CatalogChange("features.attachment_mb.unit", ChangeKind.CHANGED, "MB", "MiB", BOTH),
     )
     assert changes(("{type: metered, outage: deny}", "{type: metered}")) == (
-        CatalogChange("features.contacts.outage", ChangeKind.CHANGED, "deny", "last_known", PRO),
+        CatalogChange("features.contacts.outage", ChangeKind.CHANGED, "deny", "leased", PRO),
     )
 
 

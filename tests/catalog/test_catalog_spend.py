@@ -95,7 +95,7 @@ def test_a_difference_is_told_in_money() -> None:
     ("pair", "path", "problem"),
     [
         (("currency: USD, name", "name"), "features.spend.currency", "is missing"),
-        (("currency: USD, name", "currency: XXX, name"), "features.spend.currency", "ISO 4217"),
+        (("currency: USD, name", "currency: XAU, name"), "features.spend.currency", "ISO 4217"),
         (("name: Spending", "unit: cent"), "features.spend.unit", "always leased"),
         (("name: Spending", "consistency: cached"), "features.spend.consistency", "always leased"),
         (("name: Spending", "enforcement: observe"), "features.spend.enforcement", "leave it out"),

@@ -126,7 +126,8 @@ def test_units_and_money_are_asked_for_together(world: LeaseWorld) -> None:
     ]
     world.refuse(request, available=1, limit=LIMIT)
     decision = response(waiting).decision
-    assert (decision.allowed, decision.reason) == (False, pb.REASON_LIMIT_REACHED)
+    # Of one call the limit would pass a part, money none: what lacks most is told of.
+    assert (decision.allowed, decision.reason) == (False, pb.REASON_SPEND_LIMIT_REACHED)
     assert world.draws() == {}
 
 

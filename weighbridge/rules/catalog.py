@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from weighbridge.rules.credits import CreditGrant, CreditType, TopUp
-from weighbridge.rules.lease import Consistency
+from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Price, Proration
 from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
@@ -96,10 +96,7 @@ class OutagePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Something that plans grant.
-
-    With `spend` it is a spend feature: its units are micros of money, counted by themselves.
-    """
+    """Something that plans grant. With `spend`, its units are micros of money."""
 
     id: str
     type: FeatureType
@@ -111,12 +108,8 @@ class Feature:
     consistency: Consistency = Consistency.CACHED
     meter: Meter = Meter.SUM
     excess: ExcessPolicy = OVERDRAFT
+    lost_lease: LostLease = LostLease.CHARGE
     spend: Spend | None = None
-
-    @property
-    def is_summed(self) -> bool:
-        """Whether what is used of it is added up."""
-        return self.type is FeatureType.METERED and self.meter is Meter.SUM
 
     @property
     def is_allocation(self) -> bool:
@@ -126,7 +119,14 @@ class Feature:
     @property
     def is_leased(self) -> bool:
         """Whether units of its hard limits are leased before they are spent."""
-        return self.consistency is Consistency.LEASED and self.enforcement is Enforcement.ENFORCE
+        return (
+            self.consistency is not Consistency.CACHED and self.enforcement is Enforcement.ENFORCE
+        )
+
+    @property
+    def is_authoritative(self) -> bool:
+        """Whether units of its hard limits are leased to single calls, and none are kept."""
+        return self.consistency is Consistency.AUTHORITATIVE
 
     def takes(self, entitlement: Entitlement) -> bool:
         """Whether an entitlement is of this feature's type, and of values it has."""

@@ -15,8 +15,10 @@ from weighbridge.rules.catalog import (
     Catalog,
     Entitlement,
     Feature,
+    FeatureType,
     Limit,
     LimitKind,
+    Meter,
     PlanVersion,
 )
 from weighbridge.rules.dearest import Dearest, cost_so_far
@@ -99,7 +101,7 @@ def spending_of(catalog: Catalog) -> Spending:
     return {
         feature.id: counting
         for feature in catalog.features.values()
-        if feature.is_summed
+        if (feature.type, feature.meter) == (FeatureType.METERED, Meter.SUM)
         and (counting := tuple(s for s in spends if s.spend and s.spend.covers(feature.id)))
     }
 
