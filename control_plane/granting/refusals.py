@@ -50,7 +50,7 @@ class RefusedAskers:
 
         Where they serve nobody, the next call of one sidecar may need less than what was refused.
         """
-        served = []
+        served: list[Hashable] = []
         for session, refused in list(self._by_pool.get(pool, {}).items()):
             needed = max(refused.units_min, 1)
             if refused.until_ms <= now_ms:
