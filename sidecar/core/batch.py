@@ -60,6 +60,18 @@ class _Staged(NamedTuple):
     spent: Spent
 
 
+class _Sum:
+    """What the calls come to that one entry stands for."""
+
+    __slots__ = ("amount", "calls", "place", "spent")
+
+    def __init__(self, place: int, amount: int, spent: Spent) -> None:
+        self.place = place
+        self.amount = amount
+        self.calls = 1
+        self.spent = spent
+
+
 class Batch:
     """Calls decided together, whose usage goes into one journal record."""
 
@@ -70,8 +82,8 @@ class Batch:
         self._is_outage = gate.is_outage(moment)
         self._staged: list[_Staged] = []
         self._keys: dict[tuple[str, str], tuple[bytes, int]] = {}
-        self._summed: dict[tuple[str, str, str, Kind], int] = {}
-        self.entries: list[UsageEntry] = []
+        self._sums: dict[tuple[str, str, str, Kind], _Sum] = {}
+        self._entries: list[UsageEntry] = []
         # Units drawn from leases, by lease.
         self.draws: dict[int, int] = {}
         self.holds = HoldStage(gate, moment, self, position.number)
@@ -81,7 +93,17 @@ class Batch:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to record."""
-        return not (self.entries or self.holds.opened or self.holds.closed)
+        return not (self._entries or self.holds.opened or self.holds.closed)
+
+    @property
+    def entries(self) -> Sequence[UsageEntry]:
+        """The usage to record."""
+        for each in self._sums.values():
+            entry = self._entries[each.place]
+            if entry.calls != each.calls:
+                summed = entry._replace(amount=each.amount, calls=each.calls, spent=each.spent)
+                self._entries[each.place] = summed
+        return self._entries
 
     def decide(self, request: Request | HoldRequest) -> Outcome:
         """Decide one call, and stage its usage where it is to be recorded.
@@ -108,13 +130,13 @@ class Batch:
         if request.key:
             self._gate.keys.require_room(len(self._keys), self._moment.now_ms)
         self._stage(request, digest, decided)
-        return decided._replace(is_recorded=True)
+        return decided.recorded()
 
     def charge(self, request: Request) -> Decided:
         """Record usage that a hold was settled with, whatever the limits say."""
         decided = self._admit_report(request, self._gate.decide(request, self._moment))
         self._stage(request, b"", decided, Kind.SETTLE)
-        return decided._replace(is_recorded=True)
+        return decided.recorded()
 
     def count(self, decided: Decided | Undecided) -> None:
         """Count a decision that is given as an answer."""
@@ -220,22 +242,26 @@ class Batch:
             self._count_above(request, units, ancestors)
         taken = self._take_rates(decided, units)
         takes = decided.takes if units.amount >= 0 else self._release(decided)
-        for pool, drawn in takes:
-            if drawn >= 0:
-                self._gate.leases.draw(pool, drawn, self._moment.boot_ms)
-            self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + drawn
+        if takes:
+            self._gate.leases.draw_all(takes, self.draws, self._moment.boot_ms)
         if decided.spent:
             self._record_spent(decided, units.at_ms)
         self._staged.append(_Staged(request, units, taken, ancestors, takes, decided.spent))
         if self._gate.shadow is not None:
             self._gate.shadow.record(request, ancestors or (), units)
+        kind = kind or request.kind
+        is_summed = (
+            not (request.key or request.dimensions) and at_ms is None and _is_sound(units, decided)
+        )
+        if is_summed and self._is_in_sum(request, kind, units.amount, decided.spent):
+            return
         entry = UsageEntry(
             request.customer,
             request.resource,
             request.feature,
             units.amount,
             units.at_ms,
-            kind or request.kind,
+            kind,
             1,
             request.key,
             request.scope,
@@ -247,9 +273,7 @@ class Batch:
         )
         if request.key:
             self._keys[request.customer, request.key] = (digest, len(self._keys))
-        is_alone = request.key or request.dimensions or at_ms is not None
-        add = self.entries.append if is_alone or not _is_sound(units, decided) else self._add_summed
-        add(entry)
+        self._entries.append(entry)
 
     def _release(self, decided: Decided) -> list[Take]:
         """Put units of an allocation back into the leases that gave them, as far as these did."""
@@ -309,20 +333,18 @@ class Batch:
             taken += rates.take(ancestor, ("", request.feature), above, used)
         return taken
 
-    def _add_summed(self, entry: UsageEntry) -> None:
-        group = (entry.customer, entry.resource, entry.feature, entry.kind)
-        index = self._summed.get(group)
-        if index is None:
-            self._summed[group] = len(self.entries)
-            self.entries.append(entry)
-            return
-        before = self.entries[index]
-        spent = before.spent
-        if spent or entry.spent:
-            spent = _both(spent, entry.spent)
-        self.entries[index] = before._replace(
-            amount=before.amount + entry.amount, calls=before.calls + 1, spent=spent
-        )
+    def _is_in_sum(self, request: Request, kind: Kind, amount: int, spent: Spent) -> bool:
+        """Add to the entry of calls like this one; False: its own is to be the first of them."""
+        group = (request.customer, request.resource, request.feature, kind)
+        found = self._sums.get(group)
+        if found is None:
+            self._sums[group] = _Sum(len(self._entries), amount, spent)
+            return False
+        found.amount += amount
+        found.calls += 1
+        if spent:
+            found.spent = _both(found.spent, spent)
+        return True
 
 
 def _both(one: Spent, other: Spent) -> Spent:

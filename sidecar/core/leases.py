@@ -6,7 +6,7 @@ gave back, and records what was drawn. What may be spent is granted - returned -
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from weighbridge.rules.lease import PoolKey, is_low
@@ -14,8 +14,8 @@ from weighbridge.rules.lease import PoolKey, is_low
 MARGIN_MS: Final = 2_000
 """How long before the term of leases runs out they are no longer spent."""
 
-IDLE_MS: Final = 10_000
-"""A lease that nothing was drawn from for this long is given back."""
+IDLE_MS: Final = 60_000
+"""A lease that nothing was drawn from for this long is given back; sooner where others want it."""
 
 NEVER_MS: Final = 2**62
 
@@ -236,6 +236,22 @@ class Leases:
         pool.used_ms = boot_ms
         if not pool.asked and is_low(pool.remaining, pool.filled_to):
             self.low[pool] = None
+
+    def draw_all(self, takes: Sequence[Take], draws: dict[int, int], boot_ms: int) -> None:
+        """Do what a call takes, and add it to what its record draws: `draw`, on the hot path.
+
+        What is below 0 was put back already.
+        """
+        for pool, units in takes:
+            if units >= 0:
+                pool.drawn += units
+                pool.remaining = remaining = pool.remaining - units
+                pool.spent += units
+                pool.used_ms = boot_ms
+                if not pool.asked and is_low(remaining, pool.filled_to):
+                    self.low[pool] = None
+            lease_id = pool.lease_id
+            draws[lease_id] = draws.get(lease_id, 0) + units
 
     def undraw(self, pool: Pool, units: int) -> None:
         """Undo a draw: its record could not be written."""

@@ -70,14 +70,18 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
 
 def receipt_to_proto(decided: Decided, epoch: str, number: int) -> sidecar_pb.Receipt:
     """Say where usage was recorded and as what."""
+    receipt = sidecar_pb.Receipt()
+    _fill_receipt(receipt, decided, epoch, number)
+    return receipt
+
+
+def _fill_receipt(message: sidecar_pb.Receipt, decided: Decided, epoch: str, number: int) -> None:
     units, overage = decided.request.units, decided.verdict.overage
-    return sidecar_pb.Receipt(
-        epoch=epoch,
-        record_number=number,
-        amount=units,
-        included_amount=units - overage,
-        overage_amount=overage,
-    )
+    message.epoch = epoch
+    message.record_number = number
+    message.amount = units
+    message.included_amount = units - overage
+    message.overage_amount = overage
 
 
 def answer_to_bytes(decided: Decided, epoch: str, number: int) -> bytes:
@@ -93,7 +97,7 @@ def answer_to_bytes(decided: Decided, epoch: str, number: int) -> bytes:
     consume = sidecar_pb.ConsumeResponse()
     fill_decision(consume.decision, decided)
     if decided.is_recorded:
-        consume.receipt.CopyFrom(receipt_to_proto(decided, epoch, number))
+        _fill_receipt(consume.receipt, decided, epoch, number)
     return consume.SerializeToString()
 
 

@@ -29,6 +29,7 @@ from weighbridge.rules.catalog import (
     Trial,
     VersionStep,
 )
+from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.rating.money import Currency
 from weighbridge.rules.rating.prices import (
@@ -144,8 +145,10 @@ features = st.builds(
     type=st.sampled_from(FeatureType),
     unit=ids,
     enforcement=st.sampled_from(Enforcement),
+    consistency=st.sampled_from(Consistency),
     meter=st.sampled_from(Meter),
     spend=st.none() | st.builds(Spend, currencies, st.lists(ids, max_size=2).map(tuple)),
+    lost_lease=st.sampled_from(LostLease),
 )
 catalogs = st.builds(
     Catalog,
