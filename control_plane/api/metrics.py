@@ -34,13 +34,8 @@ class ControlPlaneMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.leases = LeaseMetrics(registry)
-        self.export_items = Counter(
-            "weighbridge_control_plane_export_items",
-            "Items sent to other systems, and not sent: to be tried again, or put aside.",
-            ["exporter", "outcome"],
-            registry=registry,
-        )
         self._count_ledgers(registry)
+        self._count_exports(registry)
         self.sidecars_connected = Gauge(
             "weighbridge_control_plane_sidecars_connected",
             "Sidecars with an open stream.",
@@ -94,6 +89,14 @@ class ControlPlaneMetrics:
             "How long transactions took, by purpose.",
             ["purpose"],
             buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+
+    def _count_exports(self, registry: CollectorRegistry) -> None:
+        self.export_items = Counter(
+            "weighbridge_control_plane_export_items",
+            "Items sent to other systems, and not sent: to be tried again, or put aside.",
+            ["exporter", "outcome"],
             registry=registry,
         )
 
