@@ -27,6 +27,7 @@ from control_plane.granting.work import LeasesPosted
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.leasing.retention import prune_leases
 from control_plane.metering.ingest import Settlement
+from control_plane.metering.priced_units import prune_priced_units
 from control_plane.metering.queue import IngestQueue
 from control_plane.metering.retention import prune
 from control_plane.metering.totals import count_overdrawn
@@ -227,7 +228,11 @@ class ControlPlane:
 
 def _prune(connection: Connection) -> int:
     now_ms = wall_ms()
-    return prune(connection, now_ms) + prune_leases(connection, now_ms)
+    return (
+        prune(connection, now_ms)
+        + prune_priced_units(connection, now_ms)
+        + prune_leases(connection, now_ms)
+    )
 
 
 def token_from_file(path: Path) -> str:

@@ -13,7 +13,7 @@ from sidecar.core.moment import Moment
 from sidecar.core.request import Request
 from sidecar.core.reservations import Reservations
 from sidecar.core.snapshots import SnapshotCache
-from weighbridge.rules.catalog import LimitKind
+from weighbridge.rules.catalog import Feature, LimitKind
 from weighbridge.rules.decision import LimitState, Reason, Verdict, leases_exhausted
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.lease import PoolKey
@@ -46,6 +46,8 @@ class Refused(NamedTuple):
     state: LimitState
     refusal: Refusal
     covered: int
+    # Where it is a limit of money.
+    spend: Feature | None = None
 
 
 class Cover(NamedTuple):
@@ -54,6 +56,10 @@ class Cover(NamedTuple):
     takes: Sequence[Take]
     lacks: Sequence[Lack]
     refused: Refused | None
+    lacks_money: bool = False
+
+
+NOTHING: Final = Cover((), (), None)
 
 
 def cover_of(
@@ -94,11 +100,12 @@ def cover_of(
             refusal = pool.refuses(limit.limit, missing, boot_ms)
             if refusal is not None:
                 found = Refused(customer, state, refusal, covered + refusal.available)
-                refused = found if refused is None else min(refused, found, key=_covered)
+                refused = found if refused is None else min(refused, found, key=covered_by)
     return Cover(takes, lacks, refused)
 
 
-def _covered(refused: Refused) -> int:
+def covered_by(refused: Refused) -> int:
+    """Return how much of a call's amount would pass."""
     return refused.covered
 
 
@@ -204,8 +211,12 @@ def owner_of(verdict: Verdict, owned: Sequence[Owned]) -> str:
 def exhausted(cover: Cover, amount: int, moment: Moment) -> tuple[Verdict, str]:
     """Return the refusal where the control plane has said that there is no more, and by whom."""
     assert cover.refused is not None, "there is a refusal"
-    customer, state, refusal, would_pass = cover.refused
+    customer, state, refusal, would_pass, spend = cover.refused
     # Units on sidecars that cannot be reached may come back at any time.
     retry_after_ms = max(refusal.lapses_ms - moment.boot_ms, 0) if refusal.unreachable else None
-    verdict = leases_exhausted(state, min(would_pass, amount - 1), retry_after_ms, moment.now_ms)
+    would_pass = min(would_pass, amount - 1)
+    verdict = leases_exhausted(state, would_pass, retry_after_ms, moment.now_ms)
+    if spend is not None:
+        # What is used is in micros, and known already.
+        verdict = verdict._replace(reason=Reason.SPEND_LIMIT_REACHED, state=state)
     return verdict, customer

@@ -7,6 +7,7 @@ from alembic import op
 
 from control_plane.storage.migrations import billing, ledger
 from control_plane.storage.migrations.lease_tables import create_lease_tables
+from control_plane.storage.migrations.spend_tables import create_spend_tables
 from control_plane.storage.types import SERIAL, key_text
 
 revision = "0001"
@@ -37,6 +38,7 @@ TABLES = [
     "lease_holder",
     "lease",
     "lease_hold",
+    "priced_usage",
     *ledger.TABLES,
     *billing.TABLES,
 ]
@@ -53,6 +55,7 @@ def upgrade() -> None:
     _create_usage_keys()
     _create_usage_totals()
     create_lease_tables()
+    create_spend_tables()
     ledger.upgrade()
     billing.upgrade()
 
