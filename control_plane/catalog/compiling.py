@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from control_plane.catalog.credit_compiling import (
     compile_credit_grants,
@@ -39,6 +40,7 @@ from control_plane.catalog.grant_document import (
 )
 from control_plane.catalog.partner_compiling import compile_partner_apps
 from control_plane.catalog.price_compiling import compile_prices, proration_of, resolve_prices
+from control_plane.catalog.spend_compiling import limit_number, spend_feature
 from control_plane.catalog.window_compiling import limit_id, window_of
 from weighbridge.rules.catalog import (
     AddOn,
@@ -56,7 +58,7 @@ from weighbridge.rules.catalog import (
     Trial,
     UpgradeOffer,
 )
-from weighbridge.rules.lease import Consistency
+from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.reservation import OVERDRAFT, ExcessKind, ExcessPolicy
 
@@ -141,7 +143,7 @@ def _entitlement(id_: str, feature: FeatureDocument, grant: Grant) -> Entitlemen
     if isinstance(grant, LimitsDocument):
         return Entitlement(
             id_,
-            limits=tuple(_limit(written) for written in grant.limits or ()),
+            limits=tuple(_limit(written, feature) for written in grant.limits or ()),
             rates=tuple(_rate(written) for written in grant.rates or ()),
             credit=credit_draw(grant.credits),
         )
@@ -160,11 +162,11 @@ def _plain_entitlement(
     return Entitlement(id_)
 
 
-def _limit(written: LimitDocument) -> Limit:
+def _limit(written: LimitDocument, feature: FeatureDocument) -> Limit:
     return Limit(
         id=limit_id(written),
         kind=LimitKind(written.kind),
-        limit=_number(written.limit),
+        limit=limit_number(written.limit, feature),
         window=window_of(written.window),
         per_seat=written.per_seat,
     )
@@ -236,19 +238,23 @@ def _addition(
             rates.setdefault(rate.id, rate)
     return Entitlement(
         id_,
-        limits=tuple(_added_limit(each, limits.get(each.id)) for each in grant.limits or ()),
+        limits=tuple(
+            _added_limit(each, feature, limits.get(each.id)) for each in grant.limits or ()
+        ),
         rates=tuple(_added_rate(each, rates.get(each.id)) for each in grant.rates or ()),
         credit=credit_draw(grant.credits),
     )
 
 
-def _added_limit(written: AddOnLimitDocument, of_plan: Limit | None) -> Limit:
+def _added_limit(
+    written: AddOnLimitDocument, feature: FeatureDocument, of_plan: Limit | None
+) -> Limit:
     """Return a limit to add: kind and window are its own, else those of the plan's limit."""
     if of_plan is not None:
         kind, window = of_plan.kind, of_plan.window
     else:
         kind, window = LimitKind(written.kind or "hard"), window_of(written.window)
-    return Limit(written.id, kind, _number(written.limit), window)
+    return Limit(written.id, kind, limit_number(written.limit, feature), window)
 
 
 def _added_rate(written: AddOnRateDocument, of_plan: Rate | None) -> Rate:
@@ -262,11 +268,9 @@ def _added_rate(written: AddOnRateDocument, of_plan: Rate | None) -> Rate:
     return Rate(written.id, written.limit, period, burst)
 
 
-def _number(written: int | str) -> int | None:
-    return written if isinstance(written, int) else None
-
-
 def _feature(id_: str, written: FeatureDocument) -> Feature:
+    if isinstance(written, MeteredFeature) and written.currency is not None:
+        return spend_feature(id_, written)
     return Feature(
         id=id_,
         type=FeatureType(written.type),
@@ -282,7 +286,13 @@ def _feature(id_: str, written: FeatureDocument) -> Feature:
         ),
         meter=Meter(written.meter) if isinstance(written, MeteredFeature) else Meter.SUM,
         excess=_excess(written) if isinstance(written, MeteredFeature) else OVERDRAFT,
+        lost_lease=_lost_lease(written),
     )
+
+
+def _lost_lease(feature: FeatureDocument) -> LostLease:
+    written = feature.lost_lease if isinstance(feature, MeteredFeature) else None
+    return LostLease.CHARGE if written is None else LostLease(written)
 
 
 def _excess(feature: MeteredFeature) -> ExcessPolicy:
@@ -292,11 +302,17 @@ def _excess(feature: MeteredFeature) -> ExcessPolicy:
     return ExcessPolicy(ExcessKind(written))
 
 
+_OUTAGES: Final = {
+    Consistency.LEASED: OutageKind.LEASED,
+    Consistency.CACHED: OutageKind.LAST_KNOWN,
+    Consistency.AUTHORITATIVE: OutageKind.DENY,
+}
+
+
 def _outage(feature: MeteredFeature) -> OutagePolicy:
     written = feature.outage
     if written is None:
-        is_leased = feature.consistency == Consistency.LEASED.value
-        return OutagePolicy(OutageKind.LEASED if is_leased else OutageKind.LAST_KNOWN)
+        return OutagePolicy(_OUTAGES[Consistency(feature.consistency)])
     if isinstance(written, SafeCapacityDocument):
         return OutagePolicy(OutageKind.SAFE_CAPACITY, written.safe_capacity)
     return OutagePolicy(OutageKind(written))

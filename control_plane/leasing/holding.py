@@ -143,18 +143,11 @@ def make_holder(book: LeaseBook, epoch: EpochId, now_ms: int, terms: LeaseTerms)
     return holder
 
 
-def tick(book: LeaseBook, now_ms: int, terms: LeaseTerms) -> bool:
-    """Suspend epochs whose terms ran out, and presume spent what was so for too long.
-
-    Returns whether there may be more to do.
-    """
+def tick(book: LeaseBook, now_ms: int) -> bool:
+    """Suspend epochs whose terms ran out; say whether there may be more to do."""
     late = book.load_overdue(HolderState.OPEN, now_ms, HOLDERS_PER_TICK)
     for holder in late:
         holder.state = HolderState.SUSPENDED
-    lost_ms = now_ms - terms.lost_after_ms
-    lost = book.load_overdue(HolderState.SUSPENDED, lost_ms, HOLDERS_PER_TICK)
-    for holder in lost:
-        holder.state = HolderState.PRESUMED
-    for lease in book.load_leases_of(holder.id for holder in lost):
-        lease.presume()
-    return HOLDERS_PER_TICK in (len(late), len(lost))
+        # Lost is who stays away from now on: while nobody was here to see it, nobody was away.
+        holder.until_ms = now_ms
+    return len(late) == HOLDERS_PER_TICK

@@ -54,7 +54,7 @@ def post_holds(book: LeaseBook, steps: Sequence[HoldStep]) -> Mapping[int, int]:
             lease = book.leases.get(id_)
             if lease is not None and lease.sidecar_id == key.sidecar_id:
                 changed[lease.pool_id] += units
-                rows.append((*key, id_, lease.pool_id, units, step.expires_at_ms))
+                rows.append((*key, id_, lease.pool_id, units, step.expires_at_ms, False))
     _delete(book, (key for key in after if before[key]))
     insert_rows(book.connection, lease_hold, _COLUMNS, rows)
     book.load_pools(changed)
@@ -66,7 +66,7 @@ def _stored(
 ) -> defaultdict[HoldKey, list[tuple[int, int]]]:
     found: defaultdict[HoldKey, list[tuple[int, int]]] = defaultdict(list)
     rows = {tuple(row) for row in rows_by_key(book.connection, lease_hold, _HOLD, keys)}
-    for sidecar_id, customer, reservation, _, pool_id, units, _ in rows:
+    for sidecar_id, customer, reservation, _, pool_id, units, *_ in rows:
         found[HoldKey(sidecar_id, customer, reservation)].append((pool_id, units))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from sidecar.core.book import FeatureKey
@@ -12,7 +13,7 @@ from sidecar.core.moment import Moment
 from sidecar.core.request import Request
 from sidecar.core.reservations import Reservations
 from sidecar.core.snapshots import SnapshotCache
-from weighbridge.rules.catalog import LimitKind
+from weighbridge.rules.catalog import Feature, LimitKind
 from weighbridge.rules.decision import LimitState, Reason, Verdict, leases_exhausted
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.lease import PoolKey
@@ -38,13 +39,15 @@ class Owned(NamedTuple):
 class Refused(NamedTuple):
     """A limit of which the control plane said that there is no more, and whose it is.
 
-    Of the call's amount, what the pool has left elsewhere covers `covered`.
+    Of the call's amount, what is here and what the pool has left elsewhere cover `covered`.
     """
 
     customer: str
     state: LimitState
     refusal: Refusal
     covered: int
+    # Where it is a limit of money.
+    spend: Feature | None = None
 
 
 class Cover(NamedTuple):
@@ -53,10 +56,24 @@ class Cover(NamedTuple):
     takes: Sequence[Take]
     lacks: Sequence[Lack]
     refused: Refused | None
+    lacks_money: bool = False
 
 
-def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment) -> Cover:
-    """Return what leases cover of an amount. Changes nothing but what is known of pools."""
+NOTHING: Final = Cover((), (), None)
+
+
+def cover_of(
+    leases: Leases,
+    owned: Sequence[Owned],
+    amount: int,
+    moment: Moment,
+    *,
+    is_exact: bool = False,
+) -> Cover:
+    """Return what leases cover of an amount. Changes nothing but what is known of pools.
+
+    `is_exact`: nothing is kept in these pools, so all of it is asked for, or is here.
+    """
     boot_ms = moment.boot_ms
     takes: list[Take] = []
     lacks: list[Lack] = []
@@ -64,23 +81,56 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
     for customer, (resource, feature), states, basis in owned:
         for state in states:
             limit, bounds = state.limit, state.bounds
-            if limit.kind is not LimitKind.HARD or limit.limit is None or bounds is None:
-                continue
-            if limit.window.kind in MOVING_KINDS:
+            is_hard = limit.kind is LimitKind.HARD and limit.window.kind not in MOVING_KINDS
+            if not is_hard or limit.limit is None or bounds is None:
                 continue
             key = PoolKey(customer, resource, feature, limit.id, bounds.start_ms)
             pool = leases.open(key, bounds.end_ms, boot_ms)
             takes.append(Take(pool, amount))
             if pool.basis != basis:
                 leases.rebase(pool, basis)
+                pool.is_exact = is_exact
             missing = amount - leases.spendable(pool, limit.limit, boot_ms)
             if missing <= 0:
                 continue
-            lacks.append(Lack(pool, missing, limit.limit, max(amount - missing, 0)))
+            if is_exact:
+                missing = amount
+            covered = max(amount - missing, 0)
+            lacks.append(Lack(pool, missing, limit.limit, covered))
             refusal = pool.refuses(limit.limit, missing, boot_ms)
-            if refusal is not None and refused is None:
-                refused = Refused(customer, state, refusal, refusal.available)
+            if refusal is not None:
+                found = Refused(customer, state, refusal, covered + refusal.available)
+                refused = found if refused is None else min(refused, found, key=covered_by)
     return Cover(takes, lacks, refused)
+
+
+def covered_by(refused: Refused) -> int:
+    """Return how much of a call's amount would pass."""
+    return refused.covered
+
+
+def as_granted(owned: Sequence[Owned], amount: int) -> list[Owned]:
+    """Return the limits as they are for a call whose amount is granted.
+
+    Others may have given units back that the last totals count still.
+    """
+    return [
+        each._replace(states=[_with_room(state, amount) for state in each.states]) for each in owned
+    ]
+
+
+def _with_room(state: LimitState, amount: int) -> LimitState:
+    limit = state.limit.limit
+    if limit is None or not is_leased(state):
+        return state
+    return state._replace(used=min(state.used, limit - amount))
+
+
+def is_leased(state: LimitState) -> bool:
+    """Whether a limit is spent from leases, where its feature's limits are."""
+    limit = state.limit
+    is_hard = limit.kind is LimitKind.HARD and limit.limit is not None
+    return is_hard and state.bounds is not None and limit.window.kind not in MOVING_KINDS
 
 
 def owned_above(
@@ -108,22 +158,23 @@ def within_share(
     verdict: Verdict, states: Sequence[LimitState], request: Request, percent: int
 ) -> Verdict:
     """Refuse a hold that is more than one request may take of a hard limit."""
-    if percent >= PERCENT or not verdict.allowed:
+    if percent >= PERCENT:
         return verdict
-    amount = request.held_before + request.units
-    for state in states:
-        limit = state.limit.limit
-        if limit is None or state.limit.kind is not LimitKind.HARD:
-            continue
-        share = share_of(limit, percent)
-        if amount > share:
-            return Verdict(
-                allowed=False,
-                reason=Reason.LIMIT_REACHED,
-                state=state,
-                allowed_amount=max(share - request.held_before, 0) or None,
-            )
-    return verdict
+    rooms = [
+        (max(share_of(state.limit.limit, percent) - request.held_before, 0), state)
+        for state in states
+        if state.limit.limit is not None and state.limit.kind is LimitKind.HARD
+    ]
+    if not rooms:
+        return verdict
+    room, state = min(rooms, key=itemgetter(0))
+    if not verdict.allowed:
+        return verdict._replace(allowed_amount=min(verdict.allowed_amount or 0, room) or None)
+    if request.units <= room:
+        return verdict
+    return Verdict(
+        allowed=False, reason=Reason.LIMIT_REACHED, state=state, allowed_amount=room or None
+    )
 
 
 def _with_held(reservations: Reservations, owned: Owned, now_ms: int) -> list[LimitState]:
@@ -160,9 +211,12 @@ def owner_of(verdict: Verdict, owned: Sequence[Owned]) -> str:
 def exhausted(cover: Cover, amount: int, moment: Moment) -> tuple[Verdict, str]:
     """Return the refusal where the control plane has said that there is no more, and by whom."""
     assert cover.refused is not None, "there is a refusal"
-    customer, state, refusal, covered = cover.refused
-    would_pass = min(lack.covered for lack in cover.lacks) + covered
+    customer, state, refusal, would_pass, spend = cover.refused
     # Units on sidecars that cannot be reached may come back at any time.
     retry_after_ms = max(refusal.lapses_ms - moment.boot_ms, 0) if refusal.unreachable else None
-    verdict = leases_exhausted(state, min(would_pass, amount - 1), retry_after_ms, moment.now_ms)
+    would_pass = min(would_pass, amount - 1)
+    verdict = leases_exhausted(state, would_pass, retry_after_ms, moment.now_ms)
+    if spend is not None:
+        # What is used is in micros, and known already.
+        verdict = verdict._replace(reason=Reason.SPEND_LIMIT_REACHED, state=state)
     return verdict, customer

@@ -16,6 +16,9 @@ REPORT_AHEAD_MS_MAX = 5 * 60_000
 class Kind(IntEnum):
     """What is asked."""
 
+    # Equal to its number, so hashed like it; Enum's own hash is a Python call, and this is hot.
+    __hash__ = int.__hash__
+
     CHECK = 0
     CONSUME = 1
     REPORT = 2
@@ -103,7 +106,10 @@ class HoldRequest(NamedTuple):
 
 
 class UsageEntry(NamedTuple):
-    """Usage to carry upstream: one call, or several that nothing tells apart, summed."""
+    """Usage to carry upstream: one call, or several that nothing tells apart, summed.
+
+    `spent` is what it was admitted at, in micros of each spend feature.
+    """
 
     customer: str
     resource: str
@@ -118,3 +124,4 @@ class UsageEntry(NamedTuple):
     dimensions: tuple[tuple[str, str], ...]
     catalog_version: int
     snapshot_version: int
+    spent: tuple[tuple[str, int], ...] = ()

@@ -166,6 +166,7 @@ class HoldStage:
             hold.resource,
             hold.feature,
             amount - hold.amount,
+            dimensions=hold.dimensions,
             held_before=hold.amount,
         )
         decided = self._decide(more)
@@ -226,7 +227,14 @@ class HoldStage:
         for _ in range(3):
             if units <= 0:
                 break
-            more = Request(Kind.CONSUME, hold.customer, hold.resource, hold.feature, units)
+            more = Request(
+                Kind.CONSUME,
+                hold.customer,
+                hold.resource,
+                hold.feature,
+                units,
+                dimensions=hold.dimensions,
+            )
             decided = self._gate.decide(more, self._moment)
             if isinstance(decided, NotLeased):
                 units = min(lack.covered for lack in decided.lacks)
@@ -271,7 +279,7 @@ class HoldStage:
         draws, leases = self._ledger.draws, self._gate.leases
         for held in hold.held:
             pool, lease_id, back = held.pool, held.lease_id, held.surplus(unused)
-            if back and pool is not None and leases.is_held(pool, lease_id):
+            if back and pool is not None and leases.takes_back(pool, lease_id):
                 leases.put_back(pool, back, self._number)
                 draws[lease_id] = draws.get(lease_id, 0) - back
                 self._undo.append(

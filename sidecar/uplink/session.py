@@ -137,9 +137,9 @@ class Session:
         if not self.is_welcome:
             return None
         # First, for calls wait for it.
-        lease_request = self._lease_talk.next_request(boot_ms)
-        if lease_request is not None:
-            return lease_request
+        urgent = self._next_of_leases(boot_ms)
+        if urgent is not None:
+            return urgent
         if self._released:
             # Before what is wanted: a customer let go and asked for again is to be followed.
             released = pb.UnsubscribeCustomers(customers=self._released)
@@ -154,6 +154,16 @@ class Session:
         usage = self._sending.next_batch()
         return None if usage is None else pb.SyncRequest(usage=usage)
 
+    def _next_of_leases(self, boot_ms: int) -> pb.SyncRequest | None:
+        if self._gate.leases.has_released:
+            # What is asked for next may be what these records give back.
+            self._gate.leases.has_released = False
+            self._sending.is_due = True
+            usage = self._sending.next_batch()
+            if usage is not None:
+                return pb.SyncRequest(usage=usage)
+        return self._lease_talk.next_request(boot_ms)
+
     def want(self, customer: str) -> None:
         """Ask for a customer, whole: it is not here, or its totals are."""
         self._wanted[customer] = None
@@ -165,7 +175,7 @@ class Session:
             self.on_outgoing()
 
     def usage_due(self) -> None:
-        """Let a batch go that is not full: to be called some dozens of times a second."""
+        """Let a batch go that is not full: to be called some twenty times a second."""
         self._sending.is_due = True
         self.usage_written()
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from sidecar.core.decided import Decided
+from sidecar.core.overshoot import max_overshoot
 from sidecar.core.request import Kind
-from weighbridge.rules.catalog import FeatureType, LimitKind
+from weighbridge.rules.catalog import Feature, FeatureType, LimitKind
 from weighbridge.rules.decision import DecidedBy, LimitState, Reason, UpgradeHint, Verdict
 from weighbridge.rules.moving import bounds_of_use
 from weighbridge.rules.rate import RatePeriod, RateState
-from weighbridge.rules.window import Period, Window, WindowKind
+from weighbridge.rules.window import Period, Window, WindowBounds, WindowKind
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 from weighbridge.v1 import types_pb2 as pb
 
@@ -47,8 +48,9 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
     message.decided_by = _DECIDED_BY[decided.decided_by]
     message.catalog_version = decided.catalog_version
     message.snapshot_version = decided.snapshot_version
-    if decided.decided_by is DecidedBy.LEASE:
-        message.max_overshoot = 0
+    overshoot = max_overshoot(decided)
+    if overshoot is not None:
+        message.max_overshoot = overshoot
     if decided.snapshot_age_ms is not None:
         message.snapshot_age_ms = decided.snapshot_age_ms
     if verdict.allowed:
@@ -61,22 +63,25 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
     else:
         _fill_refusal(message, decided)
     if verdict.state is not None:
-        recorded = request.units if decided.is_recorded else 0
-        _fill_limit(message, verdict.state, recorded, decided.now_ms)
+        _fill_limit(message, decided, verdict.state)
     else:
         _fill_unwindowed(message, verdict)
 
 
 def receipt_to_proto(decided: Decided, epoch: str, number: int) -> sidecar_pb.Receipt:
     """Say where usage was recorded and as what."""
+    receipt = sidecar_pb.Receipt()
+    _fill_receipt(receipt, decided, epoch, number)
+    return receipt
+
+
+def _fill_receipt(message: sidecar_pb.Receipt, decided: Decided, epoch: str, number: int) -> None:
     units, overage = decided.request.units, decided.verdict.overage
-    return sidecar_pb.Receipt(
-        epoch=epoch,
-        record_number=number,
-        amount=units,
-        included_amount=units - overage,
-        overage_amount=overage,
-    )
+    message.epoch = epoch
+    message.record_number = number
+    message.amount = units
+    message.included_amount = units - overage
+    message.overage_amount = overage
 
 
 def answer_to_bytes(decided: Decided, epoch: str, number: int) -> bytes:
@@ -92,7 +97,7 @@ def answer_to_bytes(decided: Decided, epoch: str, number: int) -> bytes:
     consume = sidecar_pb.ConsumeResponse()
     fill_decision(consume.decision, decided)
     if decided.is_recorded:
-        consume.receipt.CopyFrom(receipt_to_proto(decided, epoch, number))
+        _fill_receipt(consume.receipt, decided, epoch, number)
     return consume.SerializeToString()
 
 
@@ -178,8 +183,13 @@ def _fill_refusal(message: pb.Decision, decided: Decided) -> None:
         message.upgrade_hints.append(_hint_to_proto(hint))
 
 
-def _fill_limit(message: pb.Decision, state: LimitState, recorded: int, now_ms: int) -> None:
+def _fill_limit(message: pb.Decision, decided: Decided, state: LimitState) -> None:
     limit, bounds, used, _, reserved = state
+    now_ms = decided.now_ms
+    if decided.spend is not None:
+        _fill_spend(message, decided.spend, state, now_ms)
+        return
+    recorded = decided.request.units if decided.is_recorded else 0
     used = max(used + recorded, 0)
     message.limit_id = limit.id
     message.used = used
@@ -192,10 +202,36 @@ def _fill_limit(message: pb.Decision, state: LimitState, recorded: int, now_ms: 
         if not recorded:
             return
         bounds = bounds_of_use(limit.window, now_ms)
+    _fill_window(message, bounds, now_ms)
+
+
+def _fill_window(message: pb.Decision, bounds: WindowBounds, now_ms: int) -> None:
     message.window_start_unix_ms = bounds.start_ms
     if bounds.end_ms is not None:
         message.window_end_unix_ms = bounds.end_ms
         message.resets_in_ms = max(bounds.end_ms - now_ms, 0)
+
+
+def _fill_spend(message: pb.Decision, spend: Feature, state: LimitState, now_ms: int) -> None:
+    message.limit_id = state.limit.id
+    message.spend.CopyFrom(spend_usage_to_proto(spend, state))
+    if state.bounds is not None:
+        _fill_window(message, state.bounds, now_ms)
+
+
+def spend_usage_to_proto(spend: Feature, state: LimitState) -> pb.SpendUsage:
+    """Return the state of a limit of money."""
+    limit = state.limit.limit
+    assert spend.spend is not None, spend.id
+    assert limit is not None, "an unlimited limit refuses nothing"
+    return pb.SpendUsage(
+        feature=spend.id,
+        currency=spend.spend.currency.code,
+        exponent=spend.spend.currency.exponent,
+        limit_micros=limit,
+        used_micros=state.used,
+        remaining_micros=max(limit - state.used, 0),
+    )
 
 
 def _fill_unwindowed(message: pb.Decision, verdict: Verdict) -> None:

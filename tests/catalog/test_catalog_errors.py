@@ -327,10 +327,6 @@ CASES = {
         ("{type: boolean}", "boolean"),
         ("features.own_domain", "own_domain: boolean", "must be a mapping, but is the text"),
     ),
-    "what is leased, of a cached feature": (
-        ("outage: deny", "consistency: cached, outage: leased"),
-        ("features.contacts.outage", "consistency", "needs consistency: leased"),
-    ),
     "unknown outage policy": (
         ("outage: deny", "outage: maybe"),
         ("features.contacts.outage", "maybe", "write leased, deny, allow, last_known"),

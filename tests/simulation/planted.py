@@ -27,7 +27,7 @@ from tests.simulation import control_plane_node
 def reclaim_without_suspension() -> Iterator[None]:
     """At the end of its term, what an epoch has left goes back at once: its clock is trusted."""
 
-    def tick(book: LeaseBook, now_ms: int, terms: Any) -> bool:
+    def tick(book: LeaseBook, now_ms: int) -> bool:
         late = book.load_overdue(HolderState.OPEN, now_ms, holding.HOLDERS_PER_TICK)
         for holder in late:
             holder.state = HolderState.SUSPENDED
@@ -145,7 +145,7 @@ def expiry_returns_twice() -> Iterator[None]:
     def twice(self: Any, hold: Any, end: Any, *, used: int) -> None:
         close(self, hold, end, used=used)
         if end is reserving.HoldEnd.EXPIRED:
-            for pool, lease_id, units in hold.held:
+            for pool, lease_id, units, *_ in hold.held:
                 if pool is not None and self._gate.leases.is_held(pool, lease_id):
                     self._gate.leases.put_back(pool, units, self._number)
 

@@ -15,7 +15,9 @@ from weighbridge.client.address import sidecar_address
 from weighbridge.rules.errors import InvalidArgumentError, WeighbridgeError
 from weighbridge.runtime.tokens import read_secret_file
 from weighbridge.v1.admin_service_pb2_grpc import AdminServiceStub
+from weighbridge.v1.billing_service_pb2_grpc import BillingServiceStub
 from weighbridge.v1.credit_service_pb2_grpc import CreditServiceStub
+from weighbridge.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
 
 RequestT = TypeVar("RequestT")
@@ -104,6 +106,8 @@ class ControlPlane(Peer):
         self.metadata = (("authorization", f"Bearer {token}"),)
         self.admin = AdminServiceStub(self.channel)
         self.credits = CreditServiceStub(self.channel)
+        self.billing = BillingServiceStub(self.channel)
+        self.integrations = IntegrationServiceStub(self.channel)
 
 
 class Sidecar(Peer):

@@ -40,7 +40,10 @@ COMMANDS: Final[dict[str, str]] = {
     "entitlements": "weighbridge.cli.entitlements",
     "watch": "weighbridge.cli.watch",
     "usage": "weighbridge.cli.usage",
+    "statement": "weighbridge.cli.statement",
     "explain": "weighbridge.cli.explain",
+    "export": "weighbridge.cli.export",
+    "external-id": "weighbridge.cli.external_id",
     "replay": "weighbridge.cli.replay",
     "doctor": "weighbridge.cli.doctor",
 }

@@ -11,11 +11,12 @@ from enum import Enum
 from typing import NamedTuple
 
 from weighbridge.rules.credits import CreditGrant, CreditType, TopUp
-from weighbridge.rules.lease import Consistency
+from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Price, Proration
 from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
 from weighbridge.rules.revenue_share import RevenueShare
+from weighbridge.rules.spend import Spend
 from weighbridge.rules.window import Window
 
 
@@ -36,10 +37,11 @@ class LimitKind(Enum):
 
 
 class Meter(Enum):
-    """What is counted of a metered feature: what was used, or what is held now."""
+    """What is counted of a metered feature: what was used, what is held now, or what it costs."""
 
     SUM = "sum"
     ALLOCATION = "allocation"
+    SPEND = "spend"
 
 
 class OutageKind(Enum):
@@ -94,7 +96,7 @@ class OutagePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Something that plans grant."""
+    """Something that plans grant. With `spend`, its units are micros of money."""
 
     id: str
     type: FeatureType
@@ -106,6 +108,8 @@ class Feature:
     consistency: Consistency = Consistency.CACHED
     meter: Meter = Meter.SUM
     excess: ExcessPolicy = OVERDRAFT
+    lost_lease: LostLease = LostLease.CHARGE
+    spend: Spend | None = None
 
     @property
     def is_allocation(self) -> bool:
@@ -115,7 +119,14 @@ class Feature:
     @property
     def is_leased(self) -> bool:
         """Whether units of its hard limits are leased before they are spent."""
-        return self.consistency is Consistency.LEASED and self.enforcement is Enforcement.ENFORCE
+        return (
+            self.consistency is not Consistency.CACHED and self.enforcement is Enforcement.ENFORCE
+        )
+
+    @property
+    def is_authoritative(self) -> bool:
+        """Whether units of its hard limits are leased to single calls, and none are kept."""
+        return self.consistency is Consistency.AUTHORITATIVE
 
     def takes(self, entitlement: Entitlement) -> bool:
         """Whether an entitlement is of this feature's type, and of values it has."""

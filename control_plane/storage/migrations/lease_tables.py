@@ -132,6 +132,7 @@ def _create_holds() -> None:
         _integer("pool_id"),
         _integer("units"),
         _integer("expires_at_ms"),
+        sa.Column("is_presumed", sa.Boolean, nullable=False),
         sa.ForeignKeyConstraint(["pool_id"], ["lease_pool.id"], name="fk_lease_hold_pool_id"),
         sa.PrimaryKeyConstraint(
             "sidecar_id", "customer_id", "reservation", "lease_id", name="pk_lease_hold"
@@ -139,3 +140,6 @@ def _create_holds() -> None:
         sa.CheckConstraint("units > 0", name="ck_lease_hold_units"),
     )
     op.create_index("ix_lease_hold_pool_id", "lease_hold", ["pool_id"])
+    op.create_index(
+        "ix_lease_hold_is_presumed_expires_at_ms", "lease_hold", ["is_presumed", "expires_at_ms"]
+    )
