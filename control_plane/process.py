@@ -28,6 +28,7 @@ from control_plane.granting.granter import Granter
 from control_plane.granting.serving import LeaseService
 from control_plane.granting.watch import LeaseWatch
 from control_plane.granting.work import LeasesPosted
+from control_plane.leasing.accounts import Gain
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.leasing.retention import prune_leases
 from control_plane.metering.ingest import Settlement
@@ -44,6 +45,7 @@ from control_plane.settings import Settings
 from control_plane.storage.database import Database
 from control_plane.storage.lock import locked_database
 from weighbridge.rules.errors import FailedPreconditionError, NotFoundError, UnavailableError
+from weighbridge.rules.lease import credit_pool
 from weighbridge.runtime.clock import boot_ms, wall_ms
 from weighbridge.runtime.logs import get_logger
 from weighbridge.runtime.probes import ProbeServer
@@ -83,13 +85,17 @@ class ControlPlane:
             wall_ms,
             StreamTimes(settings.heartbeat_interval_ms, settings.lease_ttl_ms),
         )
+        credits_ = CreditService(database, library, wall_ms)
+        credits_.on_filled = lambda ledger, available: self._leases.gained(
+            [Gain(credit_pool(*ledger), available)]
+        )
         self._server = ApiServer(
             settings.listen_address,
             database,
             metrics.observe_call,
             Services(
                 AdminService(database, library, notices, self._sidecars, wall_ms),
-                CreditService(database, library, wall_ms),
+                credits_,
                 BillingService(database, library, wall_ms),
                 IntegrationService(database, self._exporting, wall_ms),
                 self._sync,

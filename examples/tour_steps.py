@@ -77,13 +77,13 @@ MODELS: Final = (
     ("pay per use", "pay_per_use", ""),
     ("subscription", "subscription_tiers", ""),
     ("freemium", "freemium", ""),
-    ("credits", "credits", "requests, tokens and models; credits are shown, not enforced yet"),
+    ("credits", "credits", "requests, tokens and models"),
     (
         "revenue share",
         "revenue_share",
         "what a publisher may do; partner apps only shown",
     ),
-    ("hybrid", "hybrid", "completions, requests and models; credits are not enforced yet"),
+    ("hybrid", "hybrid", "completions, requests and models"),
 )
 
 SUBSCRIBERS: Final = (

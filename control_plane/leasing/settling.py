@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from control_plane.leasing.accounts import EpochId, Gain, HolderState, Lease
 from control_plane.leasing.book import LeaseBook
+from control_plane.leasing.credits import CreditUse
 from control_plane.leasing.holds import HoldStep, post_holds
 
 
@@ -25,13 +26,15 @@ class SettledUsage(NamedTuple):
     """What a transaction settled.
 
     `draws` are those of each record with its epoch, `totals` the windows touched as they are now,
-    `marks` those of every epoch that moved; `holds` come in the order of their records.
+    `marks` those of every epoch that moved; `holds` come in the order of their records, and
+    so do `credits`, what usage cost in these.
     """
 
     draws: Sequence[tuple[EpochId, Sequence[Draw]]]
     totals: Mapping[Any, int]
     marks: Mapping[EpochId, int]
     holds: Sequence[HoldStep] = ()
+    credits: Sequence[CreditUse] = ()
 
 
 @dataclass(slots=True)
@@ -45,8 +48,10 @@ class PostedUsage:
 def post_usage(connection: Connection, usage: SettledUsage, now_ms: int) -> PostedUsage:
     """Post what was settled. Where a lease has not what a record drew, the usage drew nothing."""
     book = LeaseBook(connection)
+    book.credit_uses.extend(usage.credits)
     if not book.has_pools():
-        return PostedUsage(draws_refused=sum(len(draws) for _, draws in usage.draws))
+        refused = sum(len(draws) for _, draws in usage.draws)
+        return PostedUsage(book.write(now_ms) if usage.credits else [], refused)
     drawn, refused = _apply_draws(book, usage)
     for pool_id, units in post_holds(book, usage.holds).items():
         # What is held was drawn, and is not used: it is not the pool's again.

@@ -16,6 +16,8 @@ from sidecar.core.metered import MeteredJudge
 from sidecar.core.moment import Moment
 from sidecar.core.money import monies_of
 from sidecar.core.outage import OutageSpending
+from sidecar.core.paying import tariff_of
+from sidecar.core.purses import credits_held
 from sidecar.core.rates import RateBuckets
 from sidecar.core.releasing import is_release, not_releasable
 from sidecar.core.request import Kind, Request
@@ -52,6 +54,7 @@ _HINTED = frozenset(
         Reason.LIMIT_REACHED,
         Reason.RATE_LIMITED,
         Reason.SPEND_LIMIT_REACHED,
+        Reason.CREDITS_EXHAUSTED,
     }
 )
 
@@ -161,7 +164,7 @@ class Gate:
         return self._decide_for(Subject(request, state, compiler, grant, feature, moment))
 
     def _decide_for(self, subject: Subject) -> Decided | NotLeased:
-        request, state, compiler, _, feature, moment = subject
+        request, state, compiler, _, feature, moment, _ = subject
         judged = self._judge(subject)
         if isinstance(judged, NotLeased):
             return judged
@@ -170,7 +173,9 @@ class Gate:
             judged.verdict,
             judged.decided_by,
             feature,
-            hints_of(subject, judged) if judged.verdict.reason in _HINTED else (),
+            hints_of(subject._replace(tariff=judged.tariff), judged)
+            if judged.verdict.reason in _HINTED
+            else (),
             compiler.catalog.version,
             state.customer.version,
             self.link.snapshot_age_ms(moment.boot_ms),
@@ -184,6 +189,8 @@ class Gate:
             counted=judged.counted,
             spent=judged.spent,
             spend=judged.spend,
+            tariff=judged.tariff,
+            credits_held=judged.credits_held,
         )
 
     def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:
@@ -297,6 +304,22 @@ class Gate:
 
     def _judge_metered(
         self, subject: Subject, entitlement: Entitlement, counted: Sequence[Counted] = ()
+    ) -> Judged | NotLeased:
+        """Decide against all limits, and what pays for it."""
+        request = subject.request
+        if entitlement.credit is None and not request.is_priced:
+            return self._judge_units(subject, entitlement, counted)
+        tariff = request.tariff if request.is_priced else tariff_of(subject, entitlement.credit)
+        if tariff is None:
+            return self._judge_units(subject, entitlement, counted)
+        judged = self._judge_units(subject._replace(tariff=tariff), entitlement, counted)
+        if isinstance(judged, NotLeased):
+            return judged
+        held_here = credits_held(self.leases, tariff, subject.moment)
+        return judged._replace(tariff=tariff, credits_held=held_here)
+
+    def _judge_units(
+        self, subject: Subject, entitlement: Entitlement, counted: Sequence[Counted]
     ) -> Judged | NotLeased:
         """Decide against the customer's own limits, and those that are counted above it."""
         request = subject.request
