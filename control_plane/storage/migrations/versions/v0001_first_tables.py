@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from control_plane.storage.migrations import billing, ledger
+from control_plane.storage.migrations import billing, exports, ledger
 from control_plane.storage.migrations.lease_tables import create_lease_tables
 from control_plane.storage.migrations.spend_tables import create_spend_tables
 from control_plane.storage.types import SERIAL, key_text
@@ -41,6 +41,7 @@ TABLES = [
     "priced_usage",
     *ledger.TABLES,
     *billing.TABLES,
+    *exports.TABLES,
 ]
 
 
@@ -58,6 +59,7 @@ def upgrade() -> None:
     create_spend_tables()
     ledger.upgrade()
     billing.upgrade()
+    exports.upgrade()
 
 
 def downgrade() -> None:
