@@ -7,8 +7,10 @@ from typing import Final, NamedTuple
 
 from control_plane.leasing.accounts import NO_RECORD, EpochId, Holder, HolderState
 from control_plane.leasing.book import LeaseBook
+from control_plane.leasing.holds import lapse_holds
 
 HOLDERS_PER_TICK: Final = 100
+POOLS_PER_TICK: Final = 500
 
 
 class LeaseTerms(NamedTuple):
@@ -63,6 +65,8 @@ def take_claims(
     speaking = [h for h in holders if h.id == by_sidecar[h.sidecar_id].epoch]
     for holder in ending:
         _end_epoch(book, holder, by_sidecar[holder.sidecar_id], marks)
+        if holder.ends_at(marks.get(holder.id, 0)):
+            book.close(holder, now_ms)
     renew(book, speaking, now_ms, terms)
     held = {epoch: {each.lease: each for each in of} for epoch, of in _held(by_sidecar.values())}
     for lease in book.load_leases_of(holder.id for holder in speaking):
@@ -92,8 +96,6 @@ def _end_epoch(
     holder.closes_after = claim.written.get(holder.id, mark)
     # For good: the hello after the next one no longer knows of it.
     holder.may_have_lost = holder.may_have_lost or claim.may_have_lost
-    if holder.ends_at(mark):
-        book.close(holder)
 
 
 def renew(book: LeaseBook, holders: Iterable[Holder], now_ms: int, terms: LeaseTerms) -> None:
@@ -155,6 +157,22 @@ def tick(book: LeaseBook, now_ms: int, terms: LeaseTerms) -> bool:
     lost = book.load_overdue(HolderState.SUSPENDED, lost_ms, HOLDERS_PER_TICK)
     for holder in lost:
         holder.state = HolderState.PRESUMED
-    for lease in book.load_leases_of(holder.id for holder in lost):
-        lease.presume()
-    return HOLDERS_PER_TICK in (len(late), len(lost))
+    book.presume(book.load_leases_of(holder.id for holder in lost), now_ms)
+    has_more = _roll(book, now_ms, terms)
+    return has_more or HOLDERS_PER_TICK in (len(late), len(lost))
+
+
+def _roll(book: LeaseBook, now_ms: int, terms: LeaseTerms) -> bool:
+    """Take back what has left rolling windows, or would have by now, had it been spent.
+
+    Returns whether there may be more.
+    """
+    leaving = book.load_leaving(now_ms, POOLS_PER_TICK)
+    book.buckets.load(leaving, now_ms)
+    for pool in leaving:
+        pool.settle_rolling(book.buckets.of(pool), 0)
+    lapsing = book.load_lapsing(now_ms, POOLS_PER_TICK)
+    for lease in lapsing:
+        book.pools[lease.pool_id].give(lease.lapse())
+    holds = lapse_holds(book, now_ms - terms.lost_after_ms, POOLS_PER_TICK)
+    return POOLS_PER_TICK in (len(leaving), len(lapsing), holds)

@@ -9,13 +9,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import bindparam, delete
+from sqlalchemy import bindparam, delete, select
 
 from control_plane.leasing.book import LeaseBook
 from control_plane.storage.lease_tables import lease_hold
 from control_plane.storage.rows import execute_rows, insert_rows, prepare, rows_by_key
+from weighbridge.rules.moving import BUCKETS
 
 _HOLD: Final = ("sidecar_id", "customer_id", "reservation")
+_ROW: Final = (*_HOLD, "lease_id")
 _COLUMNS: Final = [column.name for column in lease_hold.columns]
 
 
@@ -54,11 +56,39 @@ def post_holds(book: LeaseBook, steps: Sequence[HoldStep]) -> Mapping[int, int]:
             lease = book.leases.get(id_)
             if lease is not None and lease.sidecar_id == key.sidecar_id:
                 changed[lease.pool_id] += units
-                rows.append((*key, id_, lease.pool_id, units, step.expires_at_ms))
+                pool = book.pools[lease.pool_id]
+                lapses_ms = _lapses_ms(pool.place.rolling_ms, step.expires_at_ms)
+                rows.append((*key, id_, pool.id, units, step.expires_at_ms, lapses_ms))
     _delete(book, (key for key in after if before[key]))
     insert_rows(book.connection, lease_hold, _COLUMNS, rows)
     book.load_pools(changed)
     return changed
+
+
+def lapse_holds(book: LeaseBook, lapsed_ms: int, count: int) -> int:
+    """Give back what holds of rolling windows had that lapsed by an instant; return how many did.
+
+    Whoever holds them was not heard of since. What was used of them has left the window.
+    """
+    query = (
+        select(lease_hold)
+        .where(lease_hold.c.lapses_at_ms <= lapsed_ms)
+        .order_by(lease_hold.c.lapses_at_ms)
+        .limit(count)
+    )
+    found = book.connection.execute(query).all()
+    book.load_pools({row.pool_id for row in found})
+    for row in found:
+        book.pools[row.pool_id].give(row.units)
+    rows = ((row.sidecar_id, row.customer_id, row.reservation, row.lease_id) for row in found)
+    is_row = [lease_hold.c[name] == bindparam(name) for name in _ROW]
+    statement = prepare(book.connection.dialect, delete(lease_hold).where(*is_row), _ROW)
+    execute_rows(book.connection, statement, rows)
+    return len(found)
+
+
+def _lapses_ms(rolling_ms: int | None, expires_at_ms: int) -> int | None:
+    return None if rolling_ms is None else expires_at_ms + rolling_ms + rolling_ms // BUCKETS
 
 
 def _stored(
@@ -66,7 +96,7 @@ def _stored(
 ) -> defaultdict[HoldKey, list[tuple[int, int]]]:
     found: defaultdict[HoldKey, list[tuple[int, int]]] = defaultdict(list)
     rows = {tuple(row) for row in rows_by_key(book.connection, lease_hold, _HOLD, keys)}
-    for sidecar_id, customer, reservation, _, pool_id, units, _ in rows:
+    for sidecar_id, customer, reservation, _, pool_id, units, *_ in rows:
         found[HoldKey(sidecar_id, customer, reservation)].append((pool_id, units))
     return found
 

@@ -139,7 +139,9 @@ class _Settling:
         """Post what was settled to the leases it was drawn from, and to the pools it counts in."""
         draws = [(record.epoch_key, record.draws) for record in records if record.draws]
         holds = [hold for record in records for hold in record.holds]
-        usage = SettledUsage(draws, self._tally.totals(), moved, holds)
+        usage = SettledUsage(
+            draws, self._tally.totals(), moved, holds, rolling=self._tally.rolling()
+        )
         posted = post_usage(self._connection, usage, self._now_ms)
         self._settlement.draws_refused = posted.draws_refused
         self._settlement.gains = posted.gains
@@ -261,7 +263,9 @@ class _Settling:
         if self._tally.needs_order:
             placed = sorted(placed, key=lambda item: item.entry.occurred_at_ms)
         for record, entry, group, above in placed:
-            if group.add(entry.occurred_at_ms, entry.amount, above):
+            # A hold may have grown until it was settled: what came last leaves a rolling window last.
+            spent_ms = self._now_ms if entry.kind is UsageKind.SETTLE else None
+            if group.add(entry.occurred_at_ms, entry.amount, above, spent_ms):
                 rows.append(_event_row(record, entry))
             else:
                 self._put_aside(record, entry, SetAsideReason.OVERFLOW)
