@@ -205,9 +205,12 @@ class _Granting:
         if pool is None:
             return Shortage(want.pool, 0, want.limit, None, is_leased=False)
         elsewhere = tuple(held[pool.id])
-        return Shortage(
-            want.pool, _available(pool, want), want.limit, pool.window_end_ms, elsewhere
-        )
+        available = _available(pool, want)
+        shortage = Shortage(want.pool, available, want.limit, pool.window_end_ms, elsewhere)
+        if pool.leaves_at_ms is None:
+            return shortage
+        returns_ms = self._book.buckets.of(pool).left_ms(want.units_min - available)
+        return shortage._replace(leaves_ms=pool.leaves_at_ms, returns_ms=returns_ms)
 
     def _held_elsewhere(self, pools: Iterable[int]) -> defaultdict[int, list[Elsewhere]]:
         held: defaultdict[int, list[Elsewhere]] = defaultdict(list)

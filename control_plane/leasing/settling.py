@@ -68,9 +68,9 @@ def post_usage(connection: Connection, usage: SettledUsage, now_ms: int) -> Post
             # A total that was not touched is as it was posted last.
             pool.settle(usage.totals.get(pool.place, pool.settled), drawn[pool.id])
         else:
-            units = book.buckets.of(pool)
-            _spend(units, usage.rolling.get(pool.place, _NOTHING), now_ms)
-            pool.settle_rolling(units, drawn[pool.id])
+            spent = book.buckets.of(pool)
+            _spend(spent, usage.rolling.get(pool.place, _NOTHING), now_ms)
+            pool.settle_rolling(spent, drawn[pool.id])
     _close_ended(book, usage.marks, now_ms)
     return PostedUsage(book.write(now_ms), refused)
 
@@ -78,10 +78,10 @@ def post_usage(connection: Connection, usage: SettledUsage, now_ms: int) -> Post
 _NOTHING: Final = RollingUsage({}, {})
 
 
-def _spend(units: RollingUnits, usage: RollingUsage, now_ms: int) -> None:
-    for at_ms, spent in usage.spent.items():
-        units.spend(at_ms, spent, now_ms)
-    units.cover(usage.counted)
+def _spend(spent: RollingUnits, usage: RollingUsage, now_ms: int) -> None:
+    for at_ms, units in usage.spent.items():
+        spent.spend(at_ms, units, now_ms)
+    spent.cover(usage.counted)
 
 
 def _apply_draws(book: LeaseBook, usage: SettledUsage) -> tuple[defaultdict[int, int], int]:

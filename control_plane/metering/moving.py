@@ -98,8 +98,8 @@ class Parts(ABC):
         """Whether totals would hold the amount."""
 
     @abstractmethod
-    def add(self, at_ms: int, amount: int, spent_ms: int) -> None:
-        """Count units of an instant. Of a pool they are spent at `spent_ms`, which may be later."""
+    def add(self, at_ms: int, amount: int, spent_ms: int | None = None) -> None:
+        """Count units of an instant. Of a pool they are spent at `spent_ms`, where it is later."""
 
     def changes(self) -> Changes:
         """Return what to do to the rows: always something, for usage of 0 is to be told too."""
@@ -140,15 +140,16 @@ class BucketParts(Parts):
     def has_room(self, at_ms: int, amount: int) -> bool:
         return self._used + amount <= COUNTER_MAX
 
-    def add(self, at_ms: int, amount: int, spent_ms: int) -> None:
+    def add(self, at_ms: int, amount: int, spent_ms: int | None = None) -> None:
         if amount <= 0:
             return
         start_ms = bucket_start_ms(self.length_ms, at_ms)
         if start_ms >= self._oldest_ms:
             self.units[start_ms] = self.units.get(start_ms, 0) + amount
             self._used += amount
-        spent_ms = bucket_start_ms(self.length_ms, spent_ms)
-        self.spent[spent_ms] = self.spent.get(spent_ms, 0) + amount
+        if spent_ms is not None:
+            start_ms = bucket_start_ms(self.length_ms, spent_ms)
+        self.spent[start_ms] = self.spent.get(start_ms, 0) + amount
 
 
 class SessionParts(Parts):
@@ -177,7 +178,7 @@ class SessionParts(Parts):
         # Which session that is, placing tells; the fullest says enough.
         return max(self.units.values(), default=0) + amount <= COUNTER_MAX
 
-    def add(self, at_ms: int, amount: int, _spent_ms: int) -> None:
+    def add(self, at_ms: int, amount: int, _spent_ms: int | None = None) -> None:
         if amount <= 0:
             return
         start_ms, moved_ms = self._sessions.place(at_ms, self.now_ms)

@@ -96,7 +96,7 @@ class Group:
         for row in rows:
             row.total += amount
         for each in parts:
-            each.add(at_ms, amount, at_ms if spent_ms is None else spent_ms)
+            each.add(at_ms, amount, spent_ms)
         return True
 
 

@@ -18,9 +18,10 @@ from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.lease import PoolKey
 from weighbridge.rules.moving import oldest_bucket_ms
 from weighbridge.rules.reservation import share_of
-from weighbridge.rules.window import MOVING_KINDS, WindowBounds, WindowKind
+from weighbridge.rules.window import WindowBounds, WindowKind
 
 PERCENT: Final = 100
+_ROLLING: Final = WindowBounds(0, None)
 
 Basis = tuple[object, ...]
 """What somebody's limits follow from: another one may have brought other limits meanwhile."""
@@ -64,10 +65,13 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
     for customer, (resource, feature), states, basis in owned:
         for state in states:
             limit, bounds = state.limit, state.bounds
-            if limit.kind is not LimitKind.HARD or limit.limit is None or bounds is None:
+            if limit.kind is not LimitKind.HARD or limit.limit is None:
                 continue
-            if limit.window.kind in MOVING_KINDS:
-                continue
+            if limit.window.length_ms is not None:
+                if limit.window.kind is WindowKind.SESSION:
+                    continue
+                bounds = _ROLLING
+            assert bounds is not None, "windows that turn always lie somewhere"
             key = PoolKey(customer, resource, feature, limit.id, bounds.start_ms)
             pool = leases.open(key, bounds.end_ms, boot_ms)
             takes.append(Take(pool, amount))
@@ -163,6 +167,7 @@ def exhausted(cover: Cover, amount: int, moment: Moment) -> tuple[Verdict, str]:
     customer, state, refusal, covered = cover.refused
     would_pass = min(lack.covered for lack in cover.lacks) + covered
     # Units on sidecars that cannot be reached may come back at any time.
-    retry_after_ms = max(refusal.lapses_ms - moment.boot_ms, 0) if refusal.unreachable else None
+    again_ms = refusal.lapses_ms if refusal.unreachable else refusal.returns_ms
+    retry_after_ms = max(again_ms - moment.boot_ms, 0) if again_ms else None
     verdict = leases_exhausted(state, min(would_pass, amount - 1), retry_after_ms, moment.now_ms)
     return verdict, customer
