@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from sqlalchemy import Connection
 
 from control_plane.api.admin_service import AdminService
+from control_plane.api.billing_service import BillingService
 from control_plane.api.credit_service import CreditService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
@@ -22,6 +23,7 @@ from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import Granter
 from control_plane.granting.serving import LeaseService
 from control_plane.granting.watch import LeaseWatch
+from control_plane.granting.work import LeasesPosted
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.leasing.retention import prune_leases
 from control_plane.metering.ingest import Settlement
@@ -82,6 +84,7 @@ class ControlPlane:
             Services(
                 AdminService(database, library, notices, self._sidecars, wall_ms),
                 CreditService(database, library, wall_ms),
+                BillingService(database, library, wall_ms),
                 self._sync,
             ),
         )
@@ -113,11 +116,17 @@ class ControlPlane:
                 notices.publish(customers=settlement.customers_created)
             self._publisher.usage_settled()
 
+        def posted(leases: LeasesPosted) -> None:
+            metrics.leases.count(self._desk, leases)
+            if leases.customers_created:
+                metrics.customers_unprovisioned.inc(len(leases.customers_created))
+                notices.publish(customers=leases.customers_created)
+
         self._queue.on_settled = settled
         self._sync.on_nack = metrics.nacks.inc
         self._sync.on_delivered = metrics.count_snapshot
         metrics.count_sidecars(self._sidecars.__len__)
-        self._leases.on_posted = lambda posted: metrics.leases.count(self._desk, posted)
+        self._leases.on_posted = posted
         self._lease_watch.on_checked = metrics.leases.observe
         metrics.count_broken_ledgers(lambda: len(self._ledgers.broken))
         self._ledgers.on_checked = metrics.ledgers_checked.inc

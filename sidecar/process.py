@@ -265,6 +265,7 @@ class Sidecar:
                     self.gate,
                     self._seam,
                     self._waiting,
+                    self._asking,
                     self._watchers,
                     self._journal,
                     self._applier,

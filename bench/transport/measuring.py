@@ -104,33 +104,34 @@ class Bench:
     async def _sample(self, subject: Subject, target: Target, server: Server) -> Sample:
         plan = self._plan
         if subject.keyed is not None:
-            together, cpu_s = await self._timed(subject, target, server, plan.keyed)
+            together, took_cpu_s = await self._timed(subject, target, server, plan.keyed)
             single = together
             calls = plan.keyed.calls
         else:
-            together, cpu_s = await self._timed(subject, target, server, plan.together)
+            together, took_cpu_s = await self._timed(subject, target, server, plan.together)
             single, _ = await self._timed(subject, target, server, plan.single)
             calls = plan.together.calls
-        return Sample(together.calls_per_s, cpu_s / calls * 1e6, single.mean_ms, single.p99_ms)
+        return Sample(together.calls_per_s, took_cpu_s / calls * 1e6, single.mean_ms, single.p99_ms)
 
     async def _timed(
         self, subject: Subject, target: Target, server: Server, load: Load
     ) -> tuple[Measured, float]:
         """Run a load; return what it measured and the CPU seconds it took of the server."""
-        before = self._counted(server, target.method)
-        cpu_s = _cpu_s(server.pid)
+        port = server.metrics_port
+        before = (0, 0) if port is None else counted(port, target.method)
+        began_cpu_s = cpu_s(server.pid)
         measured = await self._load(subject, target, load)
-        cpu_s = _cpu_s(server.pid) - cpu_s
-        if server.metrics_port is None:
+        took_cpu_s = cpu_s(server.pid) - began_cpu_s
+        if port is None:
             answer_bytes = subject.response_bytes
             expected = load.calls * (answer_bytes if subject.keyed else framed_bytes(answer_bytes))
-            _require_equal("bytes that the echo answered", expected, measured.data_bytes)
+            require_equal("bytes that the echo answered", expected, measured.data_bytes)
         else:
-            answered, allowed = self._counted(server, target.method)
-            _require_equal(f"{target.method} answered OK", load.calls, answered - before[0])
-            _require_equal("decisions that allowed", load.calls, allowed - before[1])
+            answered, allowed = counted(port, target.method)
+            require_equal(f"{target.method} answered OK", load.calls, answered - before[0])
+            require_equal("decisions that allowed", load.calls, allowed - before[1])
             self.consumed += load.calls if target.method == "Consume" else 0
-        return measured, cpu_s
+        return measured, took_cpu_s
 
     async def _load(self, subject: Subject, target: Target, load: Load) -> Measured:
         self._runs += 1
@@ -142,32 +143,33 @@ class Bench:
         )
         return await run
 
-    def _counted(self, server: Server, method: str) -> tuple[int, int]:
-        """Return how many calls of a method were answered OK, and all decisions that allowed."""
-        if server.metrics_port is None:
-            return 0, 0
-        status, text = probe(server.metrics_port, "/metrics")
-        if not status:
-            raise BenchError("the sidecar's metrics cannot be read")
-        samples = [s for f in text_string_to_metric_families(text) for s in f.samples]
-        answered = sum(
-            sample.value
-            for sample in samples
-            if sample.name == CALLS_METRIC and sample.labels == {"method": method, "status": "OK"}
-        )
-        allowed = sum(
-            sample.value
-            for sample in samples
-            if sample.name == DECISIONS_METRIC and sample.labels["reason"] == "allowed"
-        )
-        return int(answered), int(allowed)
+
+def counted(metrics_port: int, method: str) -> tuple[int, int]:
+    """Return how many calls of a method a sidecar answered OK, and all decisions that allowed."""
+    status, text = probe(metrics_port, "/metrics")
+    if not status:
+        raise BenchError("the sidecar's metrics cannot be read")
+    samples = [s for f in text_string_to_metric_families(text) for s in f.samples]
+    answered = sum(
+        sample.value
+        for sample in samples
+        if sample.name == CALLS_METRIC and sample.labels == {"method": method, "status": "OK"}
+    )
+    allowed = sum(
+        sample.value
+        for sample in samples
+        if sample.name == DECISIONS_METRIC and sample.labels["reason"] == "allowed"
+    )
+    return int(answered), int(allowed)
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds that a process has taken."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 
 
-def _require_equal(what: str, expected: int, found: int) -> None:
+def require_equal(what: str, expected: int, found: int) -> None:
+    """Raise BenchError where something is not what it should be."""
     if found != expected:
         raise BenchError(f"{what}: {found:,} instead of {expected:,}")

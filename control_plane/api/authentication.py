@@ -13,17 +13,26 @@ from control_plane.api.wrapping import Context, Continuation, Handler
 from control_plane.provisioning.access import Role, require_token
 from control_plane.storage.database import Database
 from weighbridge.rules.errors import UnauthenticatedError, UnavailableError, WeighbridgeError
-from weighbridge.v1 import admin_service_pb2, credit_service_pb2, sync_service_pb2
+from weighbridge.v1 import (
+    admin_service_pb2,
+    billing_service_pb2,
+    credit_service_pb2,
+    sync_service_pb2,
+)
 
 ADMIN_SERVICE: Final[str] = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 CREDIT_SERVICE: Final[str] = credit_service_pb2.DESCRIPTOR.services_by_name[
     "CreditService"
+].full_name
+BILLING_SERVICE: Final[str] = billing_service_pb2.DESCRIPTOR.services_by_name[
+    "BillingService"
 ].full_name
 SYNC_SERVICE: Final[str] = sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name
 
 ROLE_OF_SERVICE: Final[Mapping[str, Role]] = {
     ADMIN_SERVICE: Role.ADMIN,
     CREDIT_SERVICE: Role.ADMIN,
+    BILLING_SERVICE: Role.ADMIN,
     SYNC_SERVICE: Role.SYNC,
 }
 # They tell whether the process serves, and what its interface is: nothing of a customer.

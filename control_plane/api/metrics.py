@@ -8,7 +8,7 @@ from typing import Final
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from control_plane.api.authentication import ADMIN_SERVICE, CREDIT_SERVICE
+from control_plane.api.authentication import ADMIN_SERVICE, BILLING_SERVICE, CREDIT_SERVICE
 from control_plane.api.lease_metrics import LeaseMetrics
 from control_plane.metering.ingest import Settlement
 
@@ -101,7 +101,7 @@ class ControlPlaneMetrics:
     def observe_call(self, method: str, code: grpc.StatusCode) -> None:
         """Count an administration call; the path is `/service/method`."""
         service, _, name = method.strip("/").partition("/")
-        if service in {ADMIN_SERVICE, CREDIT_SERVICE}:
+        if service in {ADMIN_SERVICE, CREDIT_SERVICE, BILLING_SERVICE}:
             self.admin_calls.labels(name, code.name).inc()
 
     def observe_database(self, purpose: str, seconds: float) -> None:

@@ -12,10 +12,12 @@ from grpc_reflection.v1alpha import reflection
 from control_plane.api.admin_service import AdminService
 from control_plane.api.authentication import (
     ADMIN_SERVICE,
+    BILLING_SERVICE,
     CREDIT_SERVICE,
     SYNC_SERVICE,
     AuthenticationInterceptor,
 )
+from control_plane.api.billing_service import BillingService
 from control_plane.api.credit_service import CreditService
 from control_plane.api.errors import CallObserver, ErrorInterceptor
 from control_plane.api.sync_service import SyncService
@@ -25,6 +27,7 @@ from weighbridge.rules.errors import FailedPreconditionError
 from weighbridge.runtime.probes import listening_error
 from weighbridge.v1 import (
     admin_service_pb2_grpc,
+    billing_service_pb2_grpc,
     credit_service_pb2_grpc,
     sync_service_pb2_grpc,
 )
@@ -32,7 +35,7 @@ from weighbridge.v1 import (
 REQUEST_BYTES_MAX: Final = 16 << 20
 RESPONSE_BYTES_MAX: Final = 64 << 20
 CALLS_MAX: Final = 10_000
-SERVICES: Final = (ADMIN_SERVICE, CREDIT_SERVICE, SYNC_SERVICE)
+SERVICES: Final = (ADMIN_SERVICE, CREDIT_SERVICE, BILLING_SERVICE, SYNC_SERVICE)
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
@@ -52,6 +55,7 @@ class Services(NamedTuple):
 
     admin: AdminService
     credits: CreditService
+    billing: BillingService
     sync: SyncService
 
 
@@ -77,6 +81,9 @@ class ApiServer:
         self._sync = services.sync
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(services.admin, self._server)
         credit_service_pb2_grpc.add_CreditServiceServicer_to_server(services.credits, self._server)
+        billing_service_pb2_grpc.add_BillingServiceServicer_to_server(
+            services.billing, self._server
+        )
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(services.sync, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -48,6 +49,9 @@ from weighbridge.v1 import sync_service_pb2 as pb
 from weighbridge.v1 import sync_service_pb2_grpc
 
 RECORDS_PER_BATCH_MAX: Final = 2_000
+BATCHES_SETTLING_MAX: Final = 32
+"""Of one stream at once; past that, its next message waits."""
+
 HELLO_TIMEOUT_S: Final = 10.0
 SILENT_INTERVALS_MAX: Final = 4
 
@@ -221,20 +225,35 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
 
     async def _receive(self, requests: Requests, session: SidecarSession) -> None:
         silence_s_max = self._heartbeat_interval_ms * SILENT_INTERVALS_MAX / 1000
-        while True:
-            try:
-                async with asyncio.timeout(silence_s_max):
-                    request = await anext(requests)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise UnavailableError("the sidecar was silent for too long") from None
-            await self._take(request, session)
+        settling: deque[asyncio.Task[None]] = deque()
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(silence_s_max):
+                        request = await anext(requests)
+                except StopAsyncIteration:
+                    await asyncio.gather(*settling)
+                    return
+                except TimeoutError:
+                    raise UnavailableError("the sidecar was silent for too long") from None
+                answering = await self._take(request, session)
+                if answering is not None:
+                    settling.append(asyncio.create_task(_or_fail(answering, session)))
+                # Usage that is to be settled holds up nothing behind it: calls wait for leases.
+                while settling and (settling[0].done() or len(settling) > BATCHES_SETTLING_MAX):
+                    await settling.popleft()
+        finally:
+            for task in settling:
+                task.cancel()
+            await asyncio.gather(*settling, return_exceptions=True)
 
-    async def _take(self, request: pb.SyncRequest, session: SidecarSession) -> None:
+    async def _take(
+        self, request: pb.SyncRequest, session: SidecarSession
+    ) -> Coroutine[Any, Any, None] | None:
+        """Take a request in; of usage, return what answers it once it is settled."""
         match request.WhichOneof("message"):
             case "usage":
-                await self._take_usage(request.usage, session)
+                return await self._take_usage(request.usage, session)
             case "subscribe":
                 session.subscribe(held_from_proto("subscribe", request.subscribe.customers))
             case "unsubscribe":
@@ -249,6 +268,7 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
                 raise InvalidArgumentError("hello", "has been said on this stream already")
             case _:
                 pass
+        return None
 
     def _take_nack(self, message: pb.Nack, session: SidecarSession) -> None:
         self.on_nack()
@@ -260,7 +280,9 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             **nack._asdict(),
         )
 
-    async def _take_usage(self, usage: pb.UsageBatch, session: SidecarSession) -> None:
+    async def _take_usage(
+        self, usage: pb.UsageBatch, session: SidecarSession
+    ) -> Coroutine[Any, Any, None] | None:
         if len(usage.records) > RECORDS_PER_BATCH_MAX:
             problem = f"has {len(usage.records)}; at most {RECORDS_PER_BATCH_MAX}"
             raise InvalidArgumentError("usage.records", problem)
@@ -268,9 +290,13 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
         for index, record in enumerate(records):
             require_placeable(f"usage.records[{index}]", record)
         if not records:
-            return
-        settlement = await self._queue.settle(records)
-        self._answer(records, settlement, session)
+            return None
+        settled = await self._queue.submit(records)
+
+        async def answer() -> None:
+            self._answer(records, await settled, session)
+
+        return answer()
 
     def _answer(
         self, records: list[UsageRecord], settlement: Settlement, session: SidecarSession
@@ -297,6 +323,13 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
                     f"usage.records: epoch {key.epoch} is settled up to {settlement.marks[key]}; "
                     "the next record is missing; connect again and resend from there"
                 )
+
+
+async def _or_fail(answering: Coroutine[Any, Any, None], session: SidecarSession) -> None:
+    try:
+        await answering
+    except Exception as error:  # noqa: BLE001 (the stream ends with it)
+        session.fail(error)
 
 
 def _deliver_lease(session: Session, message: LeaseMessage) -> None:

@@ -57,7 +57,7 @@ def references(document: CatalogDocument) -> Iterator[Finding]:
         if isinstance(feature, EnumFeature):
             yield from _repeated(("features", id_, "values"), feature.values)
         if isinstance(feature, MeteredFeature):
-            yield from _outage(("features", id_, "outage"), feature)
+            yield from _leased(("features", id_), feature)
     if document.default_plan is not None and document.default_plan not in document.plans:
         yield ("default_plan",), unknown("plan", document.default_plan, document.plans)
     for id_ in document.plans:
@@ -69,9 +69,15 @@ def references(document: CatalogDocument) -> Iterator[Finding]:
     yield from _cycles(document)
 
 
-def _outage(path: Path, feature: MeteredFeature) -> Iterator[Finding]:
-    if feature.outage == "leased" and feature.consistency != "leased":
-        yield path, "needs consistency: leased; a cached feature has nothing to spend"
+def _leased(path: Path, feature: MeteredFeature) -> Iterator[Finding]:
+    """Find what only a feature of which sidecars keep leases can have."""
+    if feature.consistency == "leased":
+        return
+    nothing = f"with {feature.consistency}, no sidecar has leases to"
+    if feature.outage == "leased":
+        yield (*path, "outage"), f"needs consistency: leased; {nothing} spend"
+    if feature.lost_lease is not None:
+        yield (*path, "lost_lease"), f"needs consistency: leased; {nothing} lose"
 
 
 def _plan(id_: str, document: CatalogDocument) -> Iterator[Finding]:

@@ -32,7 +32,7 @@ from weighbridge.rules.catalog import (
     Trial,
     UpgradeOffer,
 )
-from weighbridge.rules.lease import Consistency
+from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Proration
 from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
@@ -215,6 +215,9 @@ def _feature_tree(feature: Feature) -> Tree:
             "meter": "" if feature.meter is Meter.SUM else feature.meter.value,
             "values": _set_text(feature.values),
             "consistency": _consistency(feature),
+            "lost_lease": (
+                "" if feature.lost_lease is LostLease.CHARGE else feature.lost_lease.value
+            ),
             "outage": outage if feature.type is FeatureType.METERED else "",
             "excess": _excess(feature.excess),
             "enforcement": (
@@ -225,7 +228,7 @@ def _feature_tree(feature: Feature) -> Tree:
 
 
 def _consistency(feature: Feature) -> str:
-    is_told = feature.type is FeatureType.METERED and feature.consistency is Consistency.LEASED
+    is_told = feature.type is FeatureType.METERED and feature.consistency is not Consistency.LEASED
     return feature.consistency.value if is_told else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from control_plane.catalog.credit_compiling import (
     compile_credit_grants,
@@ -56,7 +57,7 @@ from weighbridge.rules.catalog import (
     Trial,
     UpgradeOffer,
 )
-from weighbridge.rules.lease import Consistency
+from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.reservation import OVERDRAFT, ExcessKind, ExcessPolicy
 
@@ -282,7 +283,13 @@ def _feature(id_: str, written: FeatureDocument) -> Feature:
         ),
         meter=Meter(written.meter) if isinstance(written, MeteredFeature) else Meter.SUM,
         excess=_excess(written) if isinstance(written, MeteredFeature) else OVERDRAFT,
+        lost_lease=_lost_lease(written),
     )
+
+
+def _lost_lease(feature: FeatureDocument) -> LostLease:
+    written = feature.lost_lease if isinstance(feature, MeteredFeature) else None
+    return LostLease.CHARGE if written is None else LostLease(written)
 
 
 def _excess(feature: MeteredFeature) -> ExcessPolicy:
@@ -292,11 +299,17 @@ def _excess(feature: MeteredFeature) -> ExcessPolicy:
     return ExcessPolicy(ExcessKind(written))
 
 
+_OUTAGES: Final = {
+    Consistency.LEASED: OutageKind.LEASED,
+    Consistency.CACHED: OutageKind.LAST_KNOWN,
+    Consistency.AUTHORITATIVE: OutageKind.DENY,
+}
+
+
 def _outage(feature: MeteredFeature) -> OutagePolicy:
     written = feature.outage
     if written is None:
-        is_leased = feature.consistency == Consistency.LEASED.value
-        return OutagePolicy(OutageKind.LEASED if is_leased else OutageKind.LAST_KNOWN)
+        return OutagePolicy(_OUTAGES[Consistency(feature.consistency)])
     if isinstance(written, SafeCapacityDocument):
         return OutagePolicy(OutageKind.SAFE_CAPACITY, written.safe_capacity)
     return OutagePolicy(OutageKind(written))

@@ -10,7 +10,8 @@ from control_plane.catalog.document_parts import Absent, Amount, DocumentModel, 
 
 VALUES_MAX: Final = 256
 
-ConsistencyName = Literal["leased", "cached"]
+ConsistencyName = Literal["leased", "cached", "authoritative"]
+LostLeaseName = Literal["charge", "release"]
 EnforcementName = Literal["enforce", "observe"]
 MeterName = Literal["sum", "allocation"]
 
@@ -101,12 +102,19 @@ class MeteredFeature(DocumentModel):
         "sum", description="sum counts what was used; allocation what is held now."
     )
     consistency: ConsistencyName = Field(
-        "cached", description="leased never overshoots a hard limit; cached decides from totals."
+        "leased",
+        description="leased and authoritative never overshoot a hard limit; cached decides from "
+        "totals.",
+    )
+    lost_lease: LostLeaseName | Absent = Field(
+        None,
+        description="What becomes of units of a sidecar that stays away: charge (else) counts "
+        "them as spent, release gives them to others.",
     )
     outage: OutageDocument | Absent = Field(
         None,
         description="What is answered while the control plane is away; else leased where the "
-        "feature is, and last_known where it is cached.",
+        "feature is, last_known where it is cached, and deny where it is authoritative.",
     )
     excess: ExcessDocument = Field(
         "overdraft", description="What becomes of usage beyond what a reservation held."

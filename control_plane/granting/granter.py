@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
-from control_plane.granting.limits import FoundLimit, LimitFinder
+from control_plane.granting.limits import FoundLimit, LimitFinder, is_released
+from control_plane.granting.newcomers import create_newcomers
 from control_plane.granting.pools import open_pools
 from control_plane.granting.work import (
     Asking,
@@ -22,8 +24,8 @@ from control_plane.granting.work import (
     Shortage,
     Want,
 )
-from control_plane.leasing.accounts import EpochId, HolderState, Lease, Pool
-from control_plane.leasing.book import LeaseBook
+from control_plane.leasing.accounts import EpochId, HolderState, Lease, Pool, TotalPlace
+from control_plane.leasing.book import REST, LeaseBook
 from control_plane.leasing.holding import (
     HolderClaim,
     LeaseTerms,
@@ -33,6 +35,7 @@ from control_plane.leasing.holding import (
     take_returns,
     tick,
 )
+from control_plane.leasing.losing import lose
 from control_plane.metering.counters import CounterCache
 from control_plane.metering.epochs import settled_marks
 from control_plane.metering.records import EpochKey
@@ -62,29 +65,43 @@ class Granter:
         """Do the work. What gives units back goes first."""
         posted = LeasesPosted(now_ms)
         book = LeaseBook(connection)
-        self._take_in(book, work, posted)
+        self._take_in(book, work, cache, posted)
         posted.gains = book.write(now_ms)
         if work.askings:
             _Granting(self, book, cache, posted).answer(work.askings)
         posted.holders = set(book.holders)
         return posted
 
-    def _take_in(self, book: LeaseBook, work: LeaseWork, posted: LeasesPosted) -> None:
+    def _take_in(
+        self, book: LeaseBook, work: LeaseWork, cache: CounterCache, posted: LeasesPosted
+    ) -> None:
         now_ms, terms = posted.now_ms, self._terms
         if work.claims:
             marks = _marks(book, work.claims)
             take_claims(book, work.claims, marks, now_ms, terms)
-        alive = work.renewed.union(asking.epoch for asking in work.askings)
-        renew(book, book.load_holders(alive), now_ms, terms)
+        asking = {each.epoch for each in work.askings}
+        for holder in book.load_holders(work.renewed | asking):
+            # Who asks is alive; where the term runs anyway, the next heartbeat extends it.
+            if holder.id in work.renewed or holder.state is not HolderState.OPEN:
+                renew(book, [holder], now_ms, terms)
         take_returns(book, work.returns)
         if work.is_tick:
-            posted.may_have_more = tick(book, now_ms, terms)
+            posted.may_have_more = tick(book, now_ms)
+            released_of = partial(self._released, book.connection, cache)
+            has_more = lose(book, now_ms - terms.lost_after_ms, released_of)
+            posted.may_have_more = has_more or posted.may_have_more
+
+    def _released(
+        self, connection: Connection, cache: CounterCache, places: Collection[TotalPlace]
+    ) -> set[TotalPlace]:
+        """Return the places of features whose lost leases are given to others."""
+        cache.refresh(connection, {place.customer for place in places})
+        return {place for place in places if is_released(cache, place)}
 
     def limits_of(
-        self, connection: Connection, cache: CounterCache, keys: set[PoolKey], now_ms: int
+        self, cache: CounterCache, keys: set[PoolKey], now_ms: int
     ) -> dict[PoolKey, FoundLimit]:
         """Return the limits that there are of these pools."""
-        cache.refresh(connection, {key.customer for key in keys})
         found = ((key, self._limits.find(cache, key, now_ms)) for key in keys)
         return {key: limit for key, limit in found if limit is not None}
 
@@ -115,15 +132,20 @@ class _Granting:
     def answer(self, askings: Sequence[Asking]) -> None:
         book, now_ms = self._book, self._posted.now_ms
         keys = {want.pool for asking in askings for want in asking.wants}
-        limits = self._granter.limits_of(book.connection, self._cache, keys, now_ms)
+        self._cache.refresh(book.connection, {key.customer for key in keys})
+        self._posted.customers_created = create_newcomers(
+            book.connection, self._cache, askings, now_ms
+        )
+        limits = self._granter.limits_of(self._cache, keys, now_ms)
         self._pools = open_pools(book, limits, now_ms)
-        self._held = book.load_held(
+        wanted = {
             (pool.id, *asking.epoch)
             for asking in askings
             for want in asking.wants
             if (pool := self._pools.get(want.pool)) is not None
-        )
-        self._sharers = self._count_sharers(askings)
+        }
+        self._held = book.load_held(wanted)
+        self._sharers = self._count_sharers(wanted)
         short: dict[int, tuple[Want, ...]] = {}
         answers: list[Granted | Short] = []
         for index, asking in enumerate(askings):
@@ -139,25 +161,14 @@ class _Granting:
             self._tell_shortages(short, answers)
         self._posted.answers = answers
 
-    def _count_sharers(self, askings: Iterable[Asking]) -> Counter[int]:
+    def _count_sharers(self, wanted: Iterable[HeldKey]) -> Counter[int]:
         """Return how many hold units of each pool, or ask for some."""
-        query = select(lease.c.pool_id, func.count()).group_by(lease.c.pool_id)
-        sharers: Counter[int] = Counter()
-        for pool_id, count in self._holding(query, [pool.id for pool in self._pools.values()]):
-            sharers[pool_id] = count
-        for pool_id, _, _ in {key for asking in askings for key in self._keys_of(asking)}:
-            sharers[pool_id] += 1
+        sharers = Counter(self._book.count_holding(pool.id for pool in self._pools.values()))
+        for key in wanted:
+            held = self._held.get(key)
+            if held is None or not held.rest:
+                sharers[key[0]] += 1
         return sharers
-
-    def _keys_of(self, asking: Asking) -> Iterator[HeldKey]:
-        """Yield the pools that an epoch asks for and holds nothing of."""
-        for want in asking.wants:
-            pool = self._pools.get(want.pool)
-            if pool is not None:
-                key = (pool.id, *asking.epoch)
-                held = self._held.get(key)
-                if held is None or not held.rest:
-                    yield key
 
     def _lacking(self, asking: Asking) -> tuple[Want, ...]:
         lacking = []
@@ -189,7 +200,7 @@ class _Granting:
             # All that anybody holds is within this limit, so that the lease is, as a whole.
             held.limit_units = min(pool.limit_units, want.limit) if units else held.limit_units
             self._posted.units_granted += units
-            leases.append(_lease_now(held, pool))
+            leases.append(LeaseNow(held.id, want.pool, held.granted, held.limit_units))
         return Granted(tuple(leases))
 
     def _tell_shortages(
@@ -214,32 +225,22 @@ class _Granting:
 
     def _held_elsewhere(self, pools: Iterable[int]) -> defaultdict[int, list[Elsewhere]]:
         held: defaultdict[int, list[Elsewhere]] = defaultdict(list)
-        query = select(lease.c.pool_id, lease.c.id, *_EPOCH, _REST)
-        for pool_id, id_, sidecar_id, epoch, units in self._holding(query, pools):
-            if len(held[pool_id]) < HELD_ELSEWHERE_MAX:
-                held[pool_id].append(Elsewhere(id_, (sidecar_id, epoch), units))
-        return held
-
-    def _holding(self, query: Any, pools: Iterable[int]) -> Iterator[Any]:
-        """Select from leases of pools that have units left."""
+        query = select(lease.c.pool_id, lease.c.id, lease.c.sidecar_id, lease.c.epoch, REST)
         ids = list(pools)
         for first in range(0, len(ids), _IDS_PER_QUERY):
             chunk = ids[first : first + _IDS_PER_QUERY]
-            holding = query.where(lease.c.pool_id.in_(chunk), _REST > 0)
-            yield from self._book.connection.execute(holding)
-
-
-_EPOCH: Final = (lease.c.sidecar_id, lease.c.epoch)
-_REST: Final = lease.c.granted - lease.c.returned - lease.c.drawn - lease.c.presumed
+            holding = query.where(lease.c.pool_id.in_(chunk), REST > 0)
+            for pool_id, id_, sidecar_id, epoch, units in self._book.connection.execute(holding):
+                if len(held[pool_id]) < HELD_ELSEWHERE_MAX:
+                    held[pool_id].append(Elsewhere(id_, (sidecar_id, epoch), units))
+        return held
 
 
 def _available(pool: Pool, want: Want) -> int:
     """Return what a pool has under the limit that the sidecar knows, where that is lower."""
-    return max(pool.available - max(pool.limit_units - want.limit, 0), 0)
-
-
-def _lease_now(held: Lease, pool: Pool) -> LeaseNow:
-    return LeaseNow(held.id, pool.key, held.granted, held.limit_units)
+    if pool.limit_units <= want.limit:
+        return pool.available
+    return max(pool.available - pool.limit_units + want.limit, 0)
 
 
 def _marks(book: LeaseBook, claims: Iterable[HolderClaim]) -> dict[EpochId, int]:

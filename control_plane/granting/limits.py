@@ -7,8 +7,13 @@ from typing import Final, NamedTuple
 from control_plane.leasing.accounts import TotalPlace
 from control_plane.metering.counters import CounterCache, CustomerCounters
 from weighbridge.rules.catalog import Limit, LimitKind
+<<<<<<< HEAD
 from weighbridge.rules.lease import PoolKey
 from weighbridge.rules.window import Window, WindowBounds, WindowKind, window_bounds
+=======
+from weighbridge.rules.lease import LostLease, PoolKey
+from weighbridge.rules.window import MOVING_KINDS, WindowBounds, window_bounds
+>>>>>>> main
 
 AHEAD_MS: Final = 5_000
 """How long before a window begins units of it are given out."""
@@ -53,6 +58,19 @@ class LimitFinder:
                 self._kept.clear()
             kept = self._kept[key] = _find(customer, key, now_ms)
         return kept.found
+
+
+def is_released(cache: CounterCache, place: TotalPlace) -> bool:
+    """Whether units of a place go to others when their sidecar stays away."""
+    customer = cache.find(place.customer)
+    features = {} if customer is None else customer.catalog.catalog.features
+    feature = features.get(place.feature)
+    return feature is not None and feature.lost_lease is LostLease.RELEASE
+
+
+def limit_for(customer: CustomerCounters, key: PoolKey, now_ms: int) -> FoundLimit | None:
+    """Return the limit that such a customer has of a pool; whose pool it is does not matter."""
+    return _find(customer, key, now_ms).found
 
 
 def _find(customer: CustomerCounters, key: PoolKey, now_ms: int) -> _Kept:

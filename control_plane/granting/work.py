@@ -148,7 +148,7 @@ class LeasesPosted:
     """What became of it. `answers` are in the order of the askings.
 
     `holders` are those of the epochs named that have leases. `may_have_more`: another tick has more
-    to do.
+    to do. `customers_created` came by the default plan.
     """
 
     now_ms: int
@@ -157,3 +157,4 @@ class LeasesPosted:
     gains: list[Gain] = field(default_factory=list)
     units_granted: int = 0
     may_have_more: bool = False
+    customers_created: list[str] = field(default_factory=list)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
+from dataclasses import fields
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Select, exists, select
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Dialect,
+    Select,
+    column,
+    exists,
+    func,
+    literal_column,
+    select,
+)
 
 from control_plane.leasing.accounts import (
     EpochId,
@@ -19,7 +31,16 @@ from control_plane.leasing.accounts import (
 )
 from control_plane.leasing.rolling import RollingBuckets
 from control_plane.storage.lease_tables import lease, lease_holder, lease_pool
-from control_plane.storage.rows import insert_rows, rows_by_key, update_rows
+from control_plane.storage.rows import (
+    Prepared,
+    chunks_filled,
+    insert_rows,
+    prepare_list,
+    rows_by_key,
+    size_of,
+    update_rows,
+    wanted_rows,
+)
 
 _PLACE: Final = ("customer_id", "resource_id", "feature_id", "window_key", "window_start_ms")
 _HOLDER: Final = ("sidecar_id", "epoch")
@@ -50,6 +71,13 @@ _LEASE_CHANGED: Final = (
 )
 _HOLDER_CHANGED: Final = ("state", "until_ms", "closes_after", "may_have_lost", "seen_at_ms")
 
+_AVAILABLE: Final = [each.name for each in fields(Pool)].index("available")
+_HOLDER_COLUMNS: Final = [each.name for each in lease_holder.columns]
+_LEASE_COLUMNS: Final = [each.name for each in lease.columns]
+
+REST: Final = lease.c.granted - lease.c.returned - lease.c.drawn - lease.c.presumed
+"""`Lease.rest`."""
+
 KeyT = TypeVar("KeyT")
 RowT = TypeVar("RowT", Pool, Lease, Holder)
 
@@ -57,20 +85,23 @@ RowT = TypeVar("RowT", Pool, Lease, Holder)
 class Shelf(dict[KeyT, RowT]):
     """Rows of one table by key, with what they were when they were read."""
 
-    def __init__(self, key_of: Callable[[RowT], KeyT]) -> None:
+    def __init__(self, row_type: type[RowT], key_of: Callable[[RowT], KeyT]) -> None:
         super().__init__()
         self._key_of: Callable[[RowT], KeyT] = key_of
-        self._before: dict[KeyT, RowT | None] = {}
+        # All fields as a tuple: far faster than a copy to compare with, and there are thousands.
+        self._cells = attrgetter(*(each.name for each in fields(row_type)))
+        self._before: dict[KeyT, tuple[Any, ...] | None] = {}
 
     def put(self, rows: Iterable[RowT]) -> list[RowT]:
         """Take in rows read; of one that is here already, what is here stays."""
         found = []
         for row in rows:
             key = self._key_of(row)
-            if key not in self:
-                self[key] = row
-                self._before[key] = copy(row)
-            found.append(self[key])
+            known = self.get(key)
+            if known is None:
+                known = self[key] = row
+                self._before[key] = self._cells(row)
+            found.append(known)
         return found
 
     def add(self, row: RowT) -> None:
@@ -82,19 +113,19 @@ class Shelf(dict[KeyT, RowT]):
     def added(self) -> list[RowT]:
         return [self[key] for key, before in self._before.items() if before is None]
 
-    def changed(self) -> list[tuple[RowT, RowT]]:
+    def changed(self) -> list[tuple[RowT, tuple[Any, ...]]]:
         """Return rows that differ from what they were, each with that."""
+        cells = self._cells
         return [
-            (self[key], before)
-            for key, before in self._before.items()
-            if before is not None and self[key] != before
+            (row, before)
+            for key, row in self.items()
+            if (before := self._before[key]) is not None and cells(row) != before
         ]
 
-    def settle(self) -> None:
-        """Note that all was written."""
-        for key, row in self.items():
-            if self._before[key] != row:
-                self._before[key] = copy(row)
+    def settle(self, rows: Iterable[RowT]) -> None:
+        """Note that these were written."""
+        for row in rows:
+            self._before[self._key_of(row)] = self._cells(row)
 
 
 class LeaseBook:
@@ -102,10 +133,16 @@ class LeaseBook:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+<<<<<<< HEAD
         self.pools: Shelf[int, Pool] = Shelf(lambda pool: pool.id)
         self.leases: Shelf[int, Lease] = Shelf(lambda held: held.id)
         self.holders: Shelf[EpochId, Holder] = Shelf(lambda holder: holder.id)
         self.buckets = RollingBuckets(connection)
+=======
+        self.pools: Shelf[int, Pool] = Shelf(Pool, attrgetter("id"))
+        self.leases: Shelf[int, Lease] = Shelf(Lease, attrgetter("id"))
+        self.holders: Shelf[EpochId, Holder] = Shelf(Holder, attrgetter("sidecar_id", "epoch"))
+>>>>>>> main
 
     def has_pools(self) -> bool:
         """Whether anything was ever leased: where nothing was, usage costs no more than this."""
@@ -140,6 +177,16 @@ class LeaseBook:
             map(_lease_from_row, rows_by_key(self.connection, lease, key, wanted))
         )
         return {(held.pool_id, *held.holder): held for held in found if held.closes_after is None}
+
+    def count_holding(self, pools: Iterable[int]) -> dict[int, int]:
+        """Return how many hold units of each pool, where anybody does."""
+        dialect = self.connection.dialect
+        holding: dict[int, int] = {}
+        for chunk in chunks_filled(dialect, [(id_,) for id_ in pools]):
+            statement = _prepared_holding(dialect, size_of(dialect, chunk))
+            found = self.connection.exec_driver_sql(statement.text, statement.of_rows(chunk))
+            holding.update((pool_id, count) for pool_id, count in found)
+        return holding
 
     def load_ending(self, holders: Iterable[EpochId]) -> list[Lease]:
         """Load the leases of epochs that these hold no more, but that have units left."""
@@ -187,14 +234,18 @@ class LeaseBook:
         return self._put_leases(self._rows(query))
 
     def load_overdue(self, state: HolderState, until_ms: int, count: int) -> list[Holder]:
-        """Load epochs in a state whose terms ran out by an instant, the longest first."""
+        """Load epochs in a state whose terms ran out by an instant, the longest first.
+
+        Not those that this transaction has renewed.
+        """
         query = (
             select(lease_holder)
             .where(lease_holder.c.state == state.value, lease_holder.c.until_ms <= until_ms)
             .order_by(lease_holder.c.until_ms)
             .limit(count)
         )
-        return self.holders.put(map(_holder_from_row, self._rows(query)))
+        found = self.holders.put(map(_holder_from_row, self._rows(query)))
+        return [each for each in found if each.state is state and each.until_ms <= until_ms]
 
     def return_all(self, leases: Iterable[Lease]) -> None:
         """Give back all that leases have left."""
@@ -222,17 +273,20 @@ class LeaseBook:
 
         What was read stays loaded.
         """
+        pools = self.pools.changed()
         gains = [
             Gain(pool.key, pool.available)
-            for pool, before in self.pools.changed()
-            if pool.available > before.available
+            for pool, before in pools
+            if pool.available > before[_AVAILABLE]
         ]
+<<<<<<< HEAD
         self._write_pools(now_ms)
         self.buckets.write()
+=======
+        self._write_pools([pool for pool, _ in pools], now_ms)
+>>>>>>> main
         self._write_holders()
         self._write_leases(now_ms)
-        for shelf in (self.pools, self.leases, self.holders):
-            shelf.settle()
         return gains
 
     def make_pools(self, pools: Sequence[Pool], now_ms: int) -> list[Pool]:
@@ -252,33 +306,54 @@ class LeaseBook:
     def _rows(self, query: Select[Any]) -> list[Sequence[Any]]:
         return [tuple(row) for row in self.connection.execute(query)]
 
-    def _write_pools(self, now_ms: int) -> None:
+    def _write_pools(self, pools: Sequence[Pool], now_ms: int) -> None:
         rows = []
-        for pool, _ in self.pools.changed():
+        for pool in pools:
             pool.version += 1
             rows.append((pool.window_end_ms, *_terms(pool), now_ms, pool.id))
         update_rows(self.connection, lease_pool, _POOL_CHANGED, ("id",), rows)
+        self.pools.settle(pools)
 
     def _write_holders(self) -> None:
-        columns = [column.name for column in lease_holder.columns]
-        rows = (
-            (*row.id, *_state(row), row.created_at_ms, row.seen_at_ms)
-            for row in self.holders.added()
+        added = self.holders.added()
+        changed = [holder for holder, _ in self.holders.changed()]
+        insert_rows(
+            self.connection,
+            lease_holder,
+            _HOLDER_COLUMNS,
+            ((*row.id, *_state(row), row.created_at_ms, row.seen_at_ms) for row in added),
         )
-        insert_rows(self.connection, lease_holder, columns, rows)
-        changed = ((*_state(row), row.seen_at_ms, *row.id) for row, _ in self.holders.changed())
-        update_rows(self.connection, lease_holder, _HOLDER_CHANGED, _HOLDER, changed)
+        rows = ((*_state(row), row.seen_at_ms, *row.id) for row in changed)
+        update_rows(self.connection, lease_holder, _HOLDER_CHANGED, _HOLDER, rows)
+        self.holders.settle((*added, *changed))
 
     def _write_leases(self, now_ms: int) -> None:
-        columns = [column.name for column in lease.columns]
-        added = (
-            (held.id, held.pool_id, *held.holder, *_counters(held), now_ms)
-            for held in self.leases.added()
-        )
-        changed = ((*_counters(held), now_ms, held.id) for held, _ in self.leases.changed())
+        added = self.leases.added()
+        changed = [held for held, _ in self.leases.changed()]
         # Before new ones are made: a lease that ended makes place for the next one.
-        update_rows(self.connection, lease, _LEASE_CHANGED, ("id",), changed)
-        insert_rows(self.connection, lease, columns, added)
+        rows = ((*_counters(held), now_ms, held.id) for held in changed)
+        update_rows(self.connection, lease, _LEASE_CHANGED, ("id",), rows)
+        insert_rows(
+            self.connection,
+            lease,
+            _LEASE_COLUMNS,
+            ((held.id, held.pool_id, *held.holder, *_counters(held), now_ms) for held in added),
+        )
+        self.leases.settle((*added, *changed))
+
+
+@lru_cache(maxsize=16)
+def _prepared_holding(dialect: Dialect, size: int) -> Prepared:
+    wanted = wanted_rows([column("id", BigInteger)], size)
+    # A literal: the parameters are the cells alone.
+    is_holding = literal_column("0") < REST
+    query: Select[Any] = (
+        select(lease.c.pool_id, func.count())
+        # Not joined: a row that fills the list up must not count twice.
+        .where(lease.c.pool_id.in_(select(wanted.c.id)), is_holding)
+        .group_by(lease.c.pool_id)
+    )
+    return prepare_list(dialect, query, ("id",))
 
 
 def _terms(pool: Pool) -> tuple[int | None, ...]:

@@ -39,7 +39,9 @@ _PAGE: Final = text(
         FROM units GROUP BY pool_id
     ),
     holds AS (
-        SELECT lease_hold.pool_id, SUM(lease_hold.units) AS held
+        SELECT lease_hold.pool_id,
+            SUM(CASE WHEN lease_hold.is_presumed THEN 0 ELSE lease_hold.units END) AS held,
+            SUM(CASE WHEN lease_hold.is_presumed THEN lease_hold.units ELSE 0 END) AS presumed
         FROM page JOIN lease_hold ON lease_hold.pool_id = page.id GROUP BY lease_hold.pool_id
     ),
     buckets AS (
@@ -58,6 +60,7 @@ _PAGE: Final = text(
         COALESCE(leased.suspended, 0) AS suspended,
         COALESCE(leased.stray, 0) AS stray,
         COALESCE(leased.presumed, 0) AS presumed,
+        COALESCE(holds.presumed, 0) AS presumed_held,
         COALESCE(leased.broken, 0) AS broken,
         COALESCE(holds.held, 0) AS held
     FROM page LEFT JOIN leased ON leased.pool_id = page.id
@@ -155,7 +158,8 @@ def check_all(connection: Connection) -> PoolSums:
 
 
 def _check(connection: Connection, row: Row[Any], sums: PoolSums) -> None:
-    outstanding, suspended, presumed = int(row.outstanding), int(row.suspended), int(row.presumed)
+    outstanding, suspended = int(row.outstanding), int(row.suspended)
+    presumed = int(row.presumed) + int(row.presumed_held)
     settled = row.settled
     if row.window_key.startswith("rolling:"):
         settled = int(row.spent)

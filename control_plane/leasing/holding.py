@@ -145,14 +145,12 @@ def make_holder(book: LeaseBook, epoch: EpochId, now_ms: int, terms: LeaseTerms)
     return holder
 
 
-def tick(book: LeaseBook, now_ms: int, terms: LeaseTerms) -> bool:
-    """Suspend epochs whose terms ran out, and presume spent what was so for too long.
-
-    Returns whether there may be more to do.
-    """
+def tick(book: LeaseBook, now_ms: int) -> bool:
+    """Suspend epochs whose terms ran out; say whether there may be more to do."""
     late = book.load_overdue(HolderState.OPEN, now_ms, HOLDERS_PER_TICK)
     for holder in late:
         holder.state = HolderState.SUSPENDED
+<<<<<<< HEAD
     lost_ms = now_ms - terms.lost_after_ms
     lost = book.load_overdue(HolderState.SUSPENDED, lost_ms, HOLDERS_PER_TICK)
     for holder in lost:
@@ -176,3 +174,8 @@ def _roll(book: LeaseBook, now_ms: int, terms: LeaseTerms) -> bool:
         book.pools[lease.pool_id].give(lease.lapse())
     holds = lapse_holds(book, now_ms - terms.lost_after_ms, POOLS_PER_TICK)
     return POOLS_PER_TICK in (len(leaving), len(lapsing), holds)
+=======
+        # Lost is who stays away from now on: while nobody was here to see it, nobody was away.
+        holder.until_ms = now_ms
+    return len(late) == HOLDERS_PER_TICK
+>>>>>>> main

@@ -56,9 +56,13 @@ def post_holds(book: LeaseBook, steps: Sequence[HoldStep]) -> Mapping[int, int]:
             lease = book.leases.get(id_)
             if lease is not None and lease.sidecar_id == key.sidecar_id:
                 changed[lease.pool_id] += units
+<<<<<<< HEAD
                 pool = book.pools[lease.pool_id]
                 lapses_ms = _lapses_ms(pool.place.rolling_ms, step.expires_at_ms)
                 rows.append((*key, id_, pool.id, units, step.expires_at_ms, lapses_ms))
+=======
+                rows.append((*key, id_, lease.pool_id, units, step.expires_at_ms, False))
+>>>>>>> main
     _delete(book, (key for key in after if before[key]))
     insert_rows(book.connection, lease_hold, _COLUMNS, rows)
     book.load_pools(changed)

@@ -86,6 +86,7 @@ def _spend(spent: RollingUnits, usage: RollingUsage, now_ms: int) -> None:
 
 def _apply_draws(book: LeaseBook, usage: SettledUsage) -> tuple[defaultdict[int, int], int]:
     drawn: defaultdict[int, int] = defaultdict(int)
+    put_back: list[Lease] = []
     refused = 0
     book.load_leases({draw.lease for _, draws in usage.draws for draw in draws})
     for epoch, draws in usage.draws:
@@ -99,12 +100,29 @@ def _apply_draws(book: LeaseBook, usage: SettledUsage) -> tuple[defaultdict[int,
                 # It had come back; what was spent of it is posted below.
                 book.pools[lease.pool_id].take(lapsed)
             drawn[lease.pool_id] += units
-            if units < 0 and lease.holder != epoch:
-                # Nobody can spend it there any more. In its own epoch, records that are on their
-                # way may have drawn it again.
+            if units >= 0:
+                continue
+            if lease.holder == epoch:
+                # Records that are on their way may have drawn it again.
+                put_back.append(lease)
+            else:
+                # Nobody can spend it there any more.
                 lease.returned -= units
                 book.pools[lease.pool_id].give(-units)
+    _presume_again(book, put_back)
     return drawn, refused
+
+
+def _presume_again(book: LeaseBook, put_back: Sequence[Lease]) -> None:
+    """Count what was put back into leases of an epoch that is lost as spent, like the rest."""
+    lost = {
+        holder.id
+        for holder in book.load_holders({lease.holder for lease in put_back})
+        if holder.state is HolderState.PRESUMED
+    }
+    for lease in put_back:
+        if lease.holder in lost:
+            lease.presume()
 
 
 def _can_draw(lease: Lease, epoch: EpochId, units: int) -> bool:

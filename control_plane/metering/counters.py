@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from control_plane.metering.records import SetAsideReason
 from control_plane.provisioning import CatalogLibrary, catalog_editions, load_customers
 from control_plane.storage import tables
+from control_plane.storage.rows import rows_by_key
 from weighbridge.rules.catalog import (
     Catalog,
     Customer,
@@ -32,7 +33,7 @@ CUSTOMERS_MAX: Final = 50_000
 """Customers kept worked out; past that, those first loaded are worked out again when needed."""
 
 SPANS_PER_COUNTER_MAX: Final = 4
-IDS_PER_QUERY: Final = 500
+_VERSION_COLUMNS: Final = ("id", "version", "parent_id")
 
 
 class Counter(NamedTuple):
@@ -385,12 +386,6 @@ def _customer_versions(
     connection: Connection, customers: Collection[str]
 ) -> dict[str, tuple[int, str | None]]:
     """Return the version and the parent of each that exists."""
-    customer = tables.customer.c
-    ids = list(customers)
-    found: dict[str, tuple[int, str | None]] = {}
-    for first in range(0, len(ids), IDS_PER_QUERY):
-        chunk = ids[first : first + IDS_PER_QUERY]
-        query = select(customer.id, customer.version, customer.parent_id)
-        rows = connection.execute(query.where(customer.id.in_(chunk)))
-        found.update((row.id, (row.version, row.parent_id)) for row in rows)
-    return found
+    wanted = ((customer,) for customer in customers)
+    found = rows_by_key(connection, tables.customer, ("id",), wanted, _VERSION_COLUMNS)
+    return {id_: (version, parent) for id_, version, parent in found}

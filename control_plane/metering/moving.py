@@ -252,7 +252,7 @@ def _span_of(parts: Parts) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)
 def _prepared_buckets(dialect: Dialect, size: int) -> Prepared:
-    wanted = _wanted_spans(dialect, size)
+    wanted = _wanted_spans(size)
     is_own = and_(*(usage_event.c[name] == wanted.c[name] for name in _COUNTER))
     bucket, sums = _summed(wanted)
     query: Select[Any] = (
@@ -265,7 +265,7 @@ def _prepared_buckets(dialect: Dialect, size: int) -> Prepared:
 
 @lru_cache(maxsize=16)
 def _prepared_buckets_below(dialect: Dialect, size: int) -> Prepared:
-    wanted = _wanted_spans(dialect, size)
+    wanted = _wanted_spans(size)
     event, below = usage_event.c, customer_ancestor.c
     is_below = and_(event.customer_id == below.customer_id, event.feature_id == wanted.c.feature_id)
     bucket, sums = _summed(wanted)
@@ -281,9 +281,9 @@ def _prepared_buckets_below(dialect: Dialect, size: int) -> Prepared:
 _SPAN: Final = ("since_ms", "bucket_ms", "position")
 
 
-def _wanted_spans(dialect: Dialect, size: int) -> FromClause:
+def _wanted_spans(size: int) -> FromClause:
     spans = (column(name, BigInteger) for name in _SPAN)
-    return wanted_rows(dialect, [*columns_of(usage_event, _COUNTER), *spans], size)
+    return wanted_rows([*columns_of(usage_event, _COUNTER), *spans], size)
 
 
 def _summed(wanted: FromClause) -> tuple[ColumnElement[int], tuple[ColumnElement[int], ...]]:

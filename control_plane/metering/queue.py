@@ -6,7 +6,7 @@ Other work may go along: a companion's is done after the usage, in the same tran
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -103,12 +103,19 @@ class IngestQueue:
         # Told what became of each transaction.
         self.on_settled: Callable[[Settlement], None] = _ignore
 
-    async def settle(self, records: Sequence[UsageRecord]) -> Settlement:
-        """Settle records together with those of other streams; return once that is committed."""
+    async def submit(self, records: Sequence[UsageRecord]) -> Awaitable[Settlement]:
+        """Have records settled after those submitted before, together with those of other streams.
+
+        Returns once they are in the queue, what waits until they are committed.
+        """
         settled: asyncio.Future[Settlement] = asyncio.get_running_loop().create_future()
         await self._queue.put(_Waiting(records, settled))
         self._arrived.set()
-        return await settled
+        return settled
+
+    async def settle(self, records: Sequence[UsageRecord]) -> Settlement:
+        """Settle records together with those of other streams; return once that is committed."""
+        return await (await self.submit(records))
 
     def wake(self) -> None:
         """Note that the companion has work."""

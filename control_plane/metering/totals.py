@@ -185,7 +185,7 @@ def _add_sums(
 
 @lru_cache(maxsize=16)
 def _prepared_sum(dialect: Dialect, size: int) -> Prepared:
-    wanted = _wanted_spans(dialect, size)
+    wanted = _wanted_spans(size)
     event = usage_event.c
     is_in_window = and_(*(event[name] == wanted.c[name] for name in _COUNTER), _is_within(wanted))
     query: Select[Any] = (
@@ -198,7 +198,7 @@ def _prepared_sum(dialect: Dialect, size: int) -> Prepared:
 
 @lru_cache(maxsize=16)
 def _prepared_sum_below(dialect: Dialect, size: int) -> Prepared:
-    wanted = _wanted_spans(dialect, size)
+    wanted = _wanted_spans(size)
     event, below = usage_event.c, customer_ancestor.c
     is_in_window = and_(
         event.customer_id == below.customer_id,
@@ -225,9 +225,9 @@ _HALVES: Final = (
 )
 
 
-def _wanted_spans(dialect: Dialect, size: int) -> FromClause:
+def _wanted_spans(size: int) -> FromClause:
     spans = (column(name, BigInteger) for name in _SPAN)
-    return wanted_rows(dialect, [*columns_of(usage_event, _COUNTER), *spans], size)
+    return wanted_rows([*columns_of(usage_event, _COUNTER), *spans], size)
 
 
 def _is_within(wanted: FromClause) -> ColumnElement[bool]:
@@ -326,7 +326,7 @@ def _used(connection: Connection, asked: Iterable[tuple[str, str]]) -> set[tuple
 
 @lru_cache(maxsize=16)
 def _prepared_used(dialect: Dialect, size: int) -> Prepared:
-    wanted = wanted_rows(dialect, columns_of(usage_event, _USED), size)
+    wanted = wanted_rows(columns_of(usage_event, _USED), size)
     event, below = usage_event.c, customer_ancestor.c
     is_used = exists().where(*(event[name] == wanted.c[name] for name in _USED))
     is_used_below = exists().where(

@@ -249,9 +249,11 @@ def _store(
             "version": number,
             "catalog_version": after.version,
             "since_ms": now_ms,
-            "migration": (compared.migrations.of(plan) if plan in moved else Migration.NOW).value,
+            "migration": migration.value,
+            "applied_migration": migration.value,
         }
         for plan, number in sorted(_numbered_plans(after) - known)
+        for migration in (compared.migrations.of(plan) if plan in moved else Migration.NOW,)
     ]
     if rows:
         connection.execute(insert(plan_version), rows)

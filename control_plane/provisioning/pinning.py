@@ -15,7 +15,7 @@ from control_plane.provisioning.changing import (
 )
 from control_plane.provisioning.holding import PlanChange, require_kept
 from control_plane.provisioning.loading import CustomerRecord
-from control_plane.provisioning.timeline import require_current, set_row
+from control_plane.provisioning.timeline import keep_before, require_current, set_row
 from control_plane.provisioning.versions import carry_version
 from weighbridge.rules.catalog import Subscription
 from weighbridge.rules.errors import InvalidArgumentError
@@ -86,4 +86,5 @@ def _set(
     now_ms: int,
 ) -> None:
     take_version(connection, customer_id, now_ms)
+    keep_before(connection, active, now_ms)
     set_row(connection, active, values)

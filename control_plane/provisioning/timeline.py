@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from control_plane.provisioning.changing import owner
 from control_plane.provisioning.rows import subscription_from_row
+from control_plane.storage.billing_tables import subscription_before
 from control_plane.storage.tables import subscription, subscription_add_on
 from weighbridge.rules.catalog import SubscribedAddOn, Subscription, SubscriptionStatus
 from weighbridge.rules.errors import NotFoundError
@@ -77,6 +78,21 @@ def end_subscription(connection: Connection, current: Subscription, now_ms: int)
 def set_row(connection: Connection, of: Subscription, values: dict[str, int | str | None]) -> None:
     """Change the row of a subscription."""
     connection.execute(update(subscription).where(subscription.c.id == of.id).values(**values))
+
+
+def keep_before(connection: Connection, of: Subscription, until_ms: int) -> None:
+    """Note what a subscription was on until now: statements charge it so."""
+    before = subscription_before
+    key = (before.c.subscription_id == of.id, before.c.until_ms == until_ms)
+    if connection.execute(select(before.c.until_ms).where(*key)).first() is None:
+        connection.execute(
+            insert(before).values(
+                subscription_id=of.id,
+                until_ms=until_ms,
+                plan_version=of.plan_version,
+                on_plan_since_ms=of.since_ms,
+            )
+        )
 
 
 def was_on_plan(connection: Connection, customer_id: str, resource_id: str, plan: str) -> bool:

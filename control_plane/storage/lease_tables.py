@@ -148,8 +148,15 @@ lease_hold = Table(
     Column("pool_id", BigInteger, ForeignKey("lease_pool.id"), nullable=False, index=True),
     Column("units", BigInteger, nullable=False),
     Column("expires_at_ms", BigInteger, nullable=False),
+<<<<<<< HEAD
     # Of a rolling window: when it would have come back, had it been spent at the deadline.
     Column("lapses_at_ms", BigInteger),
     CheckConstraint("units > 0", name="ck_lease_hold_units"),
     Index(None, "lapses_at_ms"),
+=======
+    # Its sidecar stays away: its units count as spent, until a record ends it.
+    Column("is_presumed", Boolean, nullable=False),
+    CheckConstraint("units > 0", name="ck_lease_hold_units"),
+    Index(None, "is_presumed", "expires_at_ms"),
+>>>>>>> main
 )

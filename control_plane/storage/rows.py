@@ -41,6 +41,10 @@ SIZES: Final = (1, 8, 64, 400)
 ROWS_PER_DOCUMENT: Final = 5_000
 """How many rows travel in one parameter."""
 
+CELLS_UP_TO: Final = 8
+"""So few keys are parameters everywhere: PostgreSQL takes a document to have about 100 rows, and
+plans for those."""
+
 _DOCUMENT: Final = "document"
 
 Key = tuple[Any, ...]
@@ -83,7 +87,12 @@ def update_rows(
     rows: Iterable[Key],
 ) -> None:
     """Set columns of rows that are there. Each row has values for them, and then its key."""
-    execute_rows(connection, _prepared_update(connection.dialect, table, columns, key), rows)
+    changed = list(rows)
+    if not changed:
+        return
+    is_one = len(changed) == 1
+    statement = _prepared_update(connection.dialect, table, columns, key, is_one=is_one)
+    execute_rows(connection, statement, changed)
 
 
 def execute_rows(connection: Connection, statement: Prepared, rows: Iterable[Key]) -> None:
@@ -91,19 +100,27 @@ def execute_rows(connection: Connection, statement: Prepared, rows: Iterable[Key
     if statement.columns is None:
         parameters = [statement.of_row(row) for row in rows]
         if parameters:
-            connection.exec_driver_sql(statement.text, parameters)
+            # A list of one would go the drivers' way for many.
+            one = parameters[0] if len(parameters) == 1 else parameters
+            connection.exec_driver_sql(statement.text, one)
         return
-    for chunk in chunks_filled(connection.dialect, list(rows)):
+    every = list(rows)
+    for first in range(0, len(every), ROWS_PER_DOCUMENT):
+        chunk = every[first : first + ROWS_PER_DOCUMENT]
         connection.exec_driver_sql(statement.text, statement.of_rows(chunk))
 
 
 def rows_by_key(
-    connection: Connection, table: Table, key: tuple[str, ...], wanted: Iterable[Key]
+    connection: Connection,
+    table: Table,
+    key: tuple[str, ...],
+    wanted: Iterable[Key],
+    columns: tuple[str, ...] = (),
 ) -> Iterator[Key]:
-    """Yield the rows that have a wanted key, some perhaps twice."""
+    """Yield the rows that have a wanted key, some perhaps twice: these columns, or all of them."""
     for chunk in chunks_filled(connection.dialect, sorted(set(wanted))):
         size = size_of(connection.dialect, chunk)
-        statement = _prepared_lookup(connection.dialect, table, key, size)
+        statement = _prepared_lookup(connection.dialect, table, key, columns, size)
         found = connection.exec_driver_sql(statement.text, statement.of_rows(chunk))
         yield from map(tuple, found.all())
 
@@ -117,22 +134,22 @@ def chunks_filled(dialect: Dialect, items: Sequence[Key]) -> Iterator[list[Key]]
     for first in range(0, len(items), size_max):
         chunk = list(items[first : first + size_max])
         size = len(chunk)
-        if not _takes_documents(dialect):
+        if size <= CELLS_UP_TO or not _takes_documents(dialect):
             size = next(size for size in SIZES if size >= len(chunk))
         yield chunk + chunk[-1:] * (size - len(chunk))
 
 
 def size_of(dialect: Dialect, chunk: Sequence[Key]) -> int:
     """Return the `size` of `wanted_rows` for a chunk."""
-    return 0 if _takes_documents(dialect) else len(chunk)
+    return 0 if len(chunk) > CELLS_UP_TO and _takes_documents(dialect) else len(chunk)
 
 
-def wanted_rows(dialect: Dialect, columns: Sequence[ColumnClause[Any]], size: int) -> FromClause:
+def wanted_rows(columns: Sequence[ColumnClause[Any]], size: int) -> FromClause:
     """Return a list of rows as a table, to be given to the statement when it is executed.
 
     `size` is how many rows it has; 0 where it takes any number, in one parameter.
     """
-    if _takes_documents(dialect):
+    if not size:
         document = cast(bindparam(_DOCUMENT, type_=Text), JSON)
         rows = func.json_to_recordset(document).table_valued(*columns)
         return rows.render_derived(name="wanted", with_types=True)
@@ -158,7 +175,7 @@ def prepare(dialect: Dialect, statement: Executable, names: tuple[str, ...]) -> 
 def prepare_list(dialect: Dialect, statement: Executable, columns: Iterable[str]) -> Prepared:
     """Return a statement whose parameters are the rows of `wanted_rows`, and nothing else."""
     compiled = _compile(dialect, statement)
-    if _takes_documents(dialect):
+    if _DOCUMENT in compiled.params:
         return Prepared(compiled.string, (_DOCUMENT,), tuple(columns))
     return Prepared(compiled.string, None if compiled.positional else tuple(compiled.params))
 
@@ -186,7 +203,6 @@ def _prepared_insert(dialect: Dialect, table: Table, columns: tuple[str, ...]) -
     # A document within the document is text.
     texts = [name for name in columns if isinstance(table.c[name].type, JSON)]
     wanted = wanted_rows(
-        dialect,
         [column(name, Text if name in texts else table.c[name].type) for name in columns],
         0,
     )
@@ -196,14 +212,14 @@ def _prepared_insert(dialect: Dialect, table: Table, columns: tuple[str, ...]) -
 
 @lru_cache(maxsize=64)
 def _prepared_update(
-    dialect: Dialect, table: Table, columns: tuple[str, ...], key: tuple[str, ...]
+    dialect: Dialect, table: Table, columns: tuple[str, ...], key: tuple[str, ...], *, is_one: bool
 ) -> Prepared:
-    if not _takes_documents(dialect):
+    if is_one or not _takes_documents(dialect):
         given: dict[str, Any] = {name: bindparam(f"new_{name}") for name in columns}
         is_row = [table.c[name] == bindparam(f"in_{name}") for name in key]
         names = (*(f"new_{name}" for name in columns), *(f"in_{name}" for name in key))
         return prepare(dialect, update(table).values(given).where(*is_row), names)
-    wanted = wanted_rows(dialect, columns_of(table, (*columns, *key)), 0)
+    wanted = wanted_rows(columns_of(table, (*columns, *key)), 0)
     statement = (
         update(table)
         .values({name: wanted.c[name] for name in columns})
@@ -212,9 +228,12 @@ def _prepared_update(
     return prepare_list(dialect, statement, (*columns, *key))
 
 
-@lru_cache(maxsize=64)
-def _prepared_lookup(dialect: Dialect, table: Table, key: tuple[str, ...], size: int) -> Prepared:
-    wanted = wanted_rows(dialect, columns_of(table, key), size)
+@lru_cache(maxsize=128)
+def _prepared_lookup(
+    dialect: Dialect, table: Table, key: tuple[str, ...], columns: tuple[str, ...], size: int
+) -> Prepared:
+    wanted = wanted_rows(columns_of(table, key), size)
     is_wanted = and_(*(table.c[name] == wanted.c[name] for name in key))
-    query: Select[Any] = select(table).join_from(wanted, table, is_wanted)
+    cells = [table.c[name] for name in columns] if columns else [table]
+    query: Select[Any] = select(*cells).join_from(wanted, table, is_wanted)
     return prepare_list(dialect, query, key)

@@ -103,6 +103,8 @@ plan_version = Table(
     Column("catalog_version", BigInteger, nullable=False),
     Column("since_ms", BigInteger, nullable=False),
     Column("migration", _Word, nullable=False),
+    # As it was applied: what was charged under it is worked out by this one.
+    Column("applied_migration", _Word, nullable=False),
     ForeignKeyConstraint(
         ["catalog_id", "catalog_version"],
         ["catalog_version.catalog_id", "catalog_version.version"],

@@ -16,7 +16,7 @@ from weighbridge.rules.catalog import (
     SubscriptionStatus,
 )
 from weighbridge.rules.errors import InvalidArgumentError
-from weighbridge.rules.lease import Consistency
+from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import RatePeriod
 from weighbridge.rules.reservation import ExcessKind
 from weighbridge.rules.window import Period, WindowKind
@@ -64,6 +64,12 @@ OUTAGE_KINDS: Final[Mapping[OutageKind, types_pb2.OutagePolicyKind.ValueType]] =
 CONSISTENCIES: Final[Mapping[Consistency, types_pb2.Consistency.ValueType]] = {
     Consistency.LEASED: types_pb2.CONSISTENCY_LEASED,
     Consistency.CACHED: types_pb2.CONSISTENCY_CACHED,
+    Consistency.AUTHORITATIVE: types_pb2.CONSISTENCY_AUTHORITATIVE,
+}
+
+LOST_LEASES: Final[Mapping[LostLease, types_pb2.LostLease.ValueType]] = {
+    LostLease.CHARGE: types_pb2.LOST_LEASE_CHARGE,
+    LostLease.RELEASE: types_pb2.LOST_LEASE_RELEASE,
 }
 
 EXCESS_KINDS: Final[Mapping[ExcessKind, types_pb2.ExcessPolicyKind.ValueType]] = {

@@ -14,6 +14,7 @@ from control_plane.wire.enums import (
     ENFORCEMENTS,
     EXCESS_KINDS,
     FEATURE_TYPES,
+    LOST_LEASES,
     METERS,
     MIGRATIONS,
     OUTAGE_KINDS,
@@ -50,6 +51,7 @@ def feature_to_proto(feature: Feature) -> sync_service_pb2.Feature:
         meter=METERS[feature.meter],
         excess=EXCESS_KINDS[feature.excess.kind],
         overdraft_max=feature.excess.units_max,
+        lost_lease=LOST_LEASES[feature.lost_lease],
     )
 
 

@@ -124,6 +124,7 @@ class LeaseAsking:
             self.refusals += 1
             self._leases.refuse(key, refusal)
         self.on_answered({*group_key, *(pool.key for pool in pools)})
+        self._leases.keep_nothing(pools)
 
     def lifted(self, keys: Iterable[PoolKey]) -> None:
         """Take in that units came back to pools."""
@@ -137,7 +138,9 @@ class LeaseAsking:
             if pool.limit > lack.limit:
                 # Granted under a limit that was lowered since: worth nothing any more.
                 self._leases.give_back(pool)
-            units = wanted_units(total, pool.spent, boot_ms - pool.spent_since_ms)
+            units = total
+            if not pool.is_exact:
+                units = wanted_units(total, pool.spent, boot_ms - pool.spent_since_ms)
             wants.append(Want(pool.key, least, units, lack.limit))
         return self._request(group_key, wants, [lack.pool for lack in group.lacks])
 

@@ -20,6 +20,7 @@ from sidecar.core.request import (
     REPORT_AHEAD_MS_MAX,
     REPORT_LATE_MS_MAX,
     HoldRequest,
+    KeyScope,
     Kind,
     Request,
     UsageEntry,
@@ -58,6 +59,17 @@ class _Staged(NamedTuple):
     takes: Sequence[Take]
 
 
+class _Sum:
+    """What the calls come to that one entry stands for."""
+
+    __slots__ = ("amount", "calls", "place")
+
+    def __init__(self, place: int, amount: int) -> None:
+        self.place = place
+        self.amount = amount
+        self.calls = 1
+
+
 class Batch:
     """Calls decided together, whose usage goes into one journal record."""
 
@@ -68,8 +80,8 @@ class Batch:
         self._is_outage = gate.is_outage(moment)
         self._staged: list[_Staged] = []
         self._keys: dict[tuple[str, str], tuple[bytes, int]] = {}
-        self._summed: dict[tuple[str, str, str, Kind], int] = {}
-        self.entries: list[UsageEntry] = []
+        self._sums: dict[tuple[str, str, str, Kind], _Sum] = {}
+        self._entries: list[UsageEntry] = []
         # Units drawn from leases, by lease.
         self.draws: dict[int, int] = {}
         self.holds = HoldStage(gate, moment, self, position.number)
@@ -79,7 +91,17 @@ class Batch:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to record."""
-        return not (self.entries or self.holds.opened or self.holds.closed)
+        return not (self._entries or self.holds.opened or self.holds.closed)
+
+    @property
+    def entries(self) -> Sequence[UsageEntry]:
+        """The usage to record."""
+        for each in self._sums.values():
+            entry = self._entries[each.place]
+            if entry.calls != each.calls:
+                summed = entry._replace(amount=each.amount, calls=each.calls)
+                self._entries[each.place] = summed
+        return self._entries
 
     def decide(self, request: Request | HoldRequest) -> Outcome:
         """Decide one call, and stage its usage where it is to be recorded.
@@ -106,13 +128,13 @@ class Batch:
         if request.key:
             self._gate.keys.require_room(len(self._keys), self._moment.now_ms)
         self._stage(request, digest, decided)
-        return decided._replace(is_recorded=True)
+        return decided.recorded()
 
     def charge(self, request: Request) -> Decided:
         """Record usage that a hold was settled with, whatever the limits say."""
         decided = self._admit_report(request, self._gate.decide(request, self._moment))
         self._stage(request, b"", decided, Kind.SETTLE)
-        return decided._replace(is_recorded=True)
+        return decided.recorded()
 
     def count(self, decided: Decided | Undecided) -> None:
         """Count a decision that is given as an answer."""
@@ -155,7 +177,10 @@ class Batch:
         self.holds.rollback()
         for request, units, taken, ancestors, takes in reversed(self._staged):
             for pool, drawn in takes:
-                self._gate.leases.undraw(pool, drawn)
+                if drawn < 0:
+                    self._gate.leases.put_back(pool, drawn, self._position.number)
+                else:
+                    self._gate.leases.undraw(pool, drawn)
             key = (request.resource, request.feature)
             if ancestors is None or ancestors:
                 self._take_back_above(request, units, ancestors)
@@ -210,19 +235,25 @@ class Batch:
         if ancestors is None or ancestors:
             self._count_above(request, units, ancestors)
         taken = self._take_rates(decided, units)
-        for pool, drawn in decided.takes:
-            self._gate.leases.draw(pool, drawn, self._moment.boot_ms)
-            self.draws[pool.lease_id] = self.draws.get(pool.lease_id, 0) + drawn
-        self._staged.append(_Staged(request, units, taken, ancestors, decided.takes))
+        takes = decided.takes if units.amount >= 0 else self._release(decided)
+        if takes:
+            self._gate.leases.draw_all(takes, self.draws, self._moment.boot_ms)
+        self._staged.append(_Staged(request, units, taken, ancestors, takes))
         if self._gate.shadow is not None:
             self._gate.shadow.record(request, ancestors or (), units)
+        kind = kind or request.kind
+        is_summed = (
+            not (request.key or request.dimensions) and at_ms is None and _is_sound(units, decided)
+        )
+        if is_summed and self._is_in_sum(request, kind, units.amount):
+            return
         entry = UsageEntry(
             request.customer,
             request.resource,
             request.feature,
             units.amount,
             units.at_ms,
-            kind or request.kind,
+            kind,
             1,
             request.key,
             request.scope,
@@ -233,10 +264,18 @@ class Batch:
         )
         if request.key:
             self._keys[request.customer, request.key] = (digest, len(self._keys))
-        elif not request.dimensions and at_ms is None and _is_sound(units, decided):
-            self._add_summed(entry)
-            return
-        self.entries.append(entry)
+        self._entries.append(entry)
+
+    def _release(self, decided: Decided) -> list[Take]:
+        """Put units of an allocation back into the leases that gave them, as far as these did."""
+        leases, request = self._gate.leases, decided.request
+        leases.has_released = True
+        is_fleetwide = request.key and request.scope is KeyScope.FLEET
+        if is_fleetwide or request.kind is not Kind.CONSUME:
+            # It may not count: another sidecar may have released them already.
+            return []
+        number = self._position.number
+        return [take for take in decided.takes if leases.release(take.pool, -take.units, number)]
 
     def _count_above(
         self, request: Request, units: Units, ancestors: tuple[str, ...] | None
@@ -278,17 +317,16 @@ class Batch:
             taken += rates.take(ancestor, ("", request.feature), above, used)
         return taken
 
-    def _add_summed(self, entry: UsageEntry) -> None:
-        group = (entry.customer, entry.resource, entry.feature, entry.kind)
-        index = self._summed.get(group)
-        if index is None:
-            self._summed[group] = len(self.entries)
-            self.entries.append(entry)
-            return
-        before = self.entries[index]
-        self.entries[index] = before._replace(
-            amount=before.amount + entry.amount, calls=before.calls + 1
-        )
+    def _is_in_sum(self, request: Request, kind: Kind, amount: int) -> bool:
+        """Add to the entry of calls like this one; False: its own is to be the first of them."""
+        group = (request.customer, request.resource, request.feature, kind)
+        found = self._sums.get(group)
+        if found is None:
+            self._sums[group] = _Sum(len(self._entries), amount)
+            return False
+        found.amount += amount
+        found.calls += 1
+        return True
 
 
 def _is_sound(units: Units, decided: Decided) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from sidecar.core.book import FeatureKey
@@ -39,7 +40,7 @@ class Owned(NamedTuple):
 class Refused(NamedTuple):
     """A limit of which the control plane said that there is no more, and whose it is.
 
-    Of the call's amount, what the pool has left elsewhere covers `covered`.
+    Of the call's amount, what is here and what the pool has left elsewhere cover `covered`.
     """
 
     customer: str
@@ -56,8 +57,18 @@ class Cover(NamedTuple):
     refused: Refused | None
 
 
-def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment) -> Cover:
-    """Return what leases cover of an amount. Changes nothing but what is known of pools."""
+def cover_of(
+    leases: Leases,
+    owned: Sequence[Owned],
+    amount: int,
+    moment: Moment,
+    *,
+    is_exact: bool = False,
+) -> Cover:
+    """Return what leases cover of an amount. Changes nothing but what is known of pools.
+
+    `is_exact`: nothing is kept in these pools, so all of it is asked for, or is here.
+    """
     boot_ms = moment.boot_ms
     takes: list[Take] = []
     lacks: list[Lack] = []
@@ -65,7 +76,12 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
     for customer, (resource, feature), states, basis in owned:
         for state in states:
             limit, bounds = state.limit, state.bounds
+<<<<<<< HEAD
             if limit.kind is not LimitKind.HARD or limit.limit is None:
+=======
+            is_hard = limit.kind is LimitKind.HARD and limit.window.kind not in MOVING_KINDS
+            if not is_hard or limit.limit is None or bounds is None:
+>>>>>>> main
                 continue
             if limit.window.length_ms is not None:
                 if limit.window.kind is WindowKind.SESSION:
@@ -77,14 +93,47 @@ def cover_of(leases: Leases, owned: Sequence[Owned], amount: int, moment: Moment
             takes.append(Take(pool, amount))
             if pool.basis != basis:
                 leases.rebase(pool, basis)
+                pool.is_exact = is_exact
             missing = amount - leases.spendable(pool, limit.limit, boot_ms)
             if missing <= 0:
                 continue
-            lacks.append(Lack(pool, missing, limit.limit, max(amount - missing, 0)))
+            if is_exact:
+                missing = amount
+            covered = max(amount - missing, 0)
+            lacks.append(Lack(pool, missing, limit.limit, covered))
             refusal = pool.refuses(limit.limit, missing, boot_ms)
-            if refusal is not None and refused is None:
-                refused = Refused(customer, state, refusal, refusal.available)
+            if refusal is not None:
+                found = Refused(customer, state, refusal, covered + refusal.available)
+                refused = found if refused is None else min(refused, found, key=_covered)
     return Cover(takes, lacks, refused)
+
+
+def _covered(refused: Refused) -> int:
+    return refused.covered
+
+
+def as_granted(owned: Sequence[Owned], amount: int) -> list[Owned]:
+    """Return the limits as they are for a call whose amount is granted.
+
+    Others may have given units back that the last totals count still.
+    """
+    return [
+        each._replace(states=[_with_room(state, amount) for state in each.states]) for each in owned
+    ]
+
+
+def _with_room(state: LimitState, amount: int) -> LimitState:
+    limit = state.limit.limit
+    if limit is None or not is_leased(state):
+        return state
+    return state._replace(used=min(state.used, limit - amount))
+
+
+def is_leased(state: LimitState) -> bool:
+    """Whether a limit is spent from leases, where its feature's limits are."""
+    limit = state.limit
+    is_hard = limit.kind is LimitKind.HARD and limit.limit is not None
+    return is_hard and state.bounds is not None and limit.window.kind not in MOVING_KINDS
 
 
 def owned_above(
@@ -112,22 +161,23 @@ def within_share(
     verdict: Verdict, states: Sequence[LimitState], request: Request, percent: int
 ) -> Verdict:
     """Refuse a hold that is more than one request may take of a hard limit."""
-    if percent >= PERCENT or not verdict.allowed:
+    if percent >= PERCENT:
         return verdict
-    amount = request.held_before + request.units
-    for state in states:
-        limit = state.limit.limit
-        if limit is None or state.limit.kind is not LimitKind.HARD:
-            continue
-        share = share_of(limit, percent)
-        if amount > share:
-            return Verdict(
-                allowed=False,
-                reason=Reason.LIMIT_REACHED,
-                state=state,
-                allowed_amount=max(share - request.held_before, 0) or None,
-            )
-    return verdict
+    rooms = [
+        (max(share_of(state.limit.limit, percent) - request.held_before, 0), state)
+        for state in states
+        if state.limit.limit is not None and state.limit.kind is LimitKind.HARD
+    ]
+    if not rooms:
+        return verdict
+    room, state = min(rooms, key=itemgetter(0))
+    if not verdict.allowed:
+        return verdict._replace(allowed_amount=min(verdict.allowed_amount or 0, room) or None)
+    if request.units <= room:
+        return verdict
+    return Verdict(
+        allowed=False, reason=Reason.LIMIT_REACHED, state=state, allowed_amount=room or None
+    )
 
 
 def _with_held(reservations: Reservations, owned: Owned, now_ms: int) -> list[LimitState]:
@@ -164,8 +214,7 @@ def owner_of(verdict: Verdict, owned: Sequence[Owned]) -> str:
 def exhausted(cover: Cover, amount: int, moment: Moment) -> tuple[Verdict, str]:
     """Return the refusal where the control plane has said that there is no more, and by whom."""
     assert cover.refused is not None, "there is a refusal"
-    customer, state, refusal, covered = cover.refused
-    would_pass = min(lack.covered for lack in cover.lacks) + covered
+    customer, state, refusal, would_pass = cover.refused
     # Units on sidecars that cannot be reached may come back at any time.
     again_ms = refusal.lapses_ms if refusal.unreachable else refusal.returns_ms
     retry_after_ms = max(again_ms - moment.boot_ms, 0) if again_ms else None

@@ -6,7 +6,7 @@ gave back, and records what was drawn. What may be spent is granted - returned -
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from weighbridge.rules.lease import PoolKey, is_low
@@ -14,8 +14,8 @@ from weighbridge.rules.lease import PoolKey, is_low
 MARGIN_MS: Final = 2_000
 """How long before the term of leases runs out they are no longer spent."""
 
-IDLE_MS: Final = 10_000
-"""A lease that nothing was drawn from for this long is given back."""
+IDLE_MS: Final = 60_000
+"""A lease that nothing was drawn from for this long is given back; sooner where others want it."""
 
 NEVER_MS: Final = 2**62
 
@@ -76,6 +76,8 @@ class Pool:
         "end_ms",
         "filled_to",
         "granted",
+        "is_current",
+        "is_exact",
         "key",
         "lease_id",
         "limit",
@@ -102,8 +104,11 @@ class Pool:
         # are drawn still, and must not be said to be returned before.
         self.put_back: dict[int, int] = {}
         self.refusal: Refusal | None = None
-        # What its limit followed from when it was last looked at.
+        # What its limit followed from when it was last looked at; whether units were granted since.
         self.basis: tuple[object, ...] = ()
+        self.is_current = False
+        # Only what calls wait for is asked for, and nothing is kept.
+        self.is_exact = False
         # Requests on their way.
         self.asked = 0
         # Drawn since the last grant, which says how much to ask for.
@@ -125,9 +130,10 @@ class Pool:
         self.limit = limit
         if granted > self.granted:
             self.granted = granted
+            self.is_current = True
             self.refusal = None
             self.remaining = self.granted - self.returned - self.drawn
-            self.filled_to = self.remaining
+            self.filled_to = 0 if self.is_exact else self.remaining
             self.spent = 0
             self.spent_since_ms = boot_ms
 
@@ -165,6 +171,9 @@ class Leases:
         self.unreported: dict[int, Returned] = {}
         # Pools that units were put back to by records that are not settled.
         self._unsettled: dict[Pool, None] = {}
+        # Units were released that count in pools once their records are settled: those go before
+        # anything is asked for.
+        self.has_released = False
 
     def __len__(self) -> int:
         return len(self._by_lease)
@@ -185,9 +194,21 @@ class Leases:
             self._pools[key] = pool
         return pool
 
+    def find(self, key: PoolKey) -> Pool | None:
+        """Return the pool, where it is known."""
+        return self._pools.get(key)
+
     def is_held(self, pool: Pool, lease_id: int) -> bool:
         """Whether that lease of the pool is held still."""
         return self._by_lease.get(lease_id) is pool
+
+    def takes_back(self, pool: Pool, lease_id: int) -> bool:
+        """Whether units of that lease may be spent again, once they are put back.
+
+        Not where the limit follows from something else by now: others may have spent meanwhile
+        what a higher one left. And not where nothing is kept.
+        """
+        return pool.is_current and not pool.is_exact and self.is_held(pool, lease_id)
 
     def spendable(self, pool: Pool, limit: int, boot_ms: int) -> int:
         """Return how many units may be spent now, under the limit of the snapshot applied."""
@@ -204,6 +225,7 @@ class Leases:
         if pool.basis:
             self.give_back(pool)
         pool.basis = basis
+        pool.is_current = False
 
     def draw(self, pool: Pool, units: int, boot_ms: int) -> None:
         """Take units for a record; there are as many."""
@@ -213,6 +235,22 @@ class Leases:
         pool.used_ms = boot_ms
         if not pool.asked and is_low(pool.remaining, pool.filled_to):
             self.low[pool] = None
+
+    def draw_all(self, takes: Sequence[Take], draws: dict[int, int], boot_ms: int) -> None:
+        """Do what a call takes, and add it to what its record draws: `draw`, on the hot path.
+
+        What is below 0 was put back already.
+        """
+        for pool, units in takes:
+            if units >= 0:
+                pool.drawn += units
+                pool.remaining = remaining = pool.remaining - units
+                pool.spent += units
+                pool.used_ms = boot_ms
+                if not pool.asked and is_low(remaining, pool.filled_to):
+                    self.low[pool] = None
+            lease_id = pool.lease_id
+            draws[lease_id] = draws.get(lease_id, 0) + units
 
     def undraw(self, pool: Pool, units: int) -> None:
         """Undo a draw: its record could not be written."""
@@ -226,6 +264,17 @@ class Leases:
         pool.remaining += units
         pool.put_back[number] = pool.put_back.get(number, 0) + units
         self._unsettled[pool] = None
+
+    def release(self, pool: Pool, units: int, number: int) -> bool:
+        """Take units of an allocation back that this lease gave; False where others gave them.
+
+        Then they are the pool's again once their record is settled.
+        """
+        if pool.drawn < units or not self.takes_back(pool, pool.lease_id):
+            pool.refusal = None
+            return False
+        self.put_back(pool, units, number)
+        return True
 
     def settled(self, number: int) -> None:
         """Take in that all records up to the number are settled."""
@@ -273,6 +322,13 @@ class Leases:
             if pool is not None:
                 pool.give_back()
                 self._report(pool)
+
+    def keep_nothing(self, pools: Iterable[Pool]) -> None:
+        """Give back what no call took that waited, of pools in which nothing is kept."""
+        for pool in pools:
+            if pool.is_exact:
+                pool.refusal = None
+                self.give_back(pool)
 
     def give_back_all(self) -> None:
         """Give everything back: this sidecar stops."""

@@ -10,16 +10,18 @@ from sidecar.core.holding import (
     PERCENT,
     Cover,
     Owned,
+    as_granted,
     cover_of,
     exhausted,
     owner_of,
     with_holds,
     within_share,
 )
-from sidecar.core.leases import Leases
+from sidecar.core.leases import Leases, Take
 from sidecar.core.moment import Moment
 from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
 from sidecar.core.rates import RateBuckets
+from sidecar.core.releasing import given_back
 from sidecar.core.request import Kind
 from sidecar.core.reservations import Reservations
 from weighbridge.rules.decision import DecidedBy, apply_rates, decide_metered
@@ -53,28 +55,70 @@ class MeteredJudge:
         counted: Sequence[Counted],
     ) -> Judged | NotLeased:
         """Judge against the limits of everybody concerned; the customer's own come first."""
-        request, moment = subject.request, subject.moment
+        moment = subject.moment
         if len(self._reservations):
             owned = with_holds(self._reservations, owned, moment.now_ms)
-        states = owned[0].states
-        if len(owned) > 1:
-            states = [state for each in owned for state in each.states]
-        verdict = decide_metered(states, request.units, moment.now_ms)
-        if request.kind is Kind.RESERVE:
-            verdict = within_share(verdict, states, request, self.hold_share_percent_max)
-        limited_by = owner_of(verdict, owned[1:])
-        judged = Judged(verdict, DecidedBy.CACHE, states, rates, limited_by)
+        judged = self._judge_limits(subject, owned, rates)
         rated = self._judge_rates(subject, judged, counted)
-        if subject.feature.is_leased and rated.verdict.allowed and request.is_admitted:
-            cover = cover_of(self._leases, owned, request.units, moment)
-            if cover.lacks:
-                return self._judge_uncovered(subject, rated, cover, owned)
-            if cover.takes:
-                return rated._replace(decided_by=DecidedBy.LEASE, takes=cover.takes)
+        if subject.feature.is_leased:
+            leased = self._judge_leased(subject, rated, owned, counted)
+            if leased is not None:
+                return leased
         if self._is_outage(moment):
             # What this sidecar counts alone, such as rates, no outage makes uncertain.
             return self._judge_rates(subject, self._judge_outage(subject, judged, owned), counted)
         return rated
+
+    def _judge_limits(
+        self, subject: Subject, owned: Sequence[Owned], rates: tuple[Rate, ...]
+    ) -> Judged:
+        request = subject.request
+        states = owned[0].states
+        if len(owned) > 1:
+            states = [state for each in owned for state in each.states]
+        verdict = decide_metered(states, request.units, subject.moment.now_ms)
+        if request.kind is Kind.RESERVE:
+            verdict = within_share(verdict, states, request, self.hold_share_percent_max)
+        limited_by = owner_of(verdict, owned[1:])
+        takes: Sequence[Take] = ()
+        if request.units < 0 and subject.feature.is_leased:
+            takes = given_back(self._leases, owned, request.units)
+        return Judged(verdict, DecidedBy.CACHE, states, rates, limited_by, takes=takes)
+
+    def _judge_leased(
+        self, subject: Subject, judged: Judged, owned: Sequence[Owned], counted: Sequence[Counted]
+    ) -> Judged | NotLeased | None:
+        """Decide by leases; None where none are needed, or it is refused without them."""
+        request = subject.request
+        if not request.is_admitted:
+            return None
+        if subject.feature.is_authoritative:
+            is_asked = request.kind is not Kind.CHECK
+            return self._judge_upstream(subject, judged, owned, counted) if is_asked else None
+        if not judged.verdict.allowed:
+            return None
+        cover = cover_of(self._leases, owned, request.units, subject.moment)
+        if cover.lacks:
+            return self._judge_uncovered(subject, judged, cover, owned)
+        if cover.takes:
+            return judged._replace(decided_by=DecidedBy.LEASE, takes=cover.takes)
+        return None
+
+    def _judge_upstream(
+        self, subject: Subject, judged: Judged, owned: Sequence[Owned], counted: Sequence[Counted]
+    ) -> Judged | NotLeased | None:
+        """Decide by what the control plane grants this call, whatever the last totals say."""
+        units = subject.request.units
+        cover = cover_of(self._leases, owned, units, subject.moment, is_exact=True)
+        if not cover.takes:
+            return None
+        granted = self._judge_limits(subject, as_granted(owned, units), judged.rates)
+        granted = self._judge_rates(subject, granted, counted)
+        if not granted.verdict.allowed:
+            return granted
+        if cover.lacks:
+            return self._judge_uncovered(subject, judged, cover, owned)
+        return granted._replace(decided_by=DecidedBy.CONTROL_PLANE, takes=cover.takes)
 
     def _judge_rates(self, subject: Subject, judged: Judged, counted: Sequence[Counted]) -> Judged:
         request = subject.request
@@ -94,11 +138,11 @@ class MeteredJudge:
         if cover.refused is not None:
             verdict, owner = exhausted(cover, request.units, moment)
             limited_by = "" if owner == request.customer else owner
-            return judged._replace(
-                verdict=verdict, decided_by=DecidedBy.LEASE, limited_by=limited_by
-            )
+            is_asked = subject.feature.is_authoritative
+            by = DecidedBy.CONTROL_PLANE if is_asked else DecidedBy.LEASE
+            return judged._replace(verdict=verdict, decided_by=by, limited_by=limited_by)
         if self._is_outage(moment):
-            return self._judge_outage(subject, judged, owned)
+            return _with_leased(self._judge_outage(subject, judged, owned), cover)
         return judged if request.kind is Kind.CHECK else NotLeased(cover.lacks)
 
     def _judge_outage(self, subject: Subject, judged: Judged, owned: Sequence[Owned]) -> Judged:
@@ -108,3 +152,13 @@ class MeteredJudge:
         policy, amount = subject.feature.outage, subject.request.units
         verdict = apply_outage_policy(policy, judged.verdict, spent, amount)
         return judged._replace(verdict=verdict, decided_by=DecidedBy.OUTAGE_POLICY)
+
+
+def _with_leased(judged: Judged, cover: Cover) -> Judged:
+    """Say in a refusal how much would pass: a part that leases cover, no policy is asked for."""
+    verdict = judged.verdict
+    if verdict.allowed:
+        return judged
+    leased = min(lack.covered for lack in cover.lacks)
+    would_pass = max(verdict.allowed_amount or 0, leased)
+    return judged._replace(verdict=verdict._replace(allowed_amount=would_pass or None))

@@ -271,7 +271,7 @@ class HoldStage:
         draws, leases = self._ledger.draws, self._gate.leases
         for held in hold.held:
             pool, lease_id, back = held.pool, held.lease_id, held.surplus(unused)
-            if back and pool is not None and leases.is_held(pool, lease_id):
+            if back and pool is not None and leases.takes_back(pool, lease_id):
                 leases.put_back(pool, back, self._number)
                 draws[lease_id] = draws.get(lease_id, 0) - back
                 self._undo.append(

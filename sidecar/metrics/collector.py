@@ -17,6 +17,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from sidecar.core.asking import LeaseAsking
 from sidecar.core.gate import Gate
 from sidecar.core.moment import Moment
 from sidecar.journal import Journal
@@ -40,6 +41,7 @@ class Sources(NamedTuple):
     gate: Gate
     seam: Seam
     waiting: WaitingCalls
+    asking: LeaseAsking
     watchers: Watchers
     journal: Journal
     applier: Applier
@@ -149,7 +151,11 @@ class SidecarCollector(Collector):
                 len(sources.journal.problems),
             ),
             "idempotency_keys": ("Idempotency keys held.", len(sources.gate.keys)),
-            "waiting_calls": ("Calls that wait for their customer.", len(sources.waiting)),
+            "waiting_calls": (
+                "Calls that wait for their customer, or for units.",
+                len(sources.waiting),
+            ),
+            "leases": ("Leases held.", len(sources.gate.leases)),
             "watches": ("Open watches.", len(sources.watchers)),
         }
         for name, (text, value) in values.items():
@@ -159,6 +165,19 @@ class SidecarCollector(Collector):
         sources = self._sources
         values: dict[str, tuple[str, float]] = {
             "batches": ("Batches of calls decided together.", sources.seam.batches),
+            "calls_waited_for_customers": (
+                "Calls that had to wait until their customer was loaded.",
+                sources.waiting.waited_for_customers,
+            ),
+            "calls_waited_for_units": (
+                "Calls that had to wait until units were leased.",
+                sources.waiting.waited_for_units,
+            ),
+            "lease_requests": ("Requests for units sent.", sources.asking.requests),
+            "lease_refusals": (
+                "Limits of which the control plane had no more to lease.",
+                sources.asking.refusals,
+            ),
             "snapshots_applied": ("Snapshots applied.", sources.applier.applied),
             "snapshots_nacked": ("Snapshots that could not be applied.", sources.applier.nacked),
             "usage_records_sent": ("Usage records sent.", sources.sending.sent_records),

@@ -36,6 +36,9 @@ class WaitingCalls:
         # The topics that name a pool.
         self._of_pool: dict[PoolKey, set[Topic]] = {}
         self._count = 0
+        # Calls that had to wait for their customer, and for units: read by the metrics.
+        self.waited_for_customers = 0
+        self.waited_for_units = 0
         # Told of a customer that nothing waited for before, and of units that a call lacks.
         self.on_load_wanted: Callable[[str], None] = _ignore
         self.on_lease_wanted: Callable[[Sequence[Lack]], None] = _ignore_lacks
@@ -59,6 +62,10 @@ class WaitingCalls:
             # A little before the caller gives up, so that the reason still reaches it.
             expires_ms = min(expires_ms, call.deadline_ms - ANSWER_MARGIN_MS)
         pending = Pending(call, wait, expires_ms)
+        if isinstance(wait, NotLoaded):
+            self.waited_for_customers += 1
+        else:
+            self.waited_for_units += 1
         if topic not in self._waiting:
             self._begin(topic)
         self._waiting[topic].append(pending)

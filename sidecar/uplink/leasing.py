@@ -29,6 +29,9 @@ class LeaseTalk:
             # A new identity: what was leased to the one before is not this one's to spend.
             self._epoch = self._journal.epoch
             self._leases.forget_all()
+        if boot_ms >= self._leases.term_ends_ms:
+            # Somebody else may have been given them meanwhile.
+            self._leases.give_back_all()
         self._asking.begin_stream()
         self._beats = 0
         self._sent_ms = {0: boot_ms}

@@ -137,9 +137,9 @@ class Session:
         if not self.is_welcome:
             return None
         # First, for calls wait for it.
-        lease_request = self._lease_talk.next_request(boot_ms)
-        if lease_request is not None:
-            return lease_request
+        urgent = self._next_of_leases(boot_ms)
+        if urgent is not None:
+            return urgent
         if self._released:
             # Before what is wanted: a customer let go and asked for again is to be followed.
             released = pb.UnsubscribeCustomers(customers=self._released)
@@ -153,6 +153,16 @@ class Session:
             return self._outgoing.popleft()
         usage = self._sending.next_batch()
         return None if usage is None else pb.SyncRequest(usage=usage)
+
+    def _next_of_leases(self, boot_ms: int) -> pb.SyncRequest | None:
+        if self._gate.leases.has_released:
+            # What is asked for next may be what these records give back.
+            self._gate.leases.has_released = False
+            self._sending.is_due = True
+            usage = self._sending.next_batch()
+            if usage is not None:
+                return pb.SyncRequest(usage=usage)
+        return self._lease_talk.next_request(boot_ms)
 
     def want(self, customer: str) -> None:
         """Ask for a customer, whole: it is not here, or its totals are."""

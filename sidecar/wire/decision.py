@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sidecar.core.decided import Decided
+from sidecar.core.overshoot import max_overshoot
 from sidecar.core.request import Kind
 from weighbridge.rules.catalog import FeatureType, LimitKind
 from weighbridge.rules.decision import DecidedBy, LimitState, Reason, UpgradeHint, Verdict
@@ -47,8 +48,9 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
     message.decided_by = _DECIDED_BY[decided.decided_by]
     message.catalog_version = decided.catalog_version
     message.snapshot_version = decided.snapshot_version
-    if decided.decided_by is DecidedBy.LEASE:
-        message.max_overshoot = 0
+    overshoot = max_overshoot(decided)
+    if overshoot is not None:
+        message.max_overshoot = overshoot
     if decided.snapshot_age_ms is not None:
         message.snapshot_age_ms = decided.snapshot_age_ms
     if verdict.allowed:
@@ -69,14 +71,18 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
 
 def receipt_to_proto(decided: Decided, epoch: str, number: int) -> sidecar_pb.Receipt:
     """Say where usage was recorded and as what."""
+    receipt = sidecar_pb.Receipt()
+    _fill_receipt(receipt, decided, epoch, number)
+    return receipt
+
+
+def _fill_receipt(message: sidecar_pb.Receipt, decided: Decided, epoch: str, number: int) -> None:
     units, overage = decided.request.units, decided.verdict.overage
-    return sidecar_pb.Receipt(
-        epoch=epoch,
-        record_number=number,
-        amount=units,
-        included_amount=units - overage,
-        overage_amount=overage,
-    )
+    message.epoch = epoch
+    message.record_number = number
+    message.amount = units
+    message.included_amount = units - overage
+    message.overage_amount = overage
 
 
 def answer_to_bytes(decided: Decided, epoch: str, number: int) -> bytes:
@@ -92,7 +98,7 @@ def answer_to_bytes(decided: Decided, epoch: str, number: int) -> bytes:
     consume = sidecar_pb.ConsumeResponse()
     fill_decision(consume.decision, decided)
     if decided.is_recorded:
-        consume.receipt.CopyFrom(receipt_to_proto(decided, epoch, number))
+        _fill_receipt(consume.receipt, decided, epoch, number)
     return consume.SerializeToString()
 
 

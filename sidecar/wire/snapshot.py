@@ -41,7 +41,7 @@ from weighbridge.rules.catalog import (
     VersionStep,
 )
 from weighbridge.rules.errors import InvalidArgumentError
-from weighbridge.rules.lease import Consistency
+from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.reservation import ExcessKind, ExcessPolicy
 from weighbridge.rules.window import MOVING_KINDS, Period, Window, WindowKind, length_problem
@@ -84,6 +84,13 @@ _CONSISTENCIES: Final[Mapping[int, Consistency]] = {
     pb.CONSISTENCY_UNSPECIFIED: Consistency.CACHED,
     pb.CONSISTENCY_CACHED: Consistency.CACHED,
     pb.CONSISTENCY_LEASED: Consistency.LEASED,
+    pb.CONSISTENCY_AUTHORITATIVE: Consistency.AUTHORITATIVE,
+}
+_LOST_LEASES: Final[Mapping[int, LostLease]] = {
+    # A control plane that does not say gives lost units to nobody.
+    pb.LOST_LEASE_UNSPECIFIED: LostLease.CHARGE,
+    pb.LOST_LEASE_CHARGE: LostLease.CHARGE,
+    pb.LOST_LEASE_RELEASE: LostLease.RELEASE,
 }
 _ENFORCEMENTS: Final[Mapping[int, Enforcement]] = {
     # A control plane that does not say enforces.
@@ -303,6 +310,7 @@ def feature_from_proto(message: sync_pb.Feature) -> Feature:
             known(_EXCESS_KINDS, message.excess, "features.excess"),
             message.overdraft_max if message.HasField("overdraft_max") else None,
         ),
+        lost_lease=known(_LOST_LEASES, message.lost_lease, "features.lost_lease"),
     )
 
 

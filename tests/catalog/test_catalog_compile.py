@@ -24,6 +24,7 @@ from weighbridge.rules.catalog import (
     PlanVersion,
     UpgradeOffer,
 )
+from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.window import HOUR_MS, LENGTH_MS_MAX, Period, Window, WindowKind
 
 MONTH = Window(WindowKind.CALENDAR, Period.MONTH)
@@ -52,6 +53,37 @@ def test_features_have_their_type_and_defaults() -> None:
     assert features["own_domain"].name == "own_domain"
     assert features["own_domain"].outage == OutagePolicy()
     assert features["support"].values == ("community", "email", "phone")
+
+
+@pytest.mark.parametrize(
+    ("written", "consistency", "outage", "lost_lease"),
+    [
+        ("", Consistency.LEASED, OutageKind.LEASED, LostLease.CHARGE),
+        (", lost_lease: release", Consistency.LEASED, OutageKind.LEASED, LostLease.RELEASE),
+        (", consistency: cached", Consistency.CACHED, OutageKind.LAST_KNOWN, LostLease.CHARGE),
+        (
+            ", consistency: authoritative",
+            Consistency.AUTHORITATIVE,
+            OutageKind.DENY,
+            LostLease.CHARGE,
+        ),
+        (
+            ", consistency: authoritative, outage: last_known",
+            Consistency.AUTHORITATIVE,
+            OutageKind.LAST_KNOWN,
+            LostLease.CHARGE,
+        ),
+    ],
+)
+def test_hard_limits_are_leased_unless_said_otherwise(
+    written: str, consistency: Consistency, outage: OutageKind, lost_lease: LostLease
+) -> None:
+    text = changed(("{type: metered, outage: deny}", f"{{type: metered{written}}}"))
+    feature = compiled(text).features["contacts"]
+    assert (feature.consistency, feature.outage.kind) == (consistency, outage)
+    assert feature.lost_lease is lost_lease
+    assert feature.is_leased is (consistency is not Consistency.CACHED)
+    assert feature.is_authoritative is (consistency is Consistency.AUTHORITATIVE)
 
 
 def test_a_plan_grants_what_it_says() -> None:

@@ -130,6 +130,16 @@ def test_an_entitlement_more_and_less() -> None:
     )
 
 
+def test_how_limits_are_held_is_told_where_it_is_not_the_default() -> None:
+    plain = "{type: metered, outage: deny}"
+    assert changes((plain, "{type: metered, outage: deny, lost_lease: release}")) == (
+        CatalogChange("features.contacts.lost_lease", ChangeKind.ADDED, "", "release", PRO),
+    )
+    (change,) = changes((plain, "{type: metered, outage: deny, consistency: authoritative}"))
+    assert (change.path, change.after) == ("features.contacts.consistency", "authoritative")
+    assert changes((plain, "{type: metered, outage: deny, consistency: leased}")) == ()
+
+
 def test_a_feature_touches_all_who_have_it() -> None:
     assert changes(("{safe_capacity: 100}", "last_known"), ("unit: MB", "unit: MiB")) == (
         CatalogChange(
@@ -143,7 +153,7 @@ def test_a_feature_touches_all_who_have_it() -> None:
         CatalogChange("features.attachment_mb.unit", ChangeKind.CHANGED, "MB", "MiB", BOTH),
     )
     assert changes(("{type: metered, outage: deny}", "{type: metered}")) == (
-        CatalogChange("features.contacts.outage", ChangeKind.CHANGED, "deny", "last_known", PRO),
+        CatalogChange("features.contacts.outage", ChangeKind.CHANGED, "deny", "leased", PRO),
     )
 
 

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from provisioned import NOW_MS
 
 from control_plane.api.admin_service import AdminService
+from control_plane.api.billing_service import BillingService
 from control_plane.api.credit_service import CreditService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
@@ -84,6 +85,7 @@ class AdminServer:
             Services(
                 AdminService(database, library, self._notices, sidecars, clock),
                 CreditService(database, library, clock),
+                BillingService(database, library, clock),
                 SyncService(
                     database,
                     library,

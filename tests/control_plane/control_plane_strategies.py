@@ -28,6 +28,7 @@ from weighbridge.rules.catalog import (
     Trial,
     VersionStep,
 )
+from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.window import Period, Window, WindowKind
 
@@ -87,7 +88,9 @@ features = st.builds(
     type=st.sampled_from(FeatureType),
     unit=ids,
     enforcement=st.sampled_from(Enforcement),
+    consistency=st.sampled_from(Consistency),
     meter=st.sampled_from(Meter),
+    lost_lease=st.sampled_from(LostLease),
 )
 catalogs = st.builds(
     Catalog,

@@ -71,7 +71,7 @@ def test_a_downgrade_waits_for_what_is_held(world: World) -> None:
 
 def test_a_restart_forgets_no_release_and_an_over_release_shows(world: World) -> None:
     api, admin = world.api(), world.admin()
-    admin.apply(HELD)
+    admin.apply_cached(api, HELD)
     eventually(lambda: check(api, "acme", "projects").decision.allowed)
     world.control_plane.kill()
     consume(api, "acme", "projects", 3)

@@ -54,7 +54,7 @@ def test_who_nobody_provisioned_is_served_and_made_with_the_first_usage(world: W
 
 def test_usage_of_who_came_in_an_outage_makes_the_customer_afterwards(world: World) -> None:
     api, admin = world.api(), world.admin()
-    admin.apply(OPEN)
+    admin.apply_cached(api, OPEN)
     eventually(lambda: check(api, "new", "api.calls").decision.allowed)
     world.control_plane.kill()
     assert consume(api, "new", "api.calls", 6).decision.allowed

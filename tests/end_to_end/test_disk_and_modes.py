@@ -42,7 +42,7 @@ def test_a_torn_journal_tail_is_reported_and_what_is_sound_is_kept(world: World)
     api = world.api()
     world.control_plane.kill()
     for _ in range(5):
-        consume(api, "acme", "api.calls")
+        consume(api, "acme", "events")
     world.sidecar.kill()
     log = world.sidecar_dir / "journal.sqlite-wal"
     log.write_bytes(log.read_bytes()[:-100])
@@ -52,7 +52,7 @@ def test_a_torn_journal_tail_is_reported_and_what_is_sound_is_kept(world: World)
     world.sidecar.wait_ready()
     assert "torn" in world.sidecar.log.read_text()
     # The last write is incomplete, as after a power cut; everything before it is sound.
-    eventually(lambda: world.admin().used("acme", "api.calls") == 4)
+    eventually(lambda: world.admin().used("acme", "events") == 4)
 
 
 def test_a_copied_data_directory_takes_an_identity_of_its_own(world: World) -> None:

@@ -7,7 +7,7 @@ from typing import Self
 
 import grpc
 
-from tests.end_to_end.world import World, check, consume, eventually
+from tests.end_to_end.world import World, catalog, check, consume, eventually
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 from weighbridge.v1 import types_pb2 as pb
 from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
@@ -33,6 +33,7 @@ def questions(world: World) -> list[tuple[object, ...]]:
 
 def test_killing_the_control_plane_changes_no_answer_and_loses_no_usage(world: World) -> None:
     api = world.api()
+    world.admin().apply_cached(api, catalog())
     consume(api, "acme", "api.calls", 3)
     consume(api, "acme", "tokens", 10)
     before = questions(world)
@@ -55,6 +56,7 @@ def test_a_sidecar_that_starts_while_the_control_plane_is_down_serves_from_disk(
     world: World,
 ) -> None:
     api = world.api()
+    world.admin().apply_cached(api, catalog())
     consume(api, "acme", "api.calls", 3)
     eventually(lambda: world.admin().used("acme", "api.calls") == 3)
     before = questions(world)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.world import World, check, consume, eventually
+from tests.end_to_end.world import World, catalog, check, consume, eventually
 from weighbridge.v1 import admin_service_pb2 as admin_pb
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 from weighbridge.v1 import types_pb2 as pb
@@ -123,6 +123,7 @@ def test_revoking_one_above_refuses_all_below_and_survives_restarts(
 
 def test_usage_that_was_not_settled_still_counts_above_after_a_restart(family: World) -> None:
     api = family.api()
+    family.admin().apply_cached(api, catalog())
     assert consume(api, "ann", CALLS).decision.allowed
     eventually(lambda: family.usage_records_unsettled() == 0)
     # A clean stop leaves every snapshot on disk.

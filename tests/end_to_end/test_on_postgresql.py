@@ -39,6 +39,7 @@ def world(tmp_path: Path, server: PostgresServer) -> Iterator[World]:
 
 def test_usage_comes_through_a_kill_of_the_control_plane(world: World) -> None:
     api = world.api()
+    world.admin().apply_cached(api, catalog())
     assert consume(api, "acme", "api.calls", 3).decision.allowed
     eventually(lambda: world.admin().used("acme", "api.calls") == 3)
     assert not list(world.data_dir.glob("*.db*"))
@@ -70,6 +71,7 @@ def test_a_server_that_restarts_loses_nothing(
     world: World, server: PostgresServer, number: signal.Signals
 ) -> None:
     api = world.api()
+    world.admin().apply_cached(api, catalog())
     assert consume(api, "acme", "api.calls", 2).decision.allowed
     eventually(lambda: world.admin().used("acme", "api.calls") == 2)
     assert consume(api, "acme", "api.calls", 1).decision.allowed

@@ -17,7 +17,9 @@ def test_apply_push_check_consume_report_and_usage(world: World) -> None:
     first = check(api, "acme", "api.calls").decision
     assert first.allowed
     assert first.decided_by == pb.DECIDED_BY_CACHE
-    assert not first.HasField("max_overshoot"), "nothing claims more than it holds"
+    assert (first.HasField("max_overshoot"), first.max_overshoot) == (True, 0)
+    unlimited = check(api, "acme", "events").decision
+    assert not unlimited.HasField("max_overshoot"), "nothing claims more than it holds"
     for _ in range(10):
         assert consume(api, "acme", "api.calls").decision.allowed
     refusal = consume(api, "acme", "api.calls").decision

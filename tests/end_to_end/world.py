@@ -56,6 +56,11 @@ def catalog(calls: int = 10) -> str:
     return CATALOG % {"calls": calls}
 
 
+def cached(document: str) -> str:
+    """Return the document with totals deciding about every metered feature, and no leases."""
+    return document.replace("type: metered", "type: metered, consistency: cached")
+
+
 def free_ports(count: int) -> list[int]:
     held = []
     for _ in range(count):
@@ -249,6 +254,12 @@ class Admin:
     def apply(self, document: str) -> admin_pb.ApplyCatalogResponse:
         request = admin_pb.ApplyCatalogRequest(document=document, source_name="test.yaml")
         return self.stub.ApplyCatalog(request, metadata=self.metadata(), timeout=10)
+
+    def apply_cached(self, api: SidecarServiceStub, document: str) -> None:
+        """Apply it with `cached`, and wait until the sidecar decides so for `acme`."""
+        self.apply(cached(document))
+        question = ("acme", "api.calls")
+        eventually(lambda: not check(api, *question).decision.HasField("max_overshoot"))
 
     def create(self, customer: str, plan: str = "free", parent: str = "") -> None:
         request = admin_pb.CreateCustomerRequest(id=customer, plan=plan, parent=parent)

@@ -12,8 +12,9 @@ def test_every_term_is_summed(leased: Leased) -> None:
     for sidecar in sidecars:
         sidecar.learn(leased.ask(sidecar, want("acme", 10)).leases)  # type: ignore[union-attr]
     away, lost, there = sidecars
-    leased.now_ms += TERMS.ttl_ms + TERMS.lost_after_ms
-    leased.post(renewed={there.id, away.id}, is_tick=True)
+    for pause_ms in (TERMS.ttl_ms, TERMS.lost_after_ms):
+        leased.now_ms += pause_ms
+        leased.post(renewed={there.id, away.id}, is_tick=True)
     leased.now_ms += TERMS.ttl_ms
     leased.post(renewed={there.id}, is_tick=True)
     leased.settle(there.spend(next(iter(there.held)), 4, leased.now_ms))

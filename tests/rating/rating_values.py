@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from control_plane.catalog import compile_catalog, load_document
+from tests.golden_tables import catalog_path
 from weighbridge.rules.catalog import Catalog
 from weighbridge.rules.entitlement import with_add_ons
 from weighbridge.rules.rating.charge import Charge, LineItem, LineKind
@@ -42,9 +42,6 @@ BHD = Currency("BHD", 3)
 DAY_MS = 86_400_000
 # A month of 30 days, so that shares of it are easy to read.
 MONTH = BillingPeriod(100 * DAY_MS, 130 * DAY_MS)
-
-GOLDEN = Path(__file__).parent / "golden"
-EXAMPLES = Path(__file__).parents[2] / "examples" / "catalogs"
 
 
 def flat(amount: str, key: str = "flat", **more: Any) -> FlatPrice:
@@ -139,8 +136,7 @@ def half_up(amount: Fraction, exponent: int) -> int:
 
 def catalog_of(name: str) -> Catalog:
     """Return an example catalog, else one of the golden folder."""
-    path = EXAMPLES / f"{name}.yaml"
-    path = path if path.exists() else GOLDEN / f"{name}.yaml"
+    path = catalog_path(name)
     return compile_catalog(load_document(path.read_text("utf-8"), path.name), 1)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import csv
-import re
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
 
 import pytest
-from rating_values import EXAMPLES, GOLDEN, MONTH, catalog_of, half_up, subscribed
+from rating_values import MONTH, catalog_of, half_up, subscribed
 
+from tests.golden_tables import EXAMPLES, GOLDEN, add_ons_of, rows, usage_of
 from weighbridge.rules.catalog import Catalog, LimitKind
 from weighbridge.rules.credits import (
     MICRO,
@@ -28,33 +27,7 @@ from weighbridge.rules.rating.rate import rate_terms
 from weighbridge.rules.rating.usage import Usage
 from weighbridge.rules.revenue_share import split
 
-_USAGE = re.compile(r"([a-z_.]+)(?:\{([^}]*)\})?=([0-9]+)")
-
 catalog_named = cache(catalog_of)
-
-
-def rows(folder: str = "") -> list[tuple[str, dict[str, str]]]:
-    found = []
-    for path in sorted((GOLDEN / folder).glob("*.csv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            found += [(path.stem, row) for row in csv.DictReader(file)]
-    return found
-
-
-def usage_of(text: str) -> list[Usage]:
-    used = []
-    for part in filter(None, re.split(r";", text)):
-        match = _USAGE.fullmatch(part)
-        assert match, part
-        pairs = [pair.split("=") for pair in (match[2] or "").split(",") if pair]
-        dimensions = tuple(sorted((name, value) for name, value in pairs))
-        used.append(Usage(match[1], int(match[3]), dimensions))
-    return used
-
-
-def add_ons_of(text: str) -> dict[str, int]:
-    pairs = [part.partition("*") for part in filter(None, text.split(";"))]
-    return {add_on: int(pieces or 1) for add_on, _, pieces in pairs}
 
 
 def by_hand(text: str) -> Fraction:

@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.decided import Decided
+from sidecar.core.leases import Lack, Pool
 from sidecar.core.moment import Moment
 from sidecar.core.request import Kind, Request
 from sidecar.core.snapshots import Mode
@@ -17,6 +18,7 @@ from sidecar.uplink.session import IdentityRefusedError
 from tests.sidecar.gate_world import MOMENT, make_gate
 from tests.sidecar.session_world import MONTH, Bench
 from weighbridge.rules.decision import Reason
+from weighbridge.rules.lease import PoolKey
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 from weighbridge.v1 import sync_service_pb2 as pb
 from weighbridge.v1 import types_pb2 as types_pb
@@ -48,6 +50,25 @@ def test_a_sidecar_on_demand_names_the_customers_it_holds(tmp_path: Path) -> Non
     hello = bench.session.hello("boot", "1", MOMENT.boot_ms).hello
     assert [(held.id, held.version) for held in hello.customers] == [("acme", 1)]
     bench.close()
+
+
+def test_what_a_release_gives_back_is_said_before_anything_is_asked_for(bench: Bench) -> None:
+    bench.welcome()
+    bench.consume(1)
+    bench.sent()
+    bench.consume(2)
+    assert bench.sent() == [], "the next batch is not due"
+    bench.session._lease_talk._asking.want([Lack(pool_of(bench), 1, 10, 0)])
+    bench.gate.leases.has_released = True
+
+    usage, asked = bench.sent()
+
+    assert [record.number for record in usage.usage.records] == [2]
+    assert [want.units_min for want in asked.lease_request.wants] == [1]
+
+
+def pool_of(bench: Bench) -> Pool:
+    return bench.gate.leases.open(PoolKey("acme", "", "api.calls", "month", 0), None, 0)
 
 
 def test_usage_is_sent_in_order_and_again_where_it_was_not_settled(bench: Bench) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from random import Random
 from typing import Any
 
@@ -46,12 +46,11 @@ class SimulatedQueue(IngestQueue):
 
     on_work: Callable[[], None]
 
-    async def settle(self, records: Sequence[UsageRecord]) -> Settlement:
+    async def submit(self, records: Sequence[UsageRecord]) -> Awaitable[Settlement]:
         promise = Promise()
         self._queue.put_nowait(_Waiting(records, promise))  # type: ignore[arg-type]
         self.on_work()
-        settlement: Settlement = await promise
-        return settlement
+        return promise
 
     def wake(self) -> None:
         self.on_work()
@@ -111,6 +110,7 @@ class Serving:
         self.deliverer: Deliverer | None = None
         self._inbox: deque[bytes] = deque()
         self._task: Task | None = None
+        self._settling: list[Task] = []
         self.heard_ms = process.timeline.now_ms
         self.beat_ms = 0
         self.is_over = False
@@ -127,12 +127,27 @@ class Serving:
             if self.session is None:
                 self._begin(self._greet(request))
             else:
-                self._begin(self._process.service._take(request, self.session))
+                self._begin(self._take(request, self.session))
+
+    async def _take(self, request: pb.SyncRequest, session: SidecarSession) -> None:
+        answering = await self._process.service._take(request, session)
+        if answering is not None:
+            # What comes behind usage does not wait until that is settled.
+            self._settling = [task for task in self._settling if not task.is_done]
+            self._settling.append(Task(answering, self._settled, self._soon))
+
+    def _soon(self, step: Callable[[], None]) -> None:
+        self._process.schedule(0, step)
+
+    def _settled(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.end(error)
+        self._process.deliver_soon()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         # It may end at once, before there is a task to ask.
         self._task = None
-        task = Task(work, self._taken, lambda step: self._process.schedule(0, step))
+        task = Task(work, self._taken, self._soon)
         self._task = None if task.is_done else task
 
     def deliver(self) -> None:
@@ -164,8 +179,9 @@ class Serving:
         self.is_over = True
         if error is not None:
             self._process.note_end(self, error)
-        if self._task is not None:
-            self._task.drop()
+        for task in (self._task, *self._settling):
+            if task is not None:
+                task.drop()
         if self.session is not None:
             if self.deliverer is not None:
                 self._process.publisher.disconnect(self.session)

@@ -27,7 +27,7 @@ from tests.simulation import control_plane_node
 def reclaim_without_suspension() -> Iterator[None]:
     """At the end of its term, what an epoch has left goes back at once: its clock is trusted."""
 
-    def tick(book: LeaseBook, now_ms: int, terms: Any) -> bool:
+    def tick(book: LeaseBook, now_ms: int) -> bool:
         late = book.load_overdue(HolderState.OPEN, now_ms, holding.HOLDERS_PER_TICK)
         for holder in late:
             holder.state = HolderState.SUSPENDED

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tests.simulation.settling_down import settle_down
 from tests.simulation.simulated_world import World, world_of
 from tests.simulation.steps import Steps
+from tests.simulation.world_parts import PARTS
 
 STEPS = 300
 
@@ -24,7 +25,7 @@ class Run(NamedTuple):
 
 def run_seed(seed: int, steps: int = STEPS) -> Run:
     """Run a seed. A broken invariant, or a defect that raises, is the failure."""
-    with world_of(seed) as world:
+    with world_of(seed, PARTS) as world:
         failure = ""
         try:
             Steps(world).run(steps)

@@ -24,7 +24,7 @@ from tests.simulation.tally import (
 )
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 
-IDLE_MS: Final = 14_000
+IDLE_MS: Final = 64_000
 """Longer than a lease may be idle."""
 
 LOST_MS: Final = TERMS.ttl_ms + TERMS.lost_after_ms + 5_000
@@ -65,6 +65,8 @@ def settle_down(world: World) -> None:
     _check_records(world)
     _check_usage(world)
     _check_units(world)
+    for part in world.parts:
+        part.settle_down()
     _take_the_rest(world)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -27,6 +27,7 @@ from sidecar.transport.seam import Call, Status
 from tests.simulation.control_plane_node import ControlPlaneNode
 from tests.simulation.machines import Running, Timeline, deterministic
 from tests.simulation.network import Network
+from tests.simulation.parts import Part
 from tests.simulation.sidecar_node import SidecarNode
 from tests.simulation.tally import (
     HOUR_MS,
@@ -52,12 +53,12 @@ catalog: api
 features:
   calls: {{type: metered, consistency: leased, outage: deny}}
   jobs: {{type: metered, consistency: leased, outage: leased}}
-plans:
+{features}plans:
   pro:
     features:
       calls: {{limits: [{{limit: {calls}, window: lifetime}}]}}
       jobs: {{limits: [{{limit: {jobs}, window: lifetime}}, {{limit: {hour}, window: hour}}]}}
-"""
+{granted}"""
 
 # Two statements each, for the simulation trusts nothing that posts.
 _USED = text("SELECT customer_id, feature_id, SUM(amount) FROM usage_event GROUP BY 1, 2")
@@ -88,7 +89,9 @@ def _limits_of(override: Entitlement | None) -> dict[str, int | None]:
 class World:
     """One control plane, a few sidecars, and what is known of them from outside."""
 
-    def __init__(self, seed: int, folder: Path, running: Running) -> None:
+    def __init__(
+        self, seed: int, folder: Path, running: Running, parts: Sequence[type[Part]]
+    ) -> None:
         self.seed = seed
         self.random = Random(seed)
         self.timeline = Timeline()
@@ -120,7 +123,7 @@ class World:
         self._held: dict[str, tuple[object, dict[str, object]]] = {}
         self._checked_writes = -1
         self.limits = {"calls": 60, "jobs": 80, "hour": 40}
-        self.applied = CATALOG.format(**self.limits)
+        self.parts = [part(self) for part in parts]
         for node in self.nodes:
             node.on_answer = self._answered
             node.after = self._after
@@ -189,7 +192,12 @@ class World:
 
     def apply_catalog(self, **limits: int) -> None:
         self.limits.update(limits)
-        source = CatalogSource(CATALOG.format(**self.limits), "catalog.yaml")
+        text = CATALOG.format(
+            **self.limits,
+            features="".join(part.features for part in self.parts),
+            granted="".join(part.granted for part in self.parts),
+        )
+        source = CatalogSource(text, "catalog.yaml")
         with self.upper.database.writing() as connection:
             provisioning.apply_catalog(
                 connection, self._library(), source, None, self.upper.wall_ms()
@@ -239,6 +247,8 @@ class World:
         marks = self.marks()
         for what, units in (self.used() - self.expected(marks)).items():
             raise ViolationError(f"{units} units of {what} are counted that nobody used")
+        for part in self.parts:
+            part.check()
 
     def sums(self) -> PoolSums:
         with self.upper.database.reading() as connection:
@@ -281,10 +291,14 @@ class World:
         said = answer.hex() if isinstance(answer, bytes) else f"{answer.code.name} {answer.detail}"
         self.note(f"{node.name} {call.method.value} {call.payload!r}: {said}")
         self.tally.take(node, call, answer)
+        for part in self.parts:
+            part.answered(node, call, answer)
 
     def _after(self, node: SidecarNode) -> None:
         self.tally.look_at_holds(node)
         self._compare_versions(node)
+        for part in self.parts:
+            part.after(node)
 
     def _compare_versions(self, node: SidecarNode) -> None:
         """No version that a process holds goes back."""
@@ -319,14 +333,14 @@ class World:
 
 
 @contextmanager
-def world_of(seed: int) -> Iterator[World]:
+def world_of(seed: int, parts: Sequence[type[Part]]) -> Iterator[World]:
     """Make the world of a seed; what it wrote is removed afterwards."""
     running = Running()
     with (
         tempfile.TemporaryDirectory(prefix="simulation-", dir=MEMORY) as folder,
         deterministic(running, Random(seed)),
     ):
-        world = World(seed, Path(folder), running)
+        world = World(seed, Path(folder), running, parts)
         try:
             yield world
         finally:

@@ -15,6 +15,7 @@ from weighbridge.client.address import sidecar_address
 from weighbridge.rules.errors import InvalidArgumentError, WeighbridgeError
 from weighbridge.runtime.tokens import read_secret_file
 from weighbridge.v1.admin_service_pb2_grpc import AdminServiceStub
+from weighbridge.v1.billing_service_pb2_grpc import BillingServiceStub
 from weighbridge.v1.credit_service_pb2_grpc import CreditServiceStub
 from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
 
@@ -104,6 +105,7 @@ class ControlPlane(Peer):
         self.metadata = (("authorization", f"Bearer {token}"),)
         self.admin = AdminServiceStub(self.channel)
         self.credits = CreditServiceStub(self.channel)
+        self.billing = BillingServiceStub(self.channel)
 
 
 class Sidecar(Peer):

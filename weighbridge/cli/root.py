@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, str]] = {
     "entitlements": "weighbridge.cli.entitlements",
     "watch": "weighbridge.cli.watch",
     "usage": "weighbridge.cli.usage",
+    "statement": "weighbridge.cli.statement",
     "explain": "weighbridge.cli.explain",
     "replay": "weighbridge.cli.replay",
     "doctor": "weighbridge.cli.doctor",

@@ -9,9 +9,10 @@ from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 
 from weighbridge.replay.event import Dimensions
-from weighbridge.replay.pricing import PlanPricing, Priced
+from weighbridge.replay.pricing import PlanPricing
 from weighbridge.rules.rating.charge import Charge
 from weighbridge.rules.rating.period import BillingPeriod
+from weighbridge.rules.rating.priced import Priced
 from weighbridge.rules.rating.rate import rate_terms
 from weighbridge.rules.rating.usage import Usage
 from weighbridge.rules.window import Period, Window, WindowKind, window_bounds

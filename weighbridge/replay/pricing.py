@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from weighbridge.rules.catalog import Catalog, Entitlement, PlanVersion
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.rating.money import Currency
-from weighbridge.rules.rating.prices import (
-    PercentagePrice,
-    UsagePrice,
-    currencies,
-    usage_price,
-)
+from weighbridge.rules.rating.priced import Priced, priced_features
+from weighbridge.rules.rating.prices import currencies
 from weighbridge.rules.rating.subscribed import terms_of
 from weighbridge.rules.rating.terms import Terms
 from weighbridge.rules.window import Period
-
-
-class Priced(NamedTuple):
-    """A feature that has prices.
-
-    `pairs` are the dimensions that prices look at. `is_capped`: each transaction counts by itself.
-    `is_held`: units stay from period to period, until they are released.
-    """
-
-    pairs: frozenset[tuple[str, str]]
-    is_capped: bool
-    is_held: bool
 
 
 class PlanPricing(NamedTuple):
@@ -64,18 +48,6 @@ def plan_pricing(
     currency = terms.prices[0].currency
     periods: dict[Period, dict[str, Priced]] = {}
     for every in dict.fromkeys(price.every for price in terms.prices):
-        usage = (usage_price(price) for price in terms.prices if price.every is every)
-        periods[every] = _by_feature(catalog, (price for price in usage if price is not None))
+        due = (price for price in terms.prices if price.every is every)
+        periods[every] = priced_features(catalog.features, due)
     return PlanPricing(currency, terms, periods)
-
-
-def _by_feature(catalog: Catalog, prices: Iterable[UsagePrice]) -> dict[str, Priced]:
-    found: dict[str, Priced] = {}
-    for price in prices:
-        is_held = catalog.features[price.feature].is_allocation
-        before = found.get(price.feature, Priced(frozenset(), is_capped=False, is_held=is_held))
-        is_capped = isinstance(price, PercentagePrice) and price.cap is not None
-        found[price.feature] = Priced(
-            before.pairs.union(price.match), before.is_capped or is_capped, is_held
-        )
-    return found

@@ -192,7 +192,8 @@ class _Meter:
         for _, rates in judged.takes:
             self._buckets.take(self._customer, self._key, rates, Used(amount, self.now_ms))
         usage = self._usage
-        if usage is None:
+        # As with sidecars, usage of nothing opens no session.
+        if usage is None or not amount:
             return
         self._recorded += 1
         usage.record(Position(0, self._recorded), self.now_ms, amount)

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from weighbridge.rules.credits import CreditGrant, CreditType, TopUp
-from weighbridge.rules.lease import Consistency
+from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Price, Proration
 from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
@@ -106,6 +106,7 @@ class Feature:
     consistency: Consistency = Consistency.CACHED
     meter: Meter = Meter.SUM
     excess: ExcessPolicy = OVERDRAFT
+    lost_lease: LostLease = LostLease.CHARGE
 
     @property
     def is_allocation(self) -> bool:
@@ -115,7 +116,14 @@ class Feature:
     @property
     def is_leased(self) -> bool:
         """Whether units of its hard limits are leased before they are spent."""
-        return self.consistency is Consistency.LEASED and self.enforcement is Enforcement.ENFORCE
+        return (
+            self.consistency is not Consistency.CACHED and self.enforcement is Enforcement.ENFORCE
+        )
+
+    @property
+    def is_authoritative(self) -> bool:
+        """Whether units of its hard limits are leased to single calls, and none are kept."""
+        return self.consistency is Consistency.AUTHORITATIVE
 
     def takes(self, entitlement: Entitlement) -> bool:
         """Whether an entitlement is of this feature's type, and of values it has."""

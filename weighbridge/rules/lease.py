@@ -31,6 +31,14 @@ class Consistency(Enum):
 
     LEASED = "leased"
     CACHED = "cached"
+    AUTHORITATIVE = "authoritative"
+
+
+class LostLease(Enum):
+    """What becomes of units leased to a sidecar that stays away."""
+
+    CHARGE = "charge"
+    RELEASE = "release"
 
 
 class PoolKey(NamedTuple):

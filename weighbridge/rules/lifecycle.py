@@ -14,9 +14,16 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from weighbridge.rules.catalog import Catalog, Migration, PlanVersion, Subscription
+from weighbridge.rules.catalog import (
+    Catalog,
+    Migration,
+    PlanVersion,
+    Subscription,
+    VersionStep,
+)
 from weighbridge.rules.window import Period, Window, WindowKind, window_bounds
 
 PERIOD: Final = Window(WindowKind.ANNIVERSARY, Period.MONTH)
@@ -35,8 +42,19 @@ class PlanAt(NamedTuple):
 def plan_at(catalog: Catalog, subscription: Subscription, at_ms: int) -> PlanAt:
     """Return the version of its plan that a subscription is on at an instant."""
     steps = catalog.steps.get(subscription.plan, ())
+    number, changes_at_ms = version_at(steps, subscription, at_ms)
+    return PlanAt(_version(catalog, subscription.plan, number), changes_at_ms)
+
+
+def version_at(
+    steps: Sequence[VersionStep], subscription: Subscription, at_ms: int
+) -> tuple[int | None, int | None]:
+    """Return the number of the version that it is on, and until when; None: the newest, for good.
+
+    `steps` are those of its plan that have come by then, oldest first.
+    """
     if subscription.plan_version is not None or not steps:
-        return PlanAt(_version(catalog, subscription.plan, subscription.plan_version))
+        return subscription.plan_version, None
     version = steps[0].version
     for step in steps[1:]:
         if subscription.since_ms < step.since_ms:
@@ -45,9 +63,9 @@ def plan_at(catalog: Catalog, subscription: Subscription, at_ms: int) -> PlanAt:
             if step.migration is Migration.AT_PERIOD_END:
                 moves_at_ms = period_end_ms(subscription.anchor_ms, step.since_ms)
                 if at_ms < moves_at_ms:
-                    return PlanAt(_version(catalog, subscription.plan, version), moves_at_ms)
+                    return version, moves_at_ms
         version = step.version
-    return PlanAt(_version(catalog, subscription.plan, version))
+    return version, None
 
 
 def _version(catalog: Catalog, plan: str, version: int | None) -> PlanVersion | None:

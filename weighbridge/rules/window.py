@@ -36,6 +36,9 @@ _LENGTH: Final = re.compile(r"(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,6})m)?", re
 class WindowKind(Enum):
     """When usage starts from zero."""
 
+    # Members are single objects; Enum's own hash is a Python call, and this is hot.
+    __hash__ = object.__hash__
+
     CALENDAR = "calendar"
     ANNIVERSARY = "anniversary"
     LIFETIME = "lifetime"

@@ -646,6 +646,7 @@ class Feature(_message.Message):
     METER_FIELD_NUMBER: _builtins.int
     EXCESS_FIELD_NUMBER: _builtins.int
     OVERDRAFT_MAX_FIELD_NUMBER: _builtins.int
+    LOST_LEASE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     type: _types_pb2.FeatureType.ValueType
@@ -661,6 +662,8 @@ class Feature(_message.Message):
     """Of metered features."""
     overdraft_max: _builtins.int
     """For OVERDRAFT: how many units past what was held. Unset: any."""
+    lost_lease: _types_pb2.LostLease.ValueType
+    """Of leased features."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Enum features: all values there are."""
@@ -680,10 +683,11 @@ class Feature(_message.Message):
         meter: _types_pb2.Meter.ValueType = ...,
         excess: _types_pb2.ExcessPolicyKind.ValueType = ...,
         overdraft_max: _builtins.int | None = ...,
+        lost_lease: _types_pb2.LostLease.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max", "overdraft_max", b"overdraft_max"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max", "consistency", b"consistency", "enforcement", b"enforcement", "excess", b"excess", "id", b"id", "meter", b"meter", "name", b"name", "outage_policy", b"outage_policy", "overdraft_max", b"overdraft_max", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max", "consistency", b"consistency", "enforcement", b"enforcement", "excess", b"excess", "id", b"id", "lost_lease", b"lost_lease", "meter", b"meter", "name", b"name", "outage_policy", b"outage_policy", "overdraft_max", b"overdraft_max", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__overdraft_max: _TypeAlias = _typing.Literal["overdraft_max"]  # noqa: Y015
     _WhichOneofArgType__overdraft_max: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max"]  # noqa: Y015

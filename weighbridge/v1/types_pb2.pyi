@@ -322,6 +322,8 @@ class _ConsistencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Consisten
     """Each unit is leased to a sidecar before it is spent: hard limits are never overshot."""
     CONSISTENCY_CACHED: _Consistency.ValueType  # 2
     """Decided from totals that are pushed: usage elsewhere that is on its way may be missed."""
+    CONSISTENCY_AUTHORITATIVE: _Consistency.ValueType  # 3
+    """Each call that takes units asks the control plane for exactly these; none are kept."""
 
 class Consistency(_Consistency, metaclass=_ConsistencyEnumTypeWrapper):
     """How the limits of a feature are held."""
@@ -332,7 +334,33 @@ CONSISTENCY_LEASED: Consistency.ValueType  # 1
 """Each unit is leased to a sidecar before it is spent: hard limits are never overshot."""
 CONSISTENCY_CACHED: Consistency.ValueType  # 2
 """Decided from totals that are pushed: usage elsewhere that is on its way may be missed."""
+CONSISTENCY_AUTHORITATIVE: Consistency.ValueType  # 3
+"""Each call that takes units asks the control plane for exactly these; none are kept."""
 Global___Consistency: _TypeAlias = Consistency  # noqa: Y015
+
+class _LostLease:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LostLeaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LostLease.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOST_LEASE_UNSPECIFIED: _LostLease.ValueType  # 0
+    """Charge."""
+    LOST_LEASE_CHARGE: _LostLease.ValueType  # 1
+    """They count as spent until its records say otherwise: the limit holds whatever it did."""
+    LOST_LEASE_RELEASE: _LostLease.ValueType  # 2
+    """They are given to others; what it spent all the same, and reports late, is overage."""
+
+class LostLease(_LostLease, metaclass=_LostLeaseEnumTypeWrapper):
+    """What becomes of units leased to a sidecar that stays away."""
+
+LOST_LEASE_UNSPECIFIED: LostLease.ValueType  # 0
+"""Charge."""
+LOST_LEASE_CHARGE: LostLease.ValueType  # 1
+"""They count as spent until its records say otherwise: the limit holds whatever it did."""
+LOST_LEASE_RELEASE: LostLease.ValueType  # 2
+"""They are given to others; what it spent all the same, and reports late, is overage."""
+Global___LostLease: _TypeAlias = LostLease  # noqa: Y015
 
 class _ExcessPolicyKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from control_plane.storage import lease_tables, ledger_tables, tables
+from control_plane.storage import billing_tables, lease_tables, ledger_tables, tables
 from control_plane.storage.metadata import metadata
 
 assert {
     tables.customer.metadata,
     lease_tables.lease.metadata,
     ledger_tables.ledger_entry.metadata,
+    billing_tables.statement.metadata,
 } == {metadata}
 
 

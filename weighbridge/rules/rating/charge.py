@@ -50,13 +50,15 @@ class LineDetail:
     """What a line item is made of, for whoever checks it.
 
     `segments` are the tiers or packages of one piece in a whole period, their unit prices for each
-    `per` units; `pieces` is how many of an add-on were bought.
+    `per` units; `pieces` is how many of an add-on were bought. Of usage, `included` units cost
+    nothing, because an allowance has them.
     """
 
     segments: tuple[Segment, ...] = ()
     per: int = 1
     pieces: int = 1
     share: Share = WHOLE
+    included: int = 0
 
 
 NO_DETAIL: Final = LineDetail()

@@ -57,14 +57,15 @@ def _quantity_line(
     # The allowance comes first, so that tiers and packages count what is beyond it.
     free = price.allowance(seats, sold.pieces)
     before = max(0, carried - free)
-    segments = price.rate.segments(before, max(0, carried + quantity - free) - before)
+    charged = max(0, carried + quantity - free) - before
+    segments = price.rate.segments(before, charged)
     per = price.rate.per
     return line_item(
         LineOrigin(LineKind.USAGE, price.key, sold.add_on, price.feature, price.match),
         quantity,
         Quotient(total(segments, per), per),
         price.currency,
-        LineDetail(segments, per, sold.pieces),
+        LineDetail(segments, per, sold.pieces, included=quantity - charged),
     )
 
 

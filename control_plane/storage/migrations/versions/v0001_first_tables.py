@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from control_plane.storage.migrations import ledger
+from control_plane.storage.migrations import billing, ledger
 from control_plane.storage.migrations.lease_tables import create_lease_tables
 from control_plane.storage.types import SERIAL, key_text
 
@@ -39,6 +39,7 @@ TABLES = [
     "lease",
     "lease_hold",
     *ledger.TABLES,
+    *billing.TABLES,
 ]
 
 
@@ -54,6 +55,7 @@ def upgrade() -> None:
     _create_usage_totals()
     create_lease_tables()
     ledger.upgrade()
+    billing.upgrade()
 
 
 def downgrade() -> None:
@@ -145,6 +147,7 @@ def _create_catalogs() -> None:
         _integer("catalog_version"),
         _integer("since_ms"),
         sa.Column("migration", key_text(16), nullable=False),
+        sa.Column("applied_migration", key_text(16), nullable=False),
         sa.ForeignKeyConstraint(
             ["catalog_id", "catalog_version"],
             ["catalog_version.catalog_id", "catalog_version.version"],

@@ -1,0 +1,1 @@
+"""What leases cost: calls, messages, and rows in the control plane."""
