@@ -321,9 +321,7 @@ class LeaseDesk:
                     self._unreachable(waiting, shortage),
                     lapses_in_ms,
                     shortage.limit,
-                    None
-                    if shortage.returns_ms is None
-                    else max(shortage.returns_ms - wall_ms, 1),
+                    None if shortage.returns_ms is None else max(shortage.returns_ms - wall_ms, 1),
                 )
             )
             if shortage.is_leased:

@@ -35,6 +35,7 @@ from control_plane.leasing.holding import (
     take_returns,
     tick,
 )
+from control_plane.leasing.lapsing import roll
 from control_plane.leasing.losing import lose
 from control_plane.metering.counters import CounterCache
 from control_plane.metering.epochs import settled_marks
@@ -88,8 +89,10 @@ class Granter:
         if work.is_tick:
             posted.may_have_more = tick(book, now_ms)
             released_of = partial(self._released, book.connection, cache)
-            has_more = lose(book, now_ms - terms.lost_after_ms, released_of)
-            posted.may_have_more = has_more or posted.may_have_more
+            lost_ms = now_ms - terms.lost_after_ms
+            has_more = lose(book, lost_ms, released_of, now_ms)
+            rolls_more = roll(book, now_ms, terms.lost_after_ms)
+            posted.may_have_more = has_more or rolls_more or posted.may_have_more
 
     def _released(
         self, connection: Connection, cache: CounterCache, places: Collection[TotalPlace]

@@ -7,13 +7,8 @@ from typing import Final, NamedTuple
 from control_plane.leasing.accounts import TotalPlace
 from control_plane.metering.counters import CounterCache, CustomerCounters
 from weighbridge.rules.catalog import Limit, LimitKind
-<<<<<<< HEAD
-from weighbridge.rules.lease import PoolKey
-from weighbridge.rules.window import Window, WindowBounds, WindowKind, window_bounds
-=======
 from weighbridge.rules.lease import LostLease, PoolKey
-from weighbridge.rules.window import MOVING_KINDS, WindowBounds, window_bounds
->>>>>>> main
+from weighbridge.rules.window import Window, WindowBounds, WindowKind, window_bounds
 
 AHEAD_MS: Final = 5_000
 """How long before a window begins units of it are given out."""

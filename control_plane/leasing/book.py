@@ -133,16 +133,10 @@ class LeaseBook:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-<<<<<<< HEAD
-        self.pools: Shelf[int, Pool] = Shelf(lambda pool: pool.id)
-        self.leases: Shelf[int, Lease] = Shelf(lambda held: held.id)
-        self.holders: Shelf[EpochId, Holder] = Shelf(lambda holder: holder.id)
-        self.buckets = RollingBuckets(connection)
-=======
         self.pools: Shelf[int, Pool] = Shelf(Pool, attrgetter("id"))
         self.leases: Shelf[int, Lease] = Shelf(Lease, attrgetter("id"))
         self.holders: Shelf[EpochId, Holder] = Shelf(Holder, attrgetter("sidecar_id", "epoch"))
->>>>>>> main
+        self.buckets = RollingBuckets(connection)
 
     def has_pools(self) -> bool:
         """Whether anything was ever leased: where nothing was, usage costs no more than this."""
@@ -279,12 +273,8 @@ class LeaseBook:
             for pool, before in pools
             if pool.available > before[_AVAILABLE]
         ]
-<<<<<<< HEAD
-        self._write_pools(now_ms)
-        self.buckets.write()
-=======
         self._write_pools([pool for pool, _ in pools], now_ms)
->>>>>>> main
+        self.buckets.write()
         self._write_holders()
         self._write_leases(now_ms)
         return gains

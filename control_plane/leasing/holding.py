@@ -7,10 +7,8 @@ from typing import Final, NamedTuple
 
 from control_plane.leasing.accounts import NO_RECORD, EpochId, Holder, HolderState
 from control_plane.leasing.book import LeaseBook
-from control_plane.leasing.holds import lapse_holds
 
 HOLDERS_PER_TICK: Final = 100
-POOLS_PER_TICK: Final = 500
 
 
 class LeaseTerms(NamedTuple):
@@ -150,32 +148,6 @@ def tick(book: LeaseBook, now_ms: int) -> bool:
     late = book.load_overdue(HolderState.OPEN, now_ms, HOLDERS_PER_TICK)
     for holder in late:
         holder.state = HolderState.SUSPENDED
-<<<<<<< HEAD
-    lost_ms = now_ms - terms.lost_after_ms
-    lost = book.load_overdue(HolderState.SUSPENDED, lost_ms, HOLDERS_PER_TICK)
-    for holder in lost:
-        holder.state = HolderState.PRESUMED
-    book.presume(book.load_leases_of(holder.id for holder in lost), now_ms)
-    has_more = _roll(book, now_ms, terms)
-    return has_more or HOLDERS_PER_TICK in (len(late), len(lost))
-
-
-def _roll(book: LeaseBook, now_ms: int, terms: LeaseTerms) -> bool:
-    """Take back what has left rolling windows, or would have by now, had it been spent.
-
-    Returns whether there may be more.
-    """
-    leaving = book.load_leaving(now_ms, POOLS_PER_TICK)
-    book.buckets.load(leaving, now_ms)
-    for pool in leaving:
-        pool.settle_rolling(book.buckets.of(pool), 0)
-    lapsing = book.load_lapsing(now_ms, POOLS_PER_TICK)
-    for lease in lapsing:
-        book.pools[lease.pool_id].give(lease.lapse())
-    holds = lapse_holds(book, now_ms - terms.lost_after_ms, POOLS_PER_TICK)
-    return POOLS_PER_TICK in (len(leaving), len(lapsing), holds)
-=======
         # Lost is who stays away from now on: while nobody was here to see it, nobody was away.
         holder.until_ms = now_ms
     return len(late) == HOLDERS_PER_TICK
->>>>>>> main

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete
 
 from control_plane.leasing.book import LeaseBook
 from control_plane.storage.lease_tables import lease_hold
@@ -17,7 +17,6 @@ from control_plane.storage.rows import execute_rows, insert_rows, prepare, rows_
 from weighbridge.rules.moving import BUCKETS
 
 _HOLD: Final = ("sidecar_id", "customer_id", "reservation")
-_ROW: Final = (*_HOLD, "lease_id")
 _COLUMNS: Final = [column.name for column in lease_hold.columns]
 
 
@@ -56,39 +55,13 @@ def post_holds(book: LeaseBook, steps: Sequence[HoldStep]) -> Mapping[int, int]:
             lease = book.leases.get(id_)
             if lease is not None and lease.sidecar_id == key.sidecar_id:
                 changed[lease.pool_id] += units
-<<<<<<< HEAD
                 pool = book.pools[lease.pool_id]
                 lapses_ms = _lapses_ms(pool.place.rolling_ms, step.expires_at_ms)
-                rows.append((*key, id_, pool.id, units, step.expires_at_ms, lapses_ms))
-=======
-                rows.append((*key, id_, lease.pool_id, units, step.expires_at_ms, False))
->>>>>>> main
+                rows.append((*key, id_, pool.id, units, step.expires_at_ms, False, lapses_ms))
     _delete(book, (key for key in after if before[key]))
     insert_rows(book.connection, lease_hold, _COLUMNS, rows)
     book.load_pools(changed)
     return changed
-
-
-def lapse_holds(book: LeaseBook, lapsed_ms: int, count: int) -> int:
-    """Give back what holds of rolling windows had that lapsed by an instant; return how many did.
-
-    Whoever holds them was not heard of since. What was used of them has left the window.
-    """
-    query = (
-        select(lease_hold)
-        .where(lease_hold.c.lapses_at_ms <= lapsed_ms)
-        .order_by(lease_hold.c.lapses_at_ms)
-        .limit(count)
-    )
-    found = book.connection.execute(query).all()
-    book.load_pools({row.pool_id for row in found})
-    for row in found:
-        book.pools[row.pool_id].give(row.units)
-    rows = ((row.sidecar_id, row.customer_id, row.reservation, row.lease_id) for row in found)
-    is_row = [lease_hold.c[name] == bindparam(name) for name in _ROW]
-    statement = prepare(book.connection.dialect, delete(lease_hold).where(*is_row), _ROW)
-    execute_rows(book.connection, statement, rows)
-    return len(found)
 
 
 def _lapses_ms(rolling_ms: int | None, expires_at_ms: int) -> int | None:

@@ -57,7 +57,7 @@ def post_usage(connection: Connection, usage: SettledUsage, now_ms: int) -> Post
     book = LeaseBook(connection)
     if not book.has_pools():
         return PostedUsage(draws_refused=sum(len(draws) for _, draws in usage.draws))
-    drawn, refused = _apply_draws(book, usage)
+    drawn, refused = _apply_draws(book, usage, now_ms)
     for pool_id, units in post_holds(book, usage.holds).items():
         # What is held was drawn, and is not used: it is not the pool's again.
         drawn[pool_id] -= units
@@ -84,7 +84,9 @@ def _spend(spent: RollingUnits, usage: RollingUsage, now_ms: int) -> None:
     spent.cover(usage.counted)
 
 
-def _apply_draws(book: LeaseBook, usage: SettledUsage) -> tuple[defaultdict[int, int], int]:
+def _apply_draws(
+    book: LeaseBook, usage: SettledUsage, now_ms: int
+) -> tuple[defaultdict[int, int], int]:
     drawn: defaultdict[int, int] = defaultdict(int)
     put_back: list[Lease] = []
     refused = 0
@@ -109,11 +111,11 @@ def _apply_draws(book: LeaseBook, usage: SettledUsage) -> tuple[defaultdict[int,
                 # Nobody can spend it there any more.
                 lease.returned -= units
                 book.pools[lease.pool_id].give(-units)
-    _presume_again(book, put_back)
+    _presume_again(book, put_back, now_ms)
     return drawn, refused
 
 
-def _presume_again(book: LeaseBook, put_back: Sequence[Lease]) -> None:
+def _presume_again(book: LeaseBook, put_back: Sequence[Lease], now_ms: int) -> None:
     """Count what was put back into leases of an epoch that is lost as spent, like the rest."""
     lost = {
         holder.id
@@ -122,7 +124,7 @@ def _presume_again(book: LeaseBook, put_back: Sequence[Lease]) -> None:
     }
     for lease in put_back:
         if lease.holder in lost:
-            lease.presume()
+            lease.presume(book.pools[lease.pool_id], now_ms)
 
 
 def _can_draw(lease: Lease, epoch: EpochId, units: int) -> bool:

@@ -88,8 +88,8 @@ lease_holder = Table(
 )
 
 # A part of a pool that one epoch of a sidecar may spend. The counters only grow, except `presumed`
-# and `lapsed`. What is presumed spent of a rolling window comes back at `lapses_at_ms`: it counts as
-# returned then, and as `lapsed` as long as late records may draw it still.
+# and `lapsed`. What is presumed spent of a rolling window comes back at `lapses_at_ms`: it counts
+# as returned then, and as `lapsed` as long as late records may draw it still.
 lease = Table(
     "lease",
     metadata,
@@ -148,15 +148,11 @@ lease_hold = Table(
     Column("pool_id", BigInteger, ForeignKey("lease_pool.id"), nullable=False, index=True),
     Column("units", BigInteger, nullable=False),
     Column("expires_at_ms", BigInteger, nullable=False),
-<<<<<<< HEAD
+    # Its sidecar stays away: its units count as spent, until a record ends it.
+    Column("is_presumed", Boolean, nullable=False),
     # Of a rolling window: when it would have come back, had it been spent at the deadline.
     Column("lapses_at_ms", BigInteger),
     CheckConstraint("units > 0", name="ck_lease_hold_units"),
-    Index(None, "lapses_at_ms"),
-=======
-    # Its sidecar stays away: its units count as spent, until a record ends it.
-    Column("is_presumed", Boolean, nullable=False),
-    CheckConstraint("units > 0", name="ck_lease_hold_units"),
     Index(None, "is_presumed", "expires_at_ms"),
->>>>>>> main
+    Index(None, "lapses_at_ms"),
 )

@@ -75,19 +75,10 @@ def cover_of(
     refused: Refused | None = None
     for customer, (resource, feature), states, basis in owned:
         for state in states:
-            limit, bounds = state.limit, state.bounds
-<<<<<<< HEAD
-            if limit.kind is not LimitKind.HARD or limit.limit is None:
-=======
-            is_hard = limit.kind is LimitKind.HARD and limit.window.kind not in MOVING_KINDS
-            if not is_hard or limit.limit is None or bounds is None:
->>>>>>> main
+            limit = state.limit
+            if not is_leased(state) or limit.limit is None:
                 continue
-            if limit.window.length_ms is not None:
-                if limit.window.kind is WindowKind.SESSION:
-                    continue
-                bounds = _ROLLING
-            assert bounds is not None, "windows that turn always lie somewhere"
+            bounds = _bounds_of_pool(state)
             key = PoolKey(customer, resource, feature, limit.id, bounds.start_ms)
             pool = leases.open(key, bounds.end_ms, boot_ms)
             takes.append(Take(pool, amount))
@@ -106,6 +97,14 @@ def cover_of(
                 found = Refused(customer, state, refusal, covered + refusal.available)
                 refused = found if refused is None else min(refused, found, key=_covered)
     return Cover(takes, lacks, refused)
+
+
+def _bounds_of_pool(state: LimitState) -> WindowBounds:
+    if state.limit.window.length_ms is not None:
+        # Units leave a rolling window; it never turns.
+        return _ROLLING
+    assert state.bounds is not None, "windows that turn always lie somewhere"
+    return state.bounds
 
 
 def _covered(refused: Refused) -> int:
@@ -133,7 +132,7 @@ def is_leased(state: LimitState) -> bool:
     """Whether a limit is spent from leases, where its feature's limits are."""
     limit = state.limit
     is_hard = limit.kind is LimitKind.HARD and limit.limit is not None
-    return is_hard and state.bounds is not None and limit.window.kind not in MOVING_KINDS
+    return is_hard and limit.window.kind is not WindowKind.SESSION
 
 
 def owned_above(

@@ -151,11 +151,8 @@ def _create_holds() -> None:
         _integer("pool_id"),
         _integer("units"),
         _integer("expires_at_ms"),
-<<<<<<< HEAD
-        _integer("lapses_at_ms", nullable=True),
-=======
         sa.Column("is_presumed", sa.Boolean, nullable=False),
->>>>>>> main
+        _integer("lapses_at_ms", nullable=True),
         sa.ForeignKeyConstraint(["pool_id"], ["lease_pool.id"], name="fk_lease_hold_pool_id"),
         sa.PrimaryKeyConstraint(
             "sidecar_id", "customer_id", "reservation", "lease_id", name="pk_lease_hold"
@@ -163,10 +160,7 @@ def _create_holds() -> None:
         sa.CheckConstraint("units > 0", name="ck_lease_hold_units"),
     )
     op.create_index("ix_lease_hold_pool_id", "lease_hold", ["pool_id"])
-<<<<<<< HEAD
-    op.create_index("ix_lease_hold_lapses_at_ms", "lease_hold", ["lapses_at_ms"])
-=======
     op.create_index(
         "ix_lease_hold_is_presumed_expires_at_ms", "lease_hold", ["is_presumed", "expires_at_ms"]
     )
->>>>>>> main
+    op.create_index("ix_lease_hold_lapses_at_ms", "lease_hold", ["lapses_at_ms"])
