@@ -118,7 +118,7 @@ class Elsewhere(NamedTuple):
 class Shortage(NamedTuple):
     """A pool that had too little for a request; `available` under the limit that it named.
 
-    Of a rolling window the next units leave at `leaves_ms`, and as many as it lacks by `returns_ms`.
+    Of a rolling window the next units leave at `leaves_ms`, as many as it lacks by `returns_ms`.
     """
 
     pool: PoolKey

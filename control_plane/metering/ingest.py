@@ -263,7 +263,7 @@ class _Settling:
         if self._tally.needs_order:
             placed = sorted(placed, key=lambda item: item.entry.occurred_at_ms)
         for record, entry, group, above in placed:
-            # A hold may have grown until it was settled: what came last leaves a rolling window last.
+            # A hold may have grown until it was settled: what came last leaves last.
             spent_ms = self._now_ms if entry.kind is UsageKind.SETTLE else None
             if group.add(entry.occurred_at_ms, entry.amount, above, spent_ms):
                 rows.append(_event_row(record, entry))

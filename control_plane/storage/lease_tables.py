@@ -20,8 +20,8 @@ from control_plane.storage.types import SERIAL
 
 # What one limit of a customer or resource has in one window. `granted_limit` is what was put in:
 # the limit as it was last posted (`limit_units`), plus what lowering it could not withdraw so far.
-# `settled` is the window's total as last posted. Of a rolling window that is the sum of its buckets:
-# those before `rolled_ms` have left it, and the next ones leave at `leaves_at_ms`.
+# `settled` is the window's total as last posted. Of a rolling window that is the sum of its
+# buckets: those before `rolled_ms` have left it, and the next ones leave at `leaves_at_ms`.
 lease_pool = Table(
     "lease_pool",
     metadata,
