@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -53,10 +53,16 @@ SETTINGS: Final = {
 
 
 class PostgresServer:
-    """One server with its data in a directory of its own. PostgreSQL refuses to be run by root."""
+    """One server with its data in a directory of its own. PostgreSQL refuses to be run by root.
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    `settings` are over `SETTINGS`.
+    """
+
+    def __init__(
+        self, programs: Path, folder: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._folder = folder
+        self._settings = {**SETTINGS, **(settings or {})}
         self._account = _account()
         self._programs = self._reachable(programs)
         self._process: subprocess.Popen[bytes] | None = None
@@ -110,7 +116,7 @@ class PostgresServer:
 
     def _spawn(self, port: int) -> None:
         settings = {
-            **SETTINGS,
+            **self._settings,
             "listen_addresses": "127.0.0.1",
             "port": str(port),
             "unix_socket_directories": str(self._folder),
@@ -187,13 +193,13 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """Run a server until the context ends."""
+def running_server(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+    """Run a server until the context ends. `settings` are over `SETTINGS`."""
     # Not in pytest's directories: another account can't get in there, and sockets have short names.
     folder = Path(tempfile.mkdtemp(prefix="weighbridge-pg-"))
     server: PostgresServer | None = None
     try:
-        server = PostgresServer(server_programs(), folder)
+        server = PostgresServer(server_programs(), folder, settings)
         server.start()
         yield server
     finally:

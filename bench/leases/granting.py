@@ -76,6 +76,8 @@ class Effort(NamedTuple):
 
 def measure_granting(url: str, effort: Effort) -> Rates:
     """Measure on a database that nothing else uses. Raises BenchError where units do not add up."""
+    if effort.pools < ENTRIES_PER_RECORD:
+        raise BenchError(f"at least {ENTRIES_PER_RECORD} pools: a record draws once from each")
     database = Database(url)
     try:
         database.migrate()
@@ -194,6 +196,8 @@ class _Asking:
         await self._until(self._answered + asked + waiting)
         started_s, before = time.perf_counter(), self._answered
         await asyncio.sleep(seconds)
+        # To the end of a transaction, as it began at one: they are answered all at once.
+        await self._until(self._answered + 1)
         rate = (self._answered - before) / (time.perf_counter() - started_s)
         self._again = _nothing
         await self._until(self._numbers)
