@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
@@ -15,10 +16,13 @@ from sqlalchemy import Connection
 from control_plane.api.admin_service import AdminService
 from control_plane.api.billing_service import BillingService
 from control_plane.api.credit_service import CreditService
+from control_plane.api.integration_service import IntegrationService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
 from control_plane.api.sync_service import Intake, StreamTimes, SyncService
 from control_plane.crediting.upkeep import LedgerUpkeep
+from control_plane.exporters.config import ExportsConfig, read_exports
+from control_plane.exporters.exporting import Exporting
 from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import Granter
 from control_plane.granting.serving import LeaseService
@@ -27,6 +31,7 @@ from control_plane.granting.work import LeasesPosted
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.leasing.retention import prune_leases
 from control_plane.metering.ingest import Settlement
+from control_plane.metering.priced_units import prune_priced_units
 from control_plane.metering.queue import IngestQueue
 from control_plane.metering.retention import prune
 from control_plane.metering.totals import count_overdrawn
@@ -69,6 +74,7 @@ class ControlPlane:
         self._publisher = Publisher(database, library, notices, self._sidecars, wall_ms)
         self._queue = IngestQueue(database, library, wall_ms, SystemRandom())
         self._make_leases(settings)
+        self._exporting = _exporting(settings, database)
         self._sync = SyncService(
             database,
             library,
@@ -85,6 +91,7 @@ class ControlPlane:
                 AdminService(database, library, notices, self._sidecars, wall_ms),
                 CreditService(database, library, wall_ms),
                 BillingService(database, library, wall_ms),
+                IntegrationService(database, self._exporting, wall_ms),
                 self._sync,
             ),
         )
@@ -131,6 +138,7 @@ class ControlPlane:
         metrics.count_broken_ledgers(lambda: len(self._ledgers.broken))
         self._ledgers.on_checked = metrics.ledgers_checked.inc
         self._probes.details = self._details
+        self._exporting.on_ran = lambda name, ran: metrics.count_export(name, ran.sent, ran.failed)
 
     async def start(self) -> None:
         """Migrate, register the tokens, and listen. Raises WeighbridgeError saying why not."""
@@ -138,6 +146,7 @@ class ControlPlane:
         await asyncio.to_thread(self._database.migrate)
         await self._register_tokens()
         await self._publisher.start()
+        await self._exporting.open()
         self._metrics.allocations_overdrawn.set(await self._database.read(count_overdrawn))
         self._tasks = [
             asyncio.create_task(work)
@@ -147,6 +156,7 @@ class ControlPlane:
                 self._leases.run(),
                 self._lease_watch.run(),
                 self._ledgers.run(),
+                self._exporting.run(),
                 self._prune(),
             )
         ]
@@ -173,6 +183,7 @@ class ControlPlane:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._publisher.close()
+        self._exporting.close()
         await asyncio.to_thread(self._probes.stop)
         await asyncio.to_thread(self._database.close)
 
@@ -225,9 +236,20 @@ class ControlPlane:
         return []
 
 
+def _exporting(settings: Settings, database: Database) -> Exporting:
+    config = ExportsConfig()
+    if settings.exports_file is not None:
+        config = read_exports(settings.exports_file)
+    return Exporting(config, database, secrets.token_hex(8), wall_ms)
+
+
 def _prune(connection: Connection) -> int:
     now_ms = wall_ms()
-    return prune(connection, now_ms) + prune_leases(connection, now_ms)
+    return (
+        prune(connection, now_ms)
+        + prune_priced_units(connection, now_ms)
+        + prune_leases(connection, now_ms)
+    )
 
 
 def token_from_file(path: Path) -> str:

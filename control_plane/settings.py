@@ -85,6 +85,8 @@ class Settings(BaseModel):
     """How long units are waited for that other sidecars are asked for, before a refusal."""
     lease_check_interval_s: Annotated[float, Field(ge=0.1, le=86_400)] = 30.0
     """How often all pools are checked for units that were made or lost."""
+    exports_file: Path | None = None
+    """File that says where usage is exported to, see docs/exports.md. Unset: nowhere."""
     stop_grace_s: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long a stop may take to answer open calls."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"

@@ -48,7 +48,7 @@ from weighbridge.runtime.logs import get_logger
 from weighbridge.runtime.probes import ProbeServer
 
 TICK_S: Final = 0.05
-USAGE_INTERVAL_S: Final = 0.02
+USAGE_INTERVAL_S: Final = 0.05
 TRANSPORT: Final = "reference"
 DRAIN_POLL_S: Final = 0.02
 RETURN_TIMEOUT_S: Final = 1.0

@@ -58,6 +58,10 @@ def _replay(stored: StoredRecord, gate: Gate, *, has_usage: bool) -> None:
             # Who is above it is known once snapshots are restored.
             usage = UnplacedUsage(position, entry.feature, units)
             gate.book.unplaced.keep(entry.customer, usage)
+            for spent in entry.spent:
+                micros = Units(entry.occurred_at_unix_ms, spent.micros)
+                place = (entry.customer, entry.resource, spent.feature)
+                gate.book.record_spent(place, position, micros, None)
         if entry.idempotency_key:
             answer = KeyedAnswer(entry.payload_digest, position, next(numbers))
             gate.keys.add(entry.customer, entry.idempotency_key, answer, stored.written_at_ms)

@@ -17,6 +17,7 @@ from weighbridge.v1 import (
     admin_service_pb2,
     billing_service_pb2,
     credit_service_pb2,
+    integration_service_pb2,
     sync_service_pb2,
 )
 
@@ -27,12 +28,16 @@ CREDIT_SERVICE: Final[str] = credit_service_pb2.DESCRIPTOR.services_by_name[
 BILLING_SERVICE: Final[str] = billing_service_pb2.DESCRIPTOR.services_by_name[
     "BillingService"
 ].full_name
+INTEGRATION_SERVICE: Final[str] = integration_service_pb2.DESCRIPTOR.services_by_name[
+    "IntegrationService"
+].full_name
 SYNC_SERVICE: Final[str] = sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name
 
 ROLE_OF_SERVICE: Final[Mapping[str, Role]] = {
     ADMIN_SERVICE: Role.ADMIN,
     CREDIT_SERVICE: Role.ADMIN,
     BILLING_SERVICE: Role.ADMIN,
+    INTEGRATION_SERVICE: Role.ADMIN,
     SYNC_SERVICE: Role.SYNC,
 }
 # They tell whether the process serves, and what its interface is: nothing of a customer.

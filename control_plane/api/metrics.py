@@ -8,7 +8,12 @@ from typing import Final
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from control_plane.api.authentication import ADMIN_SERVICE, BILLING_SERVICE, CREDIT_SERVICE
+from control_plane.api.authentication import (
+    ADMIN_SERVICE,
+    BILLING_SERVICE,
+    CREDIT_SERVICE,
+    INTEGRATION_SERVICE,
+)
 from control_plane.api.lease_metrics import LeaseMetrics
 from control_plane.metering.ingest import Settlement
 
@@ -30,6 +35,7 @@ class ControlPlaneMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.leases = LeaseMetrics(registry)
         self._count_ledgers(registry)
+        self._count_exports(registry)
         self.sidecars_connected = Gauge(
             "weighbridge_control_plane_sidecars_connected",
             "Sidecars with an open stream.",
@@ -86,6 +92,14 @@ class ControlPlaneMetrics:
             registry=registry,
         )
 
+    def _count_exports(self, registry: CollectorRegistry) -> None:
+        self.export_items = Counter(
+            "weighbridge_control_plane_export_items",
+            "Items sent to other systems, and not sent: to be tried again, or put aside.",
+            ["exporter", "outcome"],
+            registry=registry,
+        )
+
     def _count_ledgers(self, registry: CollectorRegistry) -> None:
         self.ledgers_checked = Counter(
             "weighbridge_control_plane_ledgers_checked",
@@ -101,12 +115,17 @@ class ControlPlaneMetrics:
     def observe_call(self, method: str, code: grpc.StatusCode) -> None:
         """Count an administration call; the path is `/service/method`."""
         service, _, name = method.strip("/").partition("/")
-        if service in {ADMIN_SERVICE, CREDIT_SERVICE, BILLING_SERVICE}:
+        if service in {ADMIN_SERVICE, CREDIT_SERVICE, BILLING_SERVICE, INTEGRATION_SERVICE}:
             self.admin_calls.labels(name, code.name).inc()
 
     def observe_database(self, purpose: str, seconds: float) -> None:
         """Time a transaction."""
         self.database_seconds.labels(purpose).observe(seconds)
+
+    def count_export(self, exporter: str, sent: int, failed: int) -> None:
+        """Count what a run of an exporter did."""
+        self.export_items.labels(exporter, "sent").inc(sent)
+        self.export_items.labels(exporter, "not_sent").inc(failed)
 
     def count_settlement(self, settlement: Settlement) -> None:
         """Count what a transaction settled."""

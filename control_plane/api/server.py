@@ -14,12 +14,14 @@ from control_plane.api.authentication import (
     ADMIN_SERVICE,
     BILLING_SERVICE,
     CREDIT_SERVICE,
+    INTEGRATION_SERVICE,
     SYNC_SERVICE,
     AuthenticationInterceptor,
 )
 from control_plane.api.billing_service import BillingService
 from control_plane.api.credit_service import CreditService
 from control_plane.api.errors import CallObserver, ErrorInterceptor
+from control_plane.api.integration_service import IntegrationService
 from control_plane.api.sync_service import SyncService
 from control_plane.settings import Address
 from control_plane.storage.database import Database
@@ -29,13 +31,20 @@ from weighbridge.v1 import (
     admin_service_pb2_grpc,
     billing_service_pb2_grpc,
     credit_service_pb2_grpc,
+    integration_service_pb2_grpc,
     sync_service_pb2_grpc,
 )
 
 REQUEST_BYTES_MAX: Final = 16 << 20
 RESPONSE_BYTES_MAX: Final = 64 << 20
 CALLS_MAX: Final = 10_000
-SERVICES: Final = (ADMIN_SERVICE, CREDIT_SERVICE, BILLING_SERVICE, SYNC_SERVICE)
+SERVICES: Final = (
+    ADMIN_SERVICE,
+    CREDIT_SERVICE,
+    BILLING_SERVICE,
+    INTEGRATION_SERVICE,
+    SYNC_SERVICE,
+)
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
@@ -56,6 +65,7 @@ class Services(NamedTuple):
     admin: AdminService
     credits: CreditService
     billing: BillingService
+    integrations: IntegrationService
     sync: SyncService
 
 
@@ -83,6 +93,9 @@ class ApiServer:
         credit_service_pb2_grpc.add_CreditServiceServicer_to_server(services.credits, self._server)
         billing_service_pb2_grpc.add_BillingServiceServicer_to_server(
             services.billing, self._server
+        )
+        integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server(
+            services.integrations, self._server
         )
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(services.sync, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -21,6 +21,7 @@ from sqlalchemy import (
     select,
 )
 
+from control_plane.metering.records import UsageKind
 from control_plane.storage.ledger_tables import ledger_entry, ledger_transaction
 from control_plane.storage.tables import customer_ancestor, subscription, usage_event
 from weighbridge.rules.catalog import Subscription
@@ -168,6 +169,9 @@ def _sums(
     ).group_by(event.feature_id, told)
     if features is not None:
         query = query.where(event.feature_id.in_(features))
+    else:
+        # What usage cost is no usage of its own.
+        query = query.where(event.kind != UsageKind.SPEND.value)
     return [
         UsedUnits(
             row.feature_id,

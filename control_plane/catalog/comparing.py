@@ -34,8 +34,10 @@ from weighbridge.rules.catalog import (
 )
 from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate
+from weighbridge.rules.rating.money import plain
 from weighbridge.rules.rating.prices import Proration
 from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
+from weighbridge.rules.spend import money_of
 
 TEXT_LENGTH_MAX: Final = 200
 
@@ -211,7 +213,9 @@ def _feature_tree(feature: Feature) -> Tree:
         {
             "type": feature.type.value,
             "name": feature.name,
-            "unit": feature.unit,
+            "unit": "" if feature.spend else feature.unit,
+            "currency": feature.spend.currency.code if feature.spend else "",
+            "of": _set_text(feature.spend.features) if feature.spend else "",
             "meter": "" if feature.meter is Meter.SUM else feature.meter.value,
             "values": _set_text(feature.values),
             "consistency": _consistency(feature),
@@ -278,18 +282,19 @@ def _add_on_tree(add_on: AddOn, catalog: Catalog) -> Tree:
 def _addition_tree(entitlement: Entitlement, add_on: AddOn, catalog: Catalog) -> Tree:
     """Write what an add-on adds; of what a plan has too, only the numbers are its own."""
     if not entitlement.limits and not entitlement.rates and entitlement.credit is None:
-        return _entitlement_tree(catalog.features[entitlement.feature].type, entitlement)
+        return _entitlement_tree(catalog.features[entitlement.feature], entitlement)
     of_plans = [
         plan.entitlements[entitlement.feature]
         for plan in _plans(catalog)
         if add_on.suits(plan.plan) and entitlement.feature in plan.entitlements
     ]
+    feature = catalog.features[entitlement.feature]
     limits_of_plans = {limit.id for each in of_plans for limit in each.limits}
     rates_of_plans = {rate.id for each in of_plans for rate in each.rates}
     limits: dict[str, Tree] = {}
     for limit in entitlement.limits:
-        added: dict[str, Tree] = {"limit": _number_text(limit.limit)}
-        limits[limit.id] = added if limit.id in limits_of_plans else _limit_tree(limit)
+        added: dict[str, Tree] = {"limit": _limit_text(limit, feature)}
+        limits[limit.id] = added if limit.id in limits_of_plans else _limit_tree(limit, feature)
     rates: dict[str, Tree] = {}
     for rate in entitlement.rates:
         added = {"limit": str(rate.limit), "burst": str(rate.burst)}
@@ -304,13 +309,12 @@ def _offer_tree(offer: UpgradeOffer) -> Tree:
 
 def _entitlement_trees(entitlements: Mapping[str, Entitlement], catalog: Catalog) -> Tree:
     return {
-        id_: _entitlement_tree(catalog.features[id_].type, each)
-        for id_, each in entitlements.items()
+        id_: _entitlement_tree(catalog.features[id_], each) for id_, each in entitlements.items()
     }
 
 
-def _entitlement_tree(feature_type: FeatureType, entitlement: Entitlement) -> Tree:
-    match feature_type:
+def _entitlement_tree(feature: Feature, entitlement: Entitlement) -> Tree:
+    match feature.type:
         case FeatureType.BOOLEAN:
             return "true"
         case FeatureType.NUMBER:
@@ -320,7 +324,7 @@ def _entitlement_tree(feature_type: FeatureType, entitlement: Entitlement) -> Tr
         case FeatureType.METERED:
             tree = without_empty(
                 {
-                    "limits": {limit.id: _limit_tree(limit) for limit in entitlement.limits},
+                    "limits": {each.id: _limit_tree(each, feature) for each in entitlement.limits},
                     "rates": {rate.id: _rate_tree(rate) for rate in entitlement.rates},
                     "credits": draw_text(entitlement.credit),
                 }
@@ -328,9 +332,9 @@ def _entitlement_tree(feature_type: FeatureType, entitlement: Entitlement) -> Tr
             return tree or "unlimited"
 
 
-def _limit_tree(limit: Limit) -> Tree:
+def _limit_tree(limit: Limit, feature: Feature) -> Tree:
     return {
-        "limit": _number_text(limit.limit),
+        "limit": _limit_text(limit, feature),
         "kind": limit.kind.value,
         "window": limit.window.text,
         **({"per_seat": "true"} if limit.per_seat else {}),
@@ -345,6 +349,13 @@ def _trial_tree(trial: Trial | None) -> Tree:
 
 def _rate_tree(rate: Rate) -> Tree:
     return {"limit": str(rate.limit), "per": rate.period.value, "burst": str(rate.burst)}
+
+
+def _limit_text(limit: Limit, feature: Feature) -> str:
+    if feature.spend is None or limit.limit is None:
+        return _number_text(limit.limit)
+    currency = feature.spend.currency
+    return f"{plain(money_of(limit.limit, currency))} {currency.code}"
 
 
 def _number_text(number: int | None) -> str:

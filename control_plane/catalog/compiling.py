@@ -40,6 +40,7 @@ from control_plane.catalog.grant_document import (
 )
 from control_plane.catalog.partner_compiling import compile_partner_apps
 from control_plane.catalog.price_compiling import compile_prices, proration_of, resolve_prices
+from control_plane.catalog.spend_compiling import limit_number, spend_feature
 from control_plane.catalog.window_compiling import limit_id, window_of
 from weighbridge.rules.catalog import (
     AddOn,
@@ -142,7 +143,7 @@ def _entitlement(id_: str, feature: FeatureDocument, grant: Grant) -> Entitlemen
     if isinstance(grant, LimitsDocument):
         return Entitlement(
             id_,
-            limits=tuple(_limit(written) for written in grant.limits or ()),
+            limits=tuple(_limit(written, feature) for written in grant.limits or ()),
             rates=tuple(_rate(written) for written in grant.rates or ()),
             credit=credit_draw(grant.credits),
         )
@@ -161,11 +162,11 @@ def _plain_entitlement(
     return Entitlement(id_)
 
 
-def _limit(written: LimitDocument) -> Limit:
+def _limit(written: LimitDocument, feature: FeatureDocument) -> Limit:
     return Limit(
         id=limit_id(written),
         kind=LimitKind(written.kind),
-        limit=_number(written.limit),
+        limit=limit_number(written.limit, feature),
         window=window_of(written.window),
         per_seat=written.per_seat,
     )
@@ -237,19 +238,23 @@ def _addition(
             rates.setdefault(rate.id, rate)
     return Entitlement(
         id_,
-        limits=tuple(_added_limit(each, limits.get(each.id)) for each in grant.limits or ()),
+        limits=tuple(
+            _added_limit(each, feature, limits.get(each.id)) for each in grant.limits or ()
+        ),
         rates=tuple(_added_rate(each, rates.get(each.id)) for each in grant.rates or ()),
         credit=credit_draw(grant.credits),
     )
 
 
-def _added_limit(written: AddOnLimitDocument, of_plan: Limit | None) -> Limit:
+def _added_limit(
+    written: AddOnLimitDocument, feature: FeatureDocument, of_plan: Limit | None
+) -> Limit:
     """Return a limit to add: kind and window are its own, else those of the plan's limit."""
     if of_plan is not None:
         kind, window = of_plan.kind, of_plan.window
     else:
         kind, window = LimitKind(written.kind or "hard"), window_of(written.window)
-    return Limit(written.id, kind, _number(written.limit), window)
+    return Limit(written.id, kind, limit_number(written.limit, feature), window)
 
 
 def _added_rate(written: AddOnRateDocument, of_plan: Rate | None) -> Rate:
@@ -263,11 +268,9 @@ def _added_rate(written: AddOnRateDocument, of_plan: Rate | None) -> Rate:
     return Rate(written.id, written.limit, period, burst)
 
 
-def _number(written: int | str) -> int | None:
-    return written if isinstance(written, int) else None
-
-
 def _feature(id_: str, written: FeatureDocument) -> Feature:
+    if isinstance(written, MeteredFeature) and written.currency is not None:
+        return spend_feature(id_, written)
     return Feature(
         id=id_,
         type=FeatureType(written.type),

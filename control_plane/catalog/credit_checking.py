@@ -133,9 +133,10 @@ def _cost(path: Path, cost: CreditCostDocument, document: CatalogDocument) -> It
     elif feature.type != "metered":
         text = f"{cost.feature} is not metered (but {feature.type}), so there is no usage to pay"
         yield (*path, "feature"), text
-    elif feature.meter == "allocation":
-        text = f"{cost.feature} is held and given back, so no usage of it is left to pay"
-        yield (*path, "feature"), text
+    elif feature.meter != "sum":
+        is_held = feature.meter == "allocation"
+        why = "held and given back" if is_held else "money that other usage costs"
+        yield (*path, "feature"), f"{cost.feature} is {why}, so no usage of it is left to pay"
     micro = micro_per_million(cost)
     if micro is None:
         text = "a million units come to no whole number of micro-credits"

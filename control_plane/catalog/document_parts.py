@@ -91,6 +91,14 @@ _AS_TEXT: Final = PlainSerializer(str, return_type=str)
 Price = Annotated[Decimal, PlainValidator(_price), _AS_TEXT, _DECIMAL_SCHEMA]
 """An amount in the currency itself, exactly as written."""
 
+MoneyFraction = Annotated[
+    Decimal,
+    PlainValidator(_price),
+    _AS_TEXT,
+    WithJsonSchema({"type": "number", "minimum": 0, "not": {"type": "integer"}}),
+]
+"""An amount that is no whole number, in the currency itself, exactly as written."""
+
 Credits = Annotated[Decimal, PlainValidator(_credits), _AS_TEXT, _DECIMAL_SCHEMA]
 """An amount of credits, exactly as written: whole micro-credits."""
 

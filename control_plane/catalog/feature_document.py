@@ -6,14 +6,22 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from control_plane.catalog.document_parts import Absent, Amount, DocumentModel, Id, Name
+from control_plane.catalog.document_parts import (
+    Absent,
+    Amount,
+    CurrencyCode,
+    DocumentModel,
+    Id,
+    Name,
+)
 
 VALUES_MAX: Final = 256
+OF_MAX: Final = 256
 
 ConsistencyName = Literal["leased", "cached", "authoritative"]
 LostLeaseName = Literal["charge", "release"]
 EnforcementName = Literal["enforce", "observe"]
-MeterName = Literal["sum", "allocation"]
+MeterName = Literal["sum", "allocation", "spend"]
 
 # Tags name the alternatives of a value. They have a blank, so that no key equals one.
 OUTAGE_WORD: Final = "outage word"
@@ -99,7 +107,15 @@ class MeteredFeature(DocumentModel):
     name: Name | Absent = Field(None, description="What people read; else the id.")
     unit: Name | Absent = Field(None, description="What one unit of usage is.")
     meter: MeterName = Field(
-        "sum", description="sum counts what was used; allocation what is held now."
+        "sum",
+        description="sum counts what was used; allocation what is held now; spend what usage of "
+        "other features costs.",
+    )
+    currency: CurrencyCode | Absent = Field(
+        None, description="Of a spend meter: the currency of its limits, and of the prices counted."
+    )
+    of: Annotated[list[Id], Field(min_length=1, max_length=OF_MAX)] | Absent = Field(
+        None, description="Of a spend meter: the features whose usage it counts; else all."
     )
     consistency: ConsistencyName = Field(
         "leased",

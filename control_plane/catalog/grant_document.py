@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from control_plane.catalog.document_parts import Absent, Amount, DocumentModel, Id, PeriodName
+from control_plane.catalog.document_parts import (
+    Absent,
+    Amount,
+    DocumentModel,
+    Id,
+    MoneyFraction,
+    PeriodName,
+)
 from control_plane.catalog.feature_document import VALUES_MAX
 from weighbridge.rules.units import AMOUNT_MAX
 from weighbridge.rules.window import LENGTH_MS_MAX, MINUTE_MS
@@ -30,6 +38,8 @@ LENGTH_WORD: Final = "length word"
 
 
 def _limit_tag(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return "limit money"
     return LIMIT_WORD if isinstance(value, str) else "limit amount"
 
 
@@ -114,9 +124,11 @@ class LimitDocument(DocumentModel):
         None, description="Unique within the feature; else the window's period or kind, or `held`."
     )
     limit: Annotated[
-        Annotated[Amount, Tag("limit amount")] | Annotated[Unlimited, Tag(LIMIT_WORD)],
+        Annotated[Amount, Tag("limit amount")]
+        | Annotated[MoneyFraction, Tag("limit money")]
+        | Annotated[Unlimited, Tag(LIMIT_WORD)],
         Discriminator(_limit_tag),
-    ] = Field(description="Units in each window, or `unlimited`.")
+    ] = Field(description="Units, or money of a spend meter, in each window; or `unlimited`.")
     kind: KindName = Field("hard", description="hard refuses past it; soft counts overage.")
     window: WindowDocument | Absent = Field(
         None, description="When usage starts from zero; none of what is held now."
@@ -131,9 +143,11 @@ class AddOnLimitDocument(DocumentModel):
 
     id: Id = Field(description="Which limit of the plan it adds to.")
     limit: Annotated[
-        Annotated[Amount, Tag("limit amount")] | Annotated[Unlimited, Tag(LIMIT_WORD)],
+        Annotated[Amount, Tag("limit amount")]
+        | Annotated[MoneyFraction, Tag("limit money")]
+        | Annotated[Unlimited, Tag(LIMIT_WORD)],
         Discriminator(_limit_tag),
-    ] = Field(description="Units added to each window, or `unlimited`.")
+    ] = Field(description="Units, or money, added to each window; or `unlimited`.")
     kind: KindName | Absent = Field(None, description="Else the plan's.")
     window: WindowDocument | Absent = Field(
         None,

@@ -11,15 +11,16 @@ from control_plane.catalog.partner_checking import partner_references, partners_
 from control_plane.catalog.price_checking import price_references, prices_together
 from control_plane.catalog.problem import Finding, Problem, line_of, raise_first
 from control_plane.catalog.shape import document_from_source
+from control_plane.catalog.spend_checking import spend_prices, spend_references
 from control_plane.catalog.yaml_source import read_yaml
 
 Check = Callable[[CatalogDocument], Iterable[Finding]]
 
 # In this order: each row rests on those before.
 _CHECKS: tuple[tuple[Check, ...], ...] = (
-    (references, price_references, credit_references, partner_references),
+    (references, price_references, credit_references, partner_references, spend_references),
     (add_on_limits,),
-    (prices_together, credits_together, partners_together),
+    (prices_together, credits_together, partners_together, spend_prices),
 )
 
 

@@ -66,8 +66,10 @@ def _quotas(path: Path, app: PartnerAppDocument, document: CatalogDocument) -> I
             yield at, unknown("feature", id_, document.features)
         elif feature.type != "metered":
             yield at, f"{id_} is not metered (but {feature.type}), so there is no usage to limit"
-        elif feature.meter == "allocation":
-            yield at, f"{id_} is held and given back, so there is no usage to limit"
+        elif feature.meter != "sum":
+            is_held = feature.meter == "allocation"
+            why = "held and given back" if is_held else "money that other usage costs"
+            yield at, f"{id_} is {why}, so there is no usage to limit"
         elif id_ not in app.permissions:
             yield at, "is not among the permissions of the app; add it there, or leave this out"
         elif not quota.per_customer and not quota.total:

@@ -131,6 +131,9 @@ def _feature(path: Path, price: FeaturePrice, document: CatalogDocument) -> Iter
     elif is_of_usage and feature.type != "metered":
         text = f"{price.feature} is not metered (but {feature.type}), so there is no usage to price"
         yield (*path, "feature"), text
+    elif is_of_usage and getattr(feature, "meter", "") == "spend":
+        text = f"{price.feature} is money that other usage costs, so there is nothing to price"
+        yield (*path, "feature"), text
 
 
 def _tiers(path: Path, tiers: Sequence[TierDocument]) -> Iterator[Finding]:

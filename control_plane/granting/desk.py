@@ -325,9 +325,8 @@ class LeaseDesk:
                 )
             )
             if shortage.is_leased:
-                self._refused.add(
-                    shortage.pool, waiting.session, least[shortage.pool], now_ms + lapses_in_ms
-                )
+                units = (least[shortage.pool], shortage.available)
+                self._refused.add(shortage.pool, waiting.session, units, now_ms + lapses_in_ms)
         answer = LeaseAnswer(waiting.request.number, (), tuple(refusals))
         return Delivery(waiting.session, answer)
 

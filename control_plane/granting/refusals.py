@@ -13,7 +13,10 @@ POOLS_MAX: Final = 100_000
 
 
 class _Refused(NamedTuple):
+    """`told` is how much the sidecar was told that the pool had: calls for less it asks for."""
+
     units_min: int
+    told: int
     until_ms: int
 
 
@@ -27,12 +30,15 @@ class RefusedAskers:
     def __len__(self) -> int:
         return sum(map(len, self._by_pool.values()))
 
-    def add(self, pool: PoolKey, session: Hashable, units_min: int, until_ms: int) -> None:
-        """Remember a refusal, which lapses by itself. Past the bounds, the oldest is forgotten."""
+    def add(self, pool: PoolKey, session: Hashable, units: tuple[int, int], until_ms: int) -> None:
+        """Remember a refusal, which lapses by itself. Past the bounds, the oldest is forgotten.
+
+        `units` are those that were needed, and those that there were.
+        """
         askers = self._by_pool.setdefault(pool, {})
         if session not in askers and len(askers) >= ASKERS_PER_POOL_MAX:
             self._remove(pool, next(iter(askers)))
-        askers[session] = _Refused(units_min, until_ms)
+        askers[session] = _Refused(*units, until_ms)
         self._pools[session].add(pool)
         if len(self._by_pool) > POOLS_MAX:
             oldest = next(iter(self._by_pool))
@@ -40,13 +46,17 @@ class RefusedAskers:
                 self._remove(oldest, each)
 
     def lift(self, pool: PoolKey, available: int, now_ms: int) -> list[Hashable]:
-        """Take out as many as so many units serve; and those whose refusals have lapsed."""
-        served = []
+        """Take out as many as so many units serve; and those whose refusals have lapsed.
+
+        Where they serve nobody, the next call of one sidecar may need less than what was refused.
+        """
+        served: list[Hashable] = []
         for session, refused in list(self._by_pool.get(pool, {}).items()):
+            needed = max(refused.units_min, 1)
             if refused.until_ms <= now_ms:
                 self._remove(pool, session)
-            elif max(refused.units_min, 1) <= available:
-                available -= max(refused.units_min, 1)
+            elif needed <= available or (not served and available > refused.told):
+                available -= min(needed, available)
                 served.append(session)
                 self._remove(pool, session)
         return served

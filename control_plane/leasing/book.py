@@ -71,6 +71,7 @@ _LEASE_CHANGED: Final = (
 )
 _HOLDER_CHANGED: Final = ("state", "until_ms", "closes_after", "may_have_lost", "seen_at_ms")
 
+_HAS_POOLS: Final = select(exists(select(lease_pool.c.id)))
 _AVAILABLE: Final = [each.name for each in fields(Pool)].index("available")
 _HOLDER_COLUMNS: Final = [each.name for each in lease_holder.columns]
 _LEASE_COLUMNS: Final = [each.name for each in lease.columns]
@@ -140,7 +141,7 @@ class LeaseBook:
 
     def has_pools(self) -> bool:
         """Whether anything was ever leased: where nothing was, usage costs no more than this."""
-        return bool(self.connection.execute(select(exists(select(lease_pool.c.id)))).scalar())
+        return bool(self.connection.execute(_HAS_POOLS).scalar())
 
     def load_pools_at(self, places: Iterable[TotalPlace | tuple[Any, ...]]) -> list[Pool]:
         """Load every pool that counts the totals of these places."""

@@ -191,7 +191,7 @@ class CustomerCounters:
         found = self.catalog.catalog.features.get(feature)
         if found is None:
             return SetAsideReason.FEATURE_UNKNOWN
-        if found.type is not FeatureType.METERED:
+        if found.type is not FeatureType.METERED or found.spend is not None:
             return SetAsideReason.FEATURE_NOT_METERED
         if amount < 0 and not found.is_allocation:
             return SetAsideReason.NOT_RELEASABLE
@@ -353,7 +353,8 @@ class CounterCache:
         metered = self._metered_before.get((catalog, version))
         if metered is None:
             before = CatalogCounters(self._library.load(connection, catalog, version))
-            metered = frozenset(before.metered)
+            features = before.catalog.features
+            metered = frozenset(id_ for id_ in before.metered if features[id_].spend is None)
             self._metered_before[catalog, version] = metered
         return feature in metered
 

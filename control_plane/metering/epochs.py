@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import Connection, func, insert, select, update
 
 from control_plane.metering.records import EpochKey, RecordMark
-from control_plane.storage.rows import rows_by_key
+from control_plane.storage.rows import rows_by_key, update_rows
 from control_plane.storage.tables import usage_epoch
 
 _NUMBER: Final = list(usage_epoch.columns).index(usage_epoch.c.number)
@@ -166,10 +166,6 @@ def _unannounced(key: EpochKey, now_ms: int) -> dict[str, object]:
 
 def move_marks(connection: Connection, marks: Iterable[RecordMark], now_ms: int) -> None:
     """Set the marks of epochs to the last record settled."""
-    table = usage_epoch.c
-    for mark in marks:
-        connection.execute(
-            update(usage_epoch)
-            .where(table.sidecar_id == mark.sidecar_id, table.epoch == mark.epoch)
-            .values(number=mark.number, seen_at_ms=now_ms)
-        )
+    rows = ((mark.number, now_ms, mark.sidecar_id, mark.epoch) for mark in marks)
+    columns = ("number", "seen_at_ms")
+    update_rows(connection, usage_epoch, columns, ("sidecar_id", "epoch"), rows)

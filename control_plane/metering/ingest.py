@@ -28,6 +28,7 @@ from control_plane.metering.records import (
     problem_of,
     record_payload,
 )
+from control_plane.metering.spending import SpendMeter, Spends, Spent
 from control_plane.metering.tally import Group, Tally
 from control_plane.metering.totals import TotalKey, count_overdrawn
 from control_plane.provisioning import create_unprovisioned, load_customers
@@ -78,6 +79,7 @@ class _Placed(NamedTuple):
     entry: UsageEntry
     group: Group
     above: tuple[Group, ...]
+    spends: Spends | None = None
 
 
 def settle_records(
@@ -105,6 +107,7 @@ class _Settling:
         self._cache = cache
         self._now_ms = now_ms
         self._tally = Tally()
+        self._spending = SpendMeter(connection, self._tally, now_ms)
         self._settlement = Settlement({})
         self._set_aside_rows: list[tuple[str, str, int, str, bytes, int]] = []
 
@@ -118,8 +121,11 @@ class _Settling:
         sound = self._sound(fresh)
         placed = self._place(sound)
         placed = self._without_repeats(placed)
+        placed = self._with_spends(placed)
         self._tally.open(self._connection, self._now_ms)
+        self._spending.open()
         self._store_events(placed)
+        self._spending.write()
         settlement.usage_revision = self._tally.write(self._connection, self._now_ms)
         if self._tally.has_overdraft:
             settlement.overdrawn = self._tally.overdrawn()
@@ -258,18 +264,34 @@ class _Settling:
         left_out = {keyed[position] for position in verdicts.repeated | verdicts.conflicting}
         return [item for index, item in enumerate(placed) if index not in left_out]
 
+    def _with_spends(self, placed: list[_Placed]) -> list[_Placed]:
+        """Find the spend limits that usage counts in."""
+        found = []
+        for item in placed:
+            customer = self._cache.find(item.entry.customer)
+            has_spends = customer is not None and customer.catalog.compiler.spending
+            spends = self._spending.place(item.entry, customer) if customer and has_spends else None
+            found.append(item if spends is None else item._replace(spends=spends))
+        return found
+
     def _store_events(self, placed: Sequence[_Placed]) -> None:
         rows = []
+        money = []
         if self._tally.needs_order:
             placed = sorted(placed, key=lambda item: item.entry.occurred_at_ms)
-        for record, entry, group, above in placed:
+        for record, entry, group, above, spends in placed:
             # A hold may have grown until it was settled: what came last leaves last.
             spent_ms = self._now_ms if entry.kind is UsageKind.SETTLE else None
-            if group.add(entry.occurred_at_ms, entry.amount, above, spent_ms):
-                rows.append(_event_row(record, entry))
-            else:
+            if not group.add(entry.occurred_at_ms, entry.amount, above, spent_ms):
                 self._put_aside(record, entry, SetAsideReason.OVERFLOW)
-        insert_rows(self._connection, usage_event, _EVENT_COLUMNS, rows)
+                continue
+            rows.append(_event_row(record, entry))
+            if spends is not None:
+                money += [
+                    _event_row(record, _money_entry(entry, spent))
+                    for spent in self._spending.charge(entry, spends)
+                ]
+        insert_rows(self._connection, usage_event, _EVENT_COLUMNS, [*rows, *money])
         self._settlement.events += len(rows)
 
     def _store_records(self, fresh: Sequence[UsageRecord]) -> None:
@@ -322,6 +344,12 @@ def _stored_digests(
 
 def _key_use(entry: UsageEntry) -> KeyUse:
     return KeyUse((entry.customer, entry.key), entry.payload_digest)
+
+
+def _money_entry(entry: UsageEntry, spent: Spent) -> UsageEntry:
+    kind = UsageKind.SPEND
+    money = entry._replace(feature=spent.feature, amount=spent.micros, kind=kind)
+    return money._replace(key="", dimensions=())
 
 
 def _event_row(record: UsageRecord, entry: UsageEntry) -> tuple[object, ...]:

@@ -15,17 +15,19 @@ ENTRIES_PER_RECORD_MAX: Final = 10_000
 DRAWS_PER_RECORD_MAX: Final = 10_000
 HOLDS_PER_RECORD_MAX: Final = 10_000
 CALLS_MAX: Final = 10**9
+SPENT_MAX: Final = 1_000
 DIGEST_SIZE_MAX: Final = 64
 OCCURRED_AT_MS_MAX: Final = 4_102_444_800_000
 """The year 2100: an instant that calendars can still be asked about."""
 
 
 class UsageKind(Enum):
-    """How usage came to be recorded."""
+    """How usage came to be recorded. SPEND is what usage cost, and no sidecar records that."""
 
     CONSUME = "consume"
     REPORT = "report"
     SETTLE = "settle"
+    SPEND = "spend"
 
 
 class KeyScope(Enum):
@@ -81,6 +83,8 @@ class UsageEntry(NamedTuple):
     dimensions: tuple[tuple[str, str], ...] = ()
     catalog_version: int = 0
     snapshot_version: int = 0
+    # What it was admitted at, in micros of each spend feature.
+    spent: tuple[tuple[str, int], ...] = ()
 
 
 class UsageRecord(NamedTuple):
@@ -176,7 +180,7 @@ def _require_valid(index: int, entry: UsageEntry) -> None:
         and entry.catalog_version >= 0
         and entry.snapshot_version >= 0
     ):
-        if entry.key or entry.dimensions or entry.key_scope is None:
+        if entry.key or entry.dimensions or entry.spent or entry.key_scope is None:
             _require_valid_extras(index, entry)
         return
     raise _first_problem(f"entries[{index}]", entry)
@@ -219,6 +223,13 @@ def _require_valid_extras(index: int, entry: UsageEntry) -> None:
     if len(entry.dimensions) > units.DIMENSIONS_MAX:
         problem = f"has {len(entry.dimensions)} of them; at most {units.DIMENSIONS_MAX}"
         raise InvalidArgumentError(f"{field}.dimensions", problem)
+    for feature, micros in entry.spent:
+        units.require_id(f"{field}.spent.feature", feature)
+        if not 0 <= micros <= units.COUNTER_MAX:
+            problem = f"{micros}; 0 to {units.COUNTER_MAX}"
+            raise InvalidArgumentError(f"{field}.spent.micros", problem)
+    if len(entry.spent) > SPENT_MAX:
+        raise InvalidArgumentError(f"{field}.spent", f"{len(entry.spent)}; at most {SPENT_MAX}")
     for name, value in entry.dimensions:
         units.require_id(f"{field}.dimensions", name)
         units.require_text(f"{field}.dimensions[{name}]", value, units.DIMENSION_VALUE_LENGTH_MAX)

@@ -26,8 +26,10 @@ from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentError
 from weighbridge.rules.lifecycle import plan_at
 from weighbridge.rules.rate import Rate
-from weighbridge.rules.units import require_amount, require_id
-from weighbridge.rules.window import Window, WindowKind
+from weighbridge.rules.rating.money import require_count
+from weighbridge.rules.spend import SPEND_MAX
+from weighbridge.rules.units import AMOUNT_MAX, require_amount, require_id
+from weighbridge.rules.window import MOVING_KINDS, Window, WindowKind
 
 NUMBER: Final = "entitlement.number"
 VALUES: Final = "entitlement.values"
@@ -62,9 +64,11 @@ def require_fitting(feature: Feature, wanted: WantedEntitlement) -> None:
         require_amount(NUMBER, wanted.number)
     if feature.type is FeatureType.ENUM:
         _require_values(feature, wanted.values)
-    _require_limits(wanted.limits)
+    _require_limits(wanted.limits, AMOUNT_MAX if feature.spend is None else SPEND_MAX)
     if feature.is_allocation:
         _require_held(wanted.limits)
+    if feature.spend is not None:
+        _require_money(wanted)
     _require_rates(wanted.rates)
 
 
@@ -81,12 +85,12 @@ def _require_values(feature: Feature, values: tuple[str, ...]) -> None:
     require_distinct(VALUES, values)
 
 
-def _require_limits(limits: tuple[WantedLimit, ...]) -> None:
+def _require_limits(limits: tuple[WantedLimit, ...], most: int) -> None:
     require_few(LIMITS, limits, LIMITS_MAX)
     for index, limit in enumerate(limits):
         require_id(f"{LIMITS}[{index}].id", limit.id)
         if limit.limit is not None:
-            require_amount(f"{LIMITS}[{index}].limit", limit.limit)
+            require_count(f"{LIMITS}[{index}].limit", limit.limit, 0, most)
     require_distinct(LIMITS, (limit.id for limit in limits))
 
 
@@ -96,6 +100,17 @@ def _require_held(limits: tuple[WantedLimit, ...]) -> None:
             raise InvalidArgumentError(
                 f"{LIMITS}[{index}].window",
                 "is for usage; of an allocation feature, what is held now counts: leave it out",
+            )
+
+
+def _require_money(wanted: WantedEntitlement) -> None:
+    if wanted.rates:
+        raise InvalidArgumentError(RATES, "cannot be given of a spend meter; give limits")
+    for index, limit in enumerate(wanted.limits):
+        if limit.window is not None and limit.window.kind in MOVING_KINDS:
+            raise InvalidArgumentError(
+                f"{LIMITS}[{index}].window",
+                "moves with usage; money is counted in calendar, anniversary or lifetime windows",
             )
 
 

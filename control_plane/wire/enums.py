@@ -87,6 +87,7 @@ MIGRATIONS: Final[Mapping[Migration, types_pb2.Migration.ValueType]] = {
 METERS: Final[Mapping[Meter, types_pb2.Meter.ValueType]] = {
     Meter.SUM: types_pb2.METER_SUM,
     Meter.ALLOCATION: types_pb2.METER_ALLOCATION,
+    Meter.SPEND: types_pb2.METER_SPEND,
 }
 
 ENFORCEMENTS: Final[Mapping[Enforcement, types_pb2.Enforcement.ValueType]] = {

@@ -21,6 +21,7 @@ from control_plane.wire.enums import (
     SUBSCRIPTION_STATUSES,
 )
 from control_plane.wire.partners import partner_app_to_proto
+from control_plane.wire.prices import currency_to_proto, price_to_proto
 from weighbridge.rules.catalog import (
     AddOn,
     Catalog,
@@ -51,6 +52,8 @@ def feature_to_proto(feature: Feature) -> sync_service_pb2.Feature:
         meter=METERS[feature.meter],
         excess=EXCESS_KINDS[feature.excess.kind],
         overdraft_max=feature.excess.units_max,
+        spend_currency=currency_to_proto(feature.spend.currency) if feature.spend else None,
+        spend_features=feature.spend.features if feature.spend else (),
         lost_lease=LOST_LEASES[feature.lost_lease],
     )
 
@@ -74,6 +77,7 @@ def plan_version_to_proto(plan: PlanVersion) -> sync_service_pb2.PlanVersion:
         trial=trial_to_proto(plan.trial),
         credit_grants=[credit_grant_to_proto(grant) for grant in plan.credit_grants],
         top_ups=[top_up_to_proto(top_up) for top_up in plan.top_ups],
+        prices=[price_to_proto(price) for price in plan.prices],
     )
 
 
@@ -85,6 +89,7 @@ def add_on_to_proto(add_on: AddOn) -> sync_service_pb2.AddOn:
         plans=add_on.plans,
         offer=upgrade_offer_to_proto(add_on.offer),
         credit_grants=[credit_grant_to_proto(grant) for grant in add_on.credit_grants],
+        prices=[price_to_proto(price) for price in add_on.prices],
     )
 
 

@@ -101,4 +101,5 @@ def _entry_from_proto(message: pb.UsageEntry) -> UsageEntry:
         tuple(sorted(message.dimensions.items())) if message.dimensions else (),
         message.catalog_version,
         message.snapshot_version,
+        tuple((each.feature, each.micros) for each in message.spent) if message.spent else (),
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sidecar.core.book import Units, UnplacedUsage
-from sidecar.core.decided import Decided, NotLeased, NotLoaded
+from sidecar.core.decided import Decided, NotLeased, NotLoaded, Spent
 from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyedAnswer, require_same_payload
 from sidecar.core.leases import Take
@@ -57,17 +57,19 @@ class _Staged(NamedTuple):
     taken: tuple[Taken, ...]
     ancestors: tuple[str, ...] | None
     takes: Sequence[Take]
+    spent: Spent
 
 
 class _Sum:
     """What the calls come to that one entry stands for."""
 
-    __slots__ = ("amount", "calls", "place")
+    __slots__ = ("amount", "calls", "place", "spent")
 
-    def __init__(self, place: int, amount: int) -> None:
+    def __init__(self, place: int, amount: int, spent: Spent) -> None:
         self.place = place
         self.amount = amount
         self.calls = 1
+        self.spent = spent
 
 
 class Batch:
@@ -99,7 +101,7 @@ class Batch:
         for each in self._sums.values():
             entry = self._entries[each.place]
             if entry.calls != each.calls:
-                summed = entry._replace(amount=each.amount, calls=each.calls)
+                summed = entry._replace(amount=each.amount, calls=each.calls, spent=each.spent)
                 self._entries[each.place] = summed
         return self._entries
 
@@ -175,12 +177,16 @@ class Batch:
     def rollback(self) -> None:
         """Undo what was staged: its record could not be written."""
         self.holds.rollback()
-        for request, units, taken, ancestors, takes in reversed(self._staged):
+        for request, units, taken, ancestors, takes, spent in reversed(self._staged):
             for pool, drawn in takes:
                 if drawn < 0:
                     self._gate.leases.put_back(pool, drawn, self._position.number)
                 else:
                     self._gate.leases.undraw(pool, drawn)
+            for feature, micros in reversed(spent):
+                money = Units(units.at_ms, micros)
+                place = (request.customer, request.resource, feature)
+                self._gate.book.take_back_spent(place, money, ancestors)
             key = (request.resource, request.feature)
             if ancestors is None or ancestors:
                 self._take_back_above(request, units, ancestors)
@@ -238,14 +244,16 @@ class Batch:
         takes = decided.takes if units.amount >= 0 else self._release(decided)
         if takes:
             self._gate.leases.draw_all(takes, self.draws, self._moment.boot_ms)
-        self._staged.append(_Staged(request, units, taken, ancestors, takes))
+        if decided.spent:
+            self._record_spent(decided, units.at_ms)
+        self._staged.append(_Staged(request, units, taken, ancestors, takes, decided.spent))
         if self._gate.shadow is not None:
             self._gate.shadow.record(request, ancestors or (), units)
         kind = kind or request.kind
         is_summed = (
             not (request.key or request.dimensions) and at_ms is None and _is_sound(units, decided)
         )
-        if is_summed and self._is_in_sum(request, kind, units.amount):
+        if is_summed and self._is_in_sum(request, kind, units.amount, decided.spent):
             return
         entry = UsageEntry(
             request.customer,
@@ -261,6 +269,7 @@ class Batch:
             request.dimensions,
             decided.catalog_version,
             decided.snapshot_version,
+            decided.spent,
         )
         if request.key:
             self._keys[request.customer, request.key] = (digest, len(self._keys))
@@ -276,6 +285,13 @@ class Batch:
             return []
         number = self._position.number
         return [take for take in decided.takes if leases.release(take.pool, -take.units, number)]
+
+    def _record_spent(self, decided: Decided, at_ms: int) -> None:
+        request = decided.request
+        for feature, micros in decided.spent:
+            place = (request.customer, request.resource, feature)
+            money = Units(at_ms, micros)
+            self._gate.book.record_spent(place, self._position, money, decided.ancestors)
 
     def _count_above(
         self, request: Request, units: Units, ancestors: tuple[str, ...] | None
@@ -317,16 +333,25 @@ class Batch:
             taken += rates.take(ancestor, ("", request.feature), above, used)
         return taken
 
-    def _is_in_sum(self, request: Request, kind: Kind, amount: int) -> bool:
+    def _is_in_sum(self, request: Request, kind: Kind, amount: int, spent: Spent) -> bool:
         """Add to the entry of calls like this one; False: its own is to be the first of them."""
         group = (request.customer, request.resource, request.feature, kind)
         found = self._sums.get(group)
         if found is None:
-            self._sums[group] = _Sum(len(self._entries), amount)
+            self._sums[group] = _Sum(len(self._entries), amount, spent)
             return False
         found.amount += amount
         found.calls += 1
+        if spent:
+            found.spent = _both(found.spent, spent)
         return True
+
+
+def _both(one: Spent, other: Spent) -> Spent:
+    summed = dict(one)
+    for feature, micros in other:
+        summed[feature] = summed.get(feature, 0) + micros
+    return tuple(summed.items())
 
 
 def _is_sound(units: Units, decided: Decided) -> bool:

@@ -160,6 +160,33 @@ class UsageBook:
             item.is_taken = True
             self._count_down(item)
 
+    def record_spent(
+        self,
+        place: tuple[str, str, str],
+        position: Position,
+        micros: Units,
+        ancestors: Sequence[str] | None,
+    ) -> None:
+        """Add what own usage costs at most: by customer, resource and spend feature, and above."""
+        customer, resource, feature = place
+        self.record(customer, (resource, feature), position, micros)
+        if ancestors is None:
+            self.unplaced.keep(customer, UnplacedUsage(position, feature, micros))
+            return
+        for ancestor in ancestors:
+            self.record(ancestor, ("", feature), position, micros)
+
+    def take_back_spent(
+        self, place: tuple[str, str, str], micros: Units, ancestors: Sequence[str] | None
+    ) -> None:
+        """Undo the newest `record_spent`; to be called in reverse order."""
+        customer, resource, feature = place
+        if ancestors is None:
+            self.unplaced.take_back(customer, micros)
+        for ancestor in ancestors or ():
+            self.take_back(ancestor, ("", feature), micros)
+        self.take_back(customer, (resource, feature), micros)
+
     def push(
         self,
         customer: str,

@@ -17,6 +17,9 @@ from weighbridge.rules.granting import Grant, lineage
 from weighbridge.rules.rate import Rate
 from weighbridge.rules.upgrade import Question, upgrade_hints
 
+Spent = tuple[tuple[str, int], ...]
+"""Micros by spend feature."""
+
 
 class Decided(NamedTuple):
     """An answer. `is_recorded`: its usage is staged in the batch's record.
@@ -24,7 +27,8 @@ class Decided(NamedTuple):
     `rates` are those that its usage is taken from, `rates_above` those of its ancestors. Usage is
     recorded with all `ancestors`; None: they are not known here. `limited_by` is the one of them
     that the verdict names. `takes` are what it draws from leases. `states` are those of all
-    limits it rests on, `counted` has those above.
+    limits it rests on, `counted` has those above. `spent` is the most that it costs; `spend` the
+    spend feature whose limit the verdict names.
     """
 
     request: Request
@@ -44,6 +48,8 @@ class Decided(NamedTuple):
     takes: Sequence[Take] = ()
     states: Sequence[LimitState] = ()
     counted: Sequence[Counted] = ()
+    spent: Spent = ()
+    spend: Feature | None = None
 
     def recorded(self) -> Decided:
         """Return it with its usage staged: as `_replace` does, in a third of the time."""
@@ -92,6 +98,32 @@ class Judged(NamedTuple):
     limited_by: str = ""
     counted: Sequence[Counted] = ()
     takes: Sequence[Take] = ()
+    spent: Spent = ()
+    spend: Feature | None = None
+
+
+def _hints_of_money(
+    subject: Subject, judged: Judged, spend: Feature, state: LimitState
+) -> tuple[UpgradeHint, ...]:
+    """Say which plan or add-on leaves enough money, at the prices that there are now."""
+    above = (each for each in lineage(subject.grant.above))
+    grant: Grant | None = subject.grant
+    if judged.limited_by:
+        grant = next(each.grant for each in above if each.customer == judged.limited_by)
+    elif subject.grant.inherited_from:
+        grant = None
+    if grant is None:
+        return ()
+    question = Question(
+        spend.id,
+        spend.type,
+        dict(judged.spent).get(spend.id, 0),
+        "",
+        (state,),
+        subject.moment.now_ms,
+        spent_on=subject.feature.id,
+    )
+    return upgrade_hints(subject.compiler, grant, question)
 
 
 def hints_of(subject: Subject, judged: Judged) -> tuple[UpgradeHint, ...]:
@@ -99,6 +131,8 @@ def hints_of(subject: Subject, judged: Judged) -> tuple[UpgradeHint, ...]:
     request, verdict = subject.request, judged.verdict
     grant: Grant | None = subject.grant
     states = judged.states
+    if judged.spend is not None and verdict.state is not None:
+        return _hints_of_money(subject, judged, judged.spend, verdict.state)
     if judged.limited_by:
         above = (each for each in lineage(subject.grant.above))
         grant = next(each.grant for each in above if each.customer == judged.limited_by)

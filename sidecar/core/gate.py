@@ -14,6 +14,7 @@ from sidecar.core.leases import Leases
 from sidecar.core.link import Link
 from sidecar.core.metered import MeteredJudge
 from sidecar.core.moment import Moment
+from sidecar.core.money import monies_of
 from sidecar.core.outage import OutageSpending
 from sidecar.core.rates import RateBuckets
 from sidecar.core.releasing import is_release, not_releasable
@@ -50,6 +51,7 @@ _HINTED = frozenset(
         Reason.VALUE_NOT_ALLOWED,
         Reason.LIMIT_REACHED,
         Reason.RATE_LIMITED,
+        Reason.SPEND_LIMIT_REACHED,
     }
 )
 
@@ -180,6 +182,8 @@ class Gate:
             takes=judged.takes,
             states=judged.states,
             counted=judged.counted,
+            spent=judged.spent,
+            spend=judged.spend,
         )
 
     def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:
@@ -193,10 +197,8 @@ class Gate:
             return []
         counted = counted_above(self.book, self.rates, bounds, feature, moment)
         for each in counted:
-            ancestor = self.cache.find(each.level.customer) if each.has_new else None
-            compiler = None if ancestor is None else self.cache.compiler(ancestor.customer.catalog)
-            if ancestor is not None and compiler is not None:
-                self.window_is_new(ancestor.customer, compiler)
+            if each.has_new:
+                self._window_of_is_new(each.level.customer)
         return counted
 
     def place_usage(self, customer: str) -> None:
@@ -234,6 +236,11 @@ class Gate:
 
     def _judge_feature(self, subject: Subject) -> Judged | NotLeased:
         request, feature = subject.request, subject.feature
+        if feature.spend is not None:
+            raise InvalidArgumentError(
+                "feature",
+                f"{feature.id!r} counts what usage of other features costs; ask for those",
+            )
         if request.kind is not Kind.CHECK and feature.type is not FeatureType.METERED:
             raise InvalidArgumentError(
                 "feature",
@@ -300,7 +307,16 @@ class Gate:
         owned = [Owned(request.customer, key, states, subject.basis)]
         if counted:
             owned += owned_above(self.cache, subject.compiler, subject.feature.id, counted)
-        return self._metered.judge(subject, owned, entitlement.rates, counted)
+        if not subject.compiler.spending or request.units <= 0:
+            return self._metered.judge(subject, owned, entitlement.rates, counted)
+        monies = monies_of(subject, self.book, self.cache, self._window_of_is_new)
+        return self._metered.judge(subject, owned, entitlement.rates, counted, monies)
+
+    def _window_of_is_new(self, customer: str) -> None:
+        state = self.cache.find(customer)
+        compiler = None if state is None else self.cache.compiler(state.customer.catalog)
+        if state is not None and compiler is not None:
+            self.window_is_new(state.customer, compiler)
 
     def _without_grant(
         self,

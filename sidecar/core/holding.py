@@ -13,7 +13,7 @@ from sidecar.core.moment import Moment
 from sidecar.core.request import Request
 from sidecar.core.reservations import Reservations
 from sidecar.core.snapshots import SnapshotCache
-from weighbridge.rules.catalog import LimitKind
+from weighbridge.rules.catalog import Feature, LimitKind
 from weighbridge.rules.decision import LimitState, Reason, Verdict, leases_exhausted
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.lease import PoolKey
@@ -47,6 +47,8 @@ class Refused(NamedTuple):
     state: LimitState
     refusal: Refusal
     covered: int
+    # Where it is a limit of money.
+    spend: Feature | None = None
 
 
 class Cover(NamedTuple):
@@ -55,6 +57,10 @@ class Cover(NamedTuple):
     takes: Sequence[Take]
     lacks: Sequence[Lack]
     refused: Refused | None
+    lacks_money: bool = False
+
+
+NOTHING: Final = Cover((), (), None)
 
 
 def cover_of(
@@ -95,7 +101,7 @@ def cover_of(
             refusal = pool.refuses(limit.limit, missing, boot_ms)
             if refusal is not None:
                 found = Refused(customer, state, refusal, covered + refusal.available)
-                refused = found if refused is None else min(refused, found, key=_covered)
+                refused = found if refused is None else min(refused, found, key=covered_by)
     return Cover(takes, lacks, refused)
 
 
@@ -107,7 +113,8 @@ def _bounds_of_pool(state: LimitState) -> WindowBounds:
     return state.bounds
 
 
-def _covered(refused: Refused) -> int:
+def covered_by(refused: Refused) -> int:
+    """Return how much of a call's amount would pass."""
     return refused.covered
 
 
@@ -213,9 +220,13 @@ def owner_of(verdict: Verdict, owned: Sequence[Owned]) -> str:
 def exhausted(cover: Cover, amount: int, moment: Moment) -> tuple[Verdict, str]:
     """Return the refusal where the control plane has said that there is no more, and by whom."""
     assert cover.refused is not None, "there is a refusal"
-    customer, state, refusal, would_pass = cover.refused
+    customer, state, refusal, would_pass, spend = cover.refused
     # Units on sidecars that cannot be reached may come back at any time.
     again_ms = refusal.lapses_ms if refusal.unreachable else refusal.returns_ms
     retry_after_ms = max(again_ms - moment.boot_ms, 0) if again_ms else None
-    verdict = leases_exhausted(state, min(would_pass, amount - 1), retry_after_ms, moment.now_ms)
+    would_pass = min(would_pass, amount - 1)
+    verdict = leases_exhausted(state, would_pass, retry_after_ms, moment.now_ms)
+    if spend is not None:
+        # What is used is in micros, and known already.
+        verdict = verdict._replace(reason=Reason.SPEND_LIMIT_REACHED, state=state)
     return verdict, customer

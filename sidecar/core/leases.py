@@ -78,6 +78,7 @@ class Pool:
         "granted",
         "is_current",
         "is_exact",
+        "is_money",
         "key",
         "lease_id",
         "limit",
@@ -93,6 +94,8 @@ class Pool:
     def __init__(self, key: PoolKey, end_ms: int, boot_ms: int) -> None:
         self.key = key
         self.end_ms = end_ms
+        # Whether its units are micros of money.
+        self.is_money = False
         self.lease_id = 0
         self.limit = 0
         self.granted = 0

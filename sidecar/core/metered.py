@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from sidecar.core.counting import Counted, with_rates_above
 from sidecar.core.decided import Judged, NotLeased, Subject
 from sidecar.core.holding import (
+    NOTHING,
     PERCENT,
     Cover,
     Owned,
@@ -19,12 +20,14 @@ from sidecar.core.holding import (
 )
 from sidecar.core.leases import Leases, Take
 from sidecar.core.moment import Moment
+from sidecar.core.money import Money, cover_money, with_money
 from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
 from sidecar.core.rates import RateBuckets
 from sidecar.core.releasing import given_back
 from sidecar.core.request import Kind
 from sidecar.core.reservations import Reservations
-from weighbridge.rules.decision import DecidedBy, apply_rates, decide_metered
+from weighbridge.rules.catalog import Enforcement
+from weighbridge.rules.decision import DecidedBy, Reason, apply_rates, decide_metered, refused
 from weighbridge.rules.rate import Rate
 
 
@@ -53,21 +56,45 @@ class MeteredJudge:
         owned: Sequence[Owned],
         rates: tuple[Rate, ...],
         counted: Sequence[Counted],
+        monies: Sequence[Money] = (),
     ) -> Judged | NotLeased:
         """Judge against the limits of everybody concerned; the customer's own come first."""
+        judged = self._judge(subject, owned, rates, counted, monies)
+        if monies and isinstance(judged, Judged):
+            return with_money(judged, monies, subject, self.hold_share_percent_max)
+        return judged
+
+    def _judge(
+        self,
+        subject: Subject,
+        owned: Sequence[Owned],
+        rates: tuple[Rate, ...],
+        counted: Sequence[Counted],
+        monies: Sequence[Money],
+    ) -> Judged | NotLeased:
         moment = subject.moment
         if len(self._reservations):
             owned = with_holds(self._reservations, owned, moment.now_ms)
         judged = self._judge_limits(subject, owned, rates)
         rated = self._judge_rates(subject, judged, counted)
-        if subject.feature.is_leased:
-            leased = self._judge_leased(subject, rated, owned, counted)
+        if subject.feature.is_leased or monies:
+            leased = self._judge_leased(subject, rated, owned, counted, monies)
             if leased is not None:
                 return leased
         if self._is_outage(moment):
             # What this sidecar counts alone, such as rates, no outage makes uncertain.
             return self._judge_rates(subject, self._judge_outage(subject, judged, owned), counted)
         return rated
+
+    def _cover(self, subject: Subject, owned: Sequence[Owned], monies: Sequence[Money]) -> Cover:
+        feature, units, moment = subject.feature, subject.request.units, subject.moment
+        cover = NOTHING
+        if feature.is_leased:
+            is_exact = feature.is_authoritative
+            cover = cover_of(self._leases, owned, units, moment, is_exact=is_exact)
+        if monies and feature.enforcement is Enforcement.ENFORCE:
+            cover = cover_money(self._leases, monies, cover, units, moment)
+        return cover
 
     def _judge_limits(
         self, subject: Subject, owned: Sequence[Owned], rates: tuple[Rate, ...]
@@ -86,18 +113,23 @@ class MeteredJudge:
         return Judged(verdict, DecidedBy.CACHE, states, rates, limited_by, takes=takes)
 
     def _judge_leased(
-        self, subject: Subject, judged: Judged, owned: Sequence[Owned], counted: Sequence[Counted]
+        self,
+        subject: Subject,
+        judged: Judged,
+        owned: Sequence[Owned],
+        counted: Sequence[Counted],
+        monies: Sequence[Money],
     ) -> Judged | NotLeased | None:
         """Decide by leases; None where none are needed, or it is refused without them."""
         request = subject.request
-        if not request.is_admitted:
+        is_check = request.kind is Kind.CHECK
+        if not request.is_admitted or (subject.feature.is_authoritative and is_check):
             return None
         if subject.feature.is_authoritative:
-            is_asked = request.kind is not Kind.CHECK
-            return self._judge_upstream(subject, judged, owned, counted) if is_asked else None
+            return self._judge_upstream(subject, judged, owned, counted, monies)
         if not judged.verdict.allowed:
             return None
-        cover = cover_of(self._leases, owned, request.units, subject.moment)
+        cover = self._cover(subject, owned, monies)
         if cover.lacks:
             return self._judge_uncovered(subject, judged, cover, owned)
         if cover.takes:
@@ -105,11 +137,16 @@ class MeteredJudge:
         return None
 
     def _judge_upstream(
-        self, subject: Subject, judged: Judged, owned: Sequence[Owned], counted: Sequence[Counted]
+        self,
+        subject: Subject,
+        judged: Judged,
+        owned: Sequence[Owned],
+        counted: Sequence[Counted],
+        monies: Sequence[Money],
     ) -> Judged | NotLeased | None:
         """Decide by what the control plane grants this call, whatever the last totals say."""
         units = subject.request.units
-        cover = cover_of(self._leases, owned, units, subject.moment, is_exact=True)
+        cover = self._cover(subject, owned, monies)
         if not cover.takes:
             return None
         granted = self._judge_limits(subject, as_granted(owned, units), judged.rates)
@@ -138,10 +175,18 @@ class MeteredJudge:
         if cover.refused is not None:
             verdict, owner = exhausted(cover, request.units, moment)
             limited_by = "" if owner == request.customer else owner
-            is_asked = subject.feature.is_authoritative
-            by = DecidedBy.CONTROL_PLANE if is_asked else DecidedBy.LEASE
-            return judged._replace(verdict=verdict, decided_by=by, limited_by=limited_by)
+            is_asked = subject.feature.is_authoritative and cover.refused.spend is None
+            return judged._replace(
+                verdict=verdict,
+                decided_by=DecidedBy.CONTROL_PLANE if is_asked else DecidedBy.LEASE,
+                limited_by=limited_by,
+                spend=cover.refused.spend,
+            )
         if self._is_outage(moment):
+            if cover.lacks_money:
+                # Money is spent as far as it is leased, whatever the policy of the feature.
+                verdict = refused(Reason.OUTAGE_POLICY)
+                return judged._replace(verdict=verdict, decided_by=DecidedBy.OUTAGE_POLICY)
             return _with_leased(self._judge_outage(subject, judged, owned), cover)
         return judged if request.kind is Kind.CHECK else NotLeased(cover.lacks)
 

@@ -106,7 +106,10 @@ class HoldRequest(NamedTuple):
 
 
 class UsageEntry(NamedTuple):
-    """Usage to carry upstream: one call, or several that nothing tells apart, summed."""
+    """Usage to carry upstream: one call, or several that nothing tells apart, summed.
+
+    `spent` is what it was admitted at, in micros of each spend feature.
+    """
 
     customer: str
     resource: str
@@ -121,3 +124,4 @@ class UsageEntry(NamedTuple):
     dimensions: tuple[tuple[str, str], ...]
     catalog_version: int
     snapshot_version: int
+    spent: tuple[tuple[str, int], ...] = ()

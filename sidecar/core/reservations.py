@@ -55,7 +55,12 @@ class HeldUnits(NamedTuple):
         return self._replace(units=self.units + units, amount=self.amount + amount)
 
     def surplus(self, unused: int) -> int:
-        """Return what is not needed where so much of the hold's amount was not used."""
+        """Return what is not needed where so much of the hold's amount was not used.
+
+        What a part of it cost is known once it is settled: money stays drawn until then.
+        """
+        if unused < self.amount and self.pool is not None and self.pool.is_money:
+            return 0
         used = self.amount - min(unused, self.amount)
         return self.units - -(-self.units * used // self.amount)
 

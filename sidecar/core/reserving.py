@@ -166,6 +166,7 @@ class HoldStage:
             hold.resource,
             hold.feature,
             amount - hold.amount,
+            dimensions=hold.dimensions,
             held_before=hold.amount,
         )
         decided = self._decide(more)
@@ -226,7 +227,14 @@ class HoldStage:
         for _ in range(3):
             if units <= 0:
                 break
-            more = Request(Kind.CONSUME, hold.customer, hold.resource, hold.feature, units)
+            more = Request(
+                Kind.CONSUME,
+                hold.customer,
+                hold.resource,
+                hold.feature,
+                units,
+                dimensions=hold.dimensions,
+            )
             decided = self._gate.decide(more, self._moment)
             if isinstance(decided, NotLeased):
                 units = min(lack.covered for lack in decided.lacks)

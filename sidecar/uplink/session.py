@@ -175,7 +175,7 @@ class Session:
             self.on_outgoing()
 
     def usage_due(self) -> None:
-        """Let a batch go that is not full: to be called some dozens of times a second."""
+        """Let a batch go that is not full: to be called some twenty times a second."""
         self._sending.is_due = True
         self.usage_written()
 

@@ -8,11 +8,11 @@ from typing import Final
 from sidecar.core.decided import Decided
 from sidecar.core.overshoot import max_overshoot
 from sidecar.core.request import Kind
-from weighbridge.rules.catalog import FeatureType, LimitKind
+from weighbridge.rules.catalog import Feature, FeatureType, LimitKind
 from weighbridge.rules.decision import DecidedBy, LimitState, Reason, UpgradeHint, Verdict
 from weighbridge.rules.moving import bounds_of_use
 from weighbridge.rules.rate import RatePeriod, RateState
-from weighbridge.rules.window import Period, Window, WindowKind
+from weighbridge.rules.window import Period, Window, WindowBounds, WindowKind
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 from weighbridge.v1 import types_pb2 as pb
 
@@ -63,8 +63,7 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
     else:
         _fill_refusal(message, decided)
     if verdict.state is not None:
-        recorded = request.units if decided.is_recorded else 0
-        _fill_limit(message, verdict.state, recorded, decided.now_ms)
+        _fill_limit(message, decided, verdict.state)
     else:
         _fill_unwindowed(message, verdict)
 
@@ -184,8 +183,13 @@ def _fill_refusal(message: pb.Decision, decided: Decided) -> None:
         message.upgrade_hints.append(_hint_to_proto(hint))
 
 
-def _fill_limit(message: pb.Decision, state: LimitState, recorded: int, now_ms: int) -> None:
+def _fill_limit(message: pb.Decision, decided: Decided, state: LimitState) -> None:
     limit, bounds, used, _, reserved = state
+    now_ms = decided.now_ms
+    if decided.spend is not None:
+        _fill_spend(message, decided.spend, state, now_ms)
+        return
+    recorded = decided.request.units if decided.is_recorded else 0
     used = max(used + recorded, 0)
     message.limit_id = limit.id
     message.used = used
@@ -198,10 +202,36 @@ def _fill_limit(message: pb.Decision, state: LimitState, recorded: int, now_ms: 
         if not recorded:
             return
         bounds = bounds_of_use(limit.window, now_ms)
+    _fill_window(message, bounds, now_ms)
+
+
+def _fill_window(message: pb.Decision, bounds: WindowBounds, now_ms: int) -> None:
     message.window_start_unix_ms = bounds.start_ms
     if bounds.end_ms is not None:
         message.window_end_unix_ms = bounds.end_ms
         message.resets_in_ms = max(bounds.end_ms - now_ms, 0)
+
+
+def _fill_spend(message: pb.Decision, spend: Feature, state: LimitState, now_ms: int) -> None:
+    message.limit_id = state.limit.id
+    message.spend.CopyFrom(spend_usage_to_proto(spend, state))
+    if state.bounds is not None:
+        _fill_window(message, state.bounds, now_ms)
+
+
+def spend_usage_to_proto(spend: Feature, state: LimitState) -> pb.SpendUsage:
+    """Return the state of a limit of money."""
+    limit = state.limit.limit
+    assert spend.spend is not None, spend.id
+    assert limit is not None, "an unlimited limit refuses nothing"
+    return pb.SpendUsage(
+        feature=spend.id,
+        currency=spend.spend.currency.code,
+        exponent=spend.spend.currency.exponent,
+        limit_micros=limit,
+        used_micros=state.used,
+        remaining_micros=max(limit - state.used, 0),
+    )
 
 
 def _fill_unwindowed(message: pb.Decision, verdict: Verdict) -> None:

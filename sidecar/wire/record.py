@@ -138,3 +138,5 @@ def _fill_entry(message: sync_pb.UsageEntry, entry: UsageEntry) -> None:
         message.payload_digest = entry.payload_digest
     if entry.dimensions:
         message.dimensions.update(entry.dimensions)
+    for feature, micros in entry.spent:
+        message.spent.add(feature=feature, micros=micros)

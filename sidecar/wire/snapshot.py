@@ -15,6 +15,7 @@ from sidecar.wire.credits import (
 )
 from sidecar.wire.known import known
 from sidecar.wire.partners import partner_apps_from_proto
+from sidecar.wire.prices import PERIODS, currency_from_proto, prices_from_proto
 from weighbridge.rules.catalog import (
     AddOn,
     Catalog,
@@ -44,7 +45,8 @@ from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate, RatePeriod
 from weighbridge.rules.reservation import ExcessKind, ExcessPolicy
-from weighbridge.rules.window import MOVING_KINDS, Period, Window, WindowKind, length_problem
+from weighbridge.rules.spend import Spend
+from weighbridge.rules.window import MOVING_KINDS, Window, WindowKind, length_problem
 from weighbridge.v1 import sync_service_pb2 as sync_pb
 from weighbridge.v1 import types_pb2 as pb
 
@@ -64,13 +66,6 @@ WINDOW_KINDS: Final[Mapping[int, WindowKind]] = {
     pb.WINDOW_KIND_LIFETIME: WindowKind.LIFETIME,
     pb.WINDOW_KIND_ROLLING: WindowKind.ROLLING,
     pb.WINDOW_KIND_SESSION: WindowKind.SESSION,
-}
-PERIODS: Final[Mapping[int, Period]] = {
-    pb.WINDOW_PERIOD_HOUR: Period.HOUR,
-    pb.WINDOW_PERIOD_DAY: Period.DAY,
-    pb.WINDOW_PERIOD_WEEK: Period.WEEK,
-    pb.WINDOW_PERIOD_MONTH: Period.MONTH,
-    pb.WINDOW_PERIOD_YEAR: Period.YEAR,
 }
 _OUTAGE_KINDS: Final[Mapping[int, OutageKind]] = {
     pb.OUTAGE_POLICY_KIND_DENY: OutageKind.DENY,
@@ -110,6 +105,7 @@ _METERS: Final[Mapping[int, Meter]] = {
     pb.METER_UNSPECIFIED: Meter.SUM,
     pb.METER_SUM: Meter.SUM,
     pb.METER_ALLOCATION: Meter.ALLOCATION,
+    pb.METER_SPEND: Meter.SPEND,
 }
 _RATE_PERIODS: Final[Mapping[int, RatePeriod]] = {
     pb.RATE_PERIOD_SECOND: RatePeriod.SECOND,
@@ -210,6 +206,7 @@ class SnapshotReader:
             ),
             credit_grants=credit_grants_from_proto(message.credit_grants, self._window_from_proto),
             top_ups=top_ups_from_proto(message.top_ups),
+            prices=prices_from_proto(message.prices),
         )
 
     def _add_on_from_proto(self, message: sync_pb.AddOn) -> AddOn:
@@ -220,6 +217,7 @@ class SnapshotReader:
             plans=tuple(message.plans),
             offer=_offer_from_proto(message.offer),
             credit_grants=credit_grants_from_proto(message.credit_grants, self._window_from_proto),
+            prices=prices_from_proto(message.prices),
         )
 
     def _entitlements_from_proto(
@@ -310,8 +308,15 @@ def feature_from_proto(message: sync_pb.Feature) -> Feature:
             known(_EXCESS_KINDS, message.excess, "features.excess"),
             message.overdraft_max if message.HasField("overdraft_max") else None,
         ),
+        spend=_spend_from_proto(message),
         lost_lease=known(_LOST_LEASES, message.lost_lease, "features.lost_lease"),
     )
+
+
+def _spend_from_proto(message: sync_pb.Feature) -> Spend | None:
+    if not message.HasField("spend_currency"):
+        return None
+    return Spend(currency_from_proto(message.spend_currency), tuple(message.spend_features))
 
 
 def _rate_from_proto(message: pb.Rate) -> Rate:

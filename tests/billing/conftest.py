@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from billed import Billed
 
 from control_plane.storage.database import Database
+from tests.billed import Billed
 
 
 @pytest.fixture

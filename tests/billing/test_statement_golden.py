@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from billed import DAY_MS, END_MS, Billed
 
+from tests.billed import DAY_MS, END_MS, Billed
 from tests.golden_tables import add_ons_of, catalog_path, rows, usage_of
 
 NAMES = ("credits", "freemium", "hybrid", "pay_per_use", "revenue_share", "subscription_tiers")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from billed import DAY_MS, END_MS, START_MS, Billed
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -24,6 +23,7 @@ from control_plane.crediting import (
     reverse,
 )
 from control_plane.provisioning import cancel_subscription, pin_subscription
+from tests.billed import DAY_MS, END_MS, START_MS, Billed
 from tests.golden_tables import catalog_path
 from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 

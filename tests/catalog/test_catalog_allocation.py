@@ -55,7 +55,7 @@ def test_what_is_summed_needs_a_window() -> None:
 def test_an_unknown_meter_is_refused() -> None:
     path, _, problem = error_of(changed((CONTACTS, "contacts: {type: metered, meter: max}")))
     assert path == "features.contacts.meter"
-    assert "'sum' or 'allocation'" in problem
+    assert "'sum', 'allocation' or 'spend'" in problem
 
 
 def test_a_change_of_the_meter_shows() -> None:

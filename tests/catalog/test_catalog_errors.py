@@ -327,22 +327,6 @@ CASES = {
         ("{type: boolean}", "boolean"),
         ("features.own_domain", "own_domain: boolean", "must be a mapping, but is the text"),
     ),
-    "what is leased, of a cached feature": (
-        ("outage: deny", "consistency: cached, outage: leased"),
-        ("features.contacts.outage", "consistency", "needs consistency: leased"),
-    ),
-    "what is leased, of an authoritative feature": (
-        ("outage: deny", "consistency: authoritative, outage: leased"),
-        ("features.contacts.outage", "authoritative", "no sidecar has leases to spend"),
-    ),
-    "lost leases of a cached feature": (
-        ("outage: deny", "consistency: cached, lost_lease: charge"),
-        ("features.contacts.lost_lease", "cached", "needs consistency: leased"),
-    ),
-    "unknown fate of lost leases": (
-        ("outage: deny", "lost_lease: forget"),
-        ("features.contacts.lost_lease", "forget", "charge"),
-    ),
     "unknown outage policy": (
         ("outage: deny", "outage: maybe"),
         ("features.contacts.outage", "maybe", "write leased, deny, allow, last_known"),

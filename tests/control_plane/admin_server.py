@@ -15,9 +15,12 @@ from provisioned import NOW_MS
 from control_plane.api.admin_service import AdminService
 from control_plane.api.billing_service import BillingService
 from control_plane.api.credit_service import CreditService
+from control_plane.api.integration_service import IntegrationService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
 from control_plane.api.sync_service import Intake, StreamTimes, SyncService
+from control_plane.exporters.config import ExportsConfig
+from control_plane.exporters.exporting import Exporting
 from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import Granter
 from control_plane.granting.serving import LeaseService
@@ -65,6 +68,9 @@ class AdminServer:
             register_token(connection, Role.ADMIN, "file", self.admin_token, NOW_MS)
             register_token(connection, Role.SYNC, "file", self.sync_token, NOW_MS)
 
+    def _exporting(self) -> Exporting:
+        return Exporting(ExportsConfig(), self.database, "test", self.now_ms)
+
     def now_ms(self) -> int:
         return self.clock()
 
@@ -86,6 +92,7 @@ class AdminServer:
                 AdminService(database, library, self._notices, sidecars, clock),
                 CreditService(database, library, clock),
                 BillingService(database, library, clock),
+                IntegrationService(database, self._exporting(), clock),
                 SyncService(
                     database,
                     library,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
@@ -30,6 +31,18 @@ from weighbridge.rules.catalog import (
 )
 from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate, RatePeriod
+from weighbridge.rules.rating.money import Currency
+from weighbridge.rules.rating.prices import (
+    CommitmentPrice,
+    Counted,
+    FeePercentagePrice,
+    FlatPrice,
+    MinimumPrice,
+    PercentagePrice,
+    QuantityPrice,
+)
+from weighbridge.rules.rating.tiers import Package, Tier, TierMode, TierTable, UnitRate
+from weighbridge.rules.spend import Spend
 from weighbridge.rules.window import Period, Window, WindowKind
 
 ids = st.from_regex(r"[A-Za-z0-9._:@/-]{1,24}", fullmatch=True)
@@ -73,6 +86,49 @@ granted = st.builds(
         max_size=2,
     ).map(tuple),
 )
+currencies = st.sampled_from([Currency("USD", 2), Currency("JPY", 0)])
+money = st.decimals(0, 10**6, places=6).map(abs)
+price_tiers = st.lists(st.tuples(st.integers(1, 9), money, money), max_size=2).map(
+    lambda parts: (
+        *(Tier(10 * at + up_to, *costs) for at, (up_to, *costs) in enumerate(parts)),
+        Tier(None, Decimal(1)),
+    )
+)
+unit_rates = st.one_of(
+    st.builds(UnitRate, money, st.integers(1, 1_000)),
+    st.builds(Package, money, st.integers(1, 1_000)),
+    st.builds(TierTable, st.sampled_from(TierMode), price_tiers, st.integers(1, 1_000)),
+)
+matches = st.dictionaries(ids, st.text("ab", max_size=3), max_size=2).map(
+    lambda found: tuple(sorted(found.items()))
+)
+priced = {"key": ids, "currency": currencies, "every": st.sampled_from(Period)}
+prices = st.one_of(
+    st.builds(FlatPrice, amount=money, feature=st.just("") | ids, **priced),
+    st.builds(
+        QuantityPrice,
+        rate=unit_rates,
+        feature=ids,
+        match=matches,
+        included=st.integers(0, 9),
+        included_per_seat=st.integers(0, 9),
+        past_limit=st.just("") | ids,
+        **priced,
+    ),
+    st.builds(QuantityPrice, rate=unit_rates, counted=st.just(Counted.SEATS), **priced),
+    st.builds(
+        PercentagePrice,
+        percent=st.decimals(0, 100, places=3).map(abs),
+        feature=ids,
+        match=matches,
+        flat=money,
+        cap=st.none() | money,
+        **priced,
+    ),
+    st.builds(FeePercentagePrice, percent=st.decimals(0, 100, places=3).map(abs), **priced),
+    st.builds(MinimumPrice, amount=money, feature=st.just("") | ids, **priced),
+    st.builds(CommitmentPrice, amount=money, feature=st.just("") | ids, **priced),
+)
 plan_versions = st.builds(
     PlanVersion,
     plan=ids,
@@ -80,6 +136,7 @@ plan_versions = st.builds(
     name=st.text(max_size=10),
     entitlements=st.lists(granted, max_size=3).map(lambda es: {e.feature: e for e in es}),
     trial=st.none() | st.builds(Trial, st.integers(1, 366), st.just("") | ids),
+    prices=st.lists(prices, max_size=3).map(tuple),
 )
 version_steps = st.builds(VersionStep, st.integers(1, 9), instants, st.sampled_from(Migration))
 features = st.builds(
@@ -90,6 +147,7 @@ features = st.builds(
     enforcement=st.sampled_from(Enforcement),
     consistency=st.sampled_from(Consistency),
     meter=st.sampled_from(Meter),
+    spend=st.none() | st.builds(Spend, currencies, st.lists(ids, max_size=2).map(tuple)),
     lost_lease=st.sampled_from(LostLease),
 )
 catalogs = st.builds(

@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, String, inspect, text
 from sqlalchemy.dialects import postgresql
 
-from control_plane.storage import lease_tables, ledger_tables, tables
+from control_plane.storage import lease_tables, ledger_tables, spend_tables, tables
 from control_plane.storage.database import Database
 from control_plane.storage.metadata import metadata
 from tests.postgresql_server import PostgresServer
@@ -19,6 +19,7 @@ from weighbridge.rules.errors import FailedPreconditionError
 assert {
     tables.customer.metadata,
     lease_tables.lease.metadata,
+    spend_tables.priced_usage.metadata,
     ledger_tables.ledger_entry.metadata,
 } == {metadata}
 

@@ -18,6 +18,9 @@ def test_catalogs(catalog: Catalog) -> None:
     assert read.edition == catalog.edition
     assert (read.features, read.default_plan) == (catalog.features, catalog.default_plan)
     assert catalog_to_proto(read) == message
+    for id_, versions in catalog.plans.items():
+        for number, plan in versions.items():
+            assert read.plans[id_][number].prices == plan.prices
 
 
 @given(credit_strategies.catalogs)

@@ -66,7 +66,7 @@ plans:
 class Leased:
     """An environment with what one control-plane process remembers."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, catalog: str = CATALOG) -> None:
         self.database = database
         self.library = CatalogLibrary()
         self.cache = CounterCache(self.library)
@@ -74,12 +74,15 @@ class Leased:
         self.now_ms = NOW_MS
         # By the last one who asked.
         self.units_granted = 0
-        source = CatalogSource(CATALOG, "catalog.yaml")
-        with database.writing() as connection:
+        self.apply(catalog)
+
+    def apply(self, text: str) -> None:
+        source = CatalogSource(text, "catalog.yaml")
+        with self.database.writing() as connection:
             provisioning.apply_catalog(connection, self.library, source, None, self.now_ms)
 
-    def create(self, customer: str, plan: str = "pro") -> None:
-        new = NewCustomer(customer, customer, "", (), plan)
+    def create(self, customer: str, plan: str = "pro", parent: str = "") -> None:
+        new = NewCustomer(customer, customer, "", (), plan, parent)
         with self.database.writing() as connection:
             provisioning.create_customer(connection, self.library, new, self.now_ms)
 

@@ -187,7 +187,8 @@ def test_as_many_refusals_are_lifted_as_the_units_serve(desk: Desk) -> None:
 
     lifted = desk.desk.gained([Gain(POOL, 9)], desk.now_ms)
     assert lifted == [("a.1", LeaseLift((POOL,))), ("b.1", LeaseLift((POOL,)))]
-    assert desk.desk.gained([Gain(POOL, 3)], desk.now_ms) == []
+    # Too few for what was refused: its next call may need less.
+    assert desk.desk.gained([Gain(POOL, 3)], desk.now_ms) == [("c.1", LeaseLift((POOL,)))]
     desk.now_ms += 30_000
     assert desk.desk.gained([Gain(POOL, 9)], desk.now_ms) == []
 
@@ -198,7 +199,7 @@ def test_who_waits_is_served_before_refusals_are_lifted(desk: Desk) -> None:
     desk.ask("b", least=4)
     desk.do(short(0, Elsewhere(3, epoch("c"), 10)))
 
-    assert desk.desk.gained([Gain(POOL, 6)], desk.now_ms) == []
+    assert desk.desk.gained([Gain(POOL, 4)], desk.now_ms) == []
     deliveries = desk.do(granted(), gains=7)
 
     assert answer("b.1")(deliveries).leases
@@ -266,11 +267,21 @@ def test_terms_are_looked_after_from_time_to_time(desk: Desk) -> None:
 def test_refused_askers_are_bounded() -> None:
     refused = RefusedAskers()
     for number in range(ASKERS_PER_POOL_MAX + 5):
-        refused.add(POOL, number, 1, 10)
+        refused.add(POOL, number, (1, 0), 10)
 
     assert len(refused) == ASKERS_PER_POOL_MAX
     assert refused.lift(POOL, 1, 0) == [5]
     refused.drop(6)
     assert refused.lift(POOL, 1, 0) == [7]
     assert refused.lift(POOL, 1, 10) == []
+    assert len(refused) == 0
+
+
+def test_units_too_few_for_what_was_refused_may_serve_what_comes_next() -> None:
+    refused = RefusedAskers()
+    refused.add(POOL, "one", (100, 5), 10)
+    refused.add(POOL, "other", (100, 0), 10)
+
+    assert refused.lift(POOL, 5, 0) == ["other"], "the first knows of 5, and needs more"
+    assert refused.lift(POOL, 6, 0) == ["one"]
     assert len(refused) == 0

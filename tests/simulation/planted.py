@@ -145,7 +145,7 @@ def expiry_returns_twice() -> Iterator[None]:
     def twice(self: Any, hold: Any, end: Any, *, used: int) -> None:
         close(self, hold, end, used=used)
         if end is reserving.HoldEnd.EXPIRED:
-            for pool, lease_id, units in hold.held:
+            for pool, lease_id, units, *_ in hold.held:
                 if pool is not None and self._gate.leases.is_held(pool, lease_id):
                     self._gate.leases.put_back(pool, units, self._number)
 

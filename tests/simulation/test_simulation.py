@@ -13,8 +13,8 @@ from tests.simulation.planted import PLANTED
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 6
-SEEDS_TO_FIND = 12
-LONGEST_S = 110
+SEEDS_TO_FIND = 40
+LONGEST_S = 300
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:

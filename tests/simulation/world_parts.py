@@ -6,7 +6,8 @@ from typing import Final
 
 from tests.simulation.calling import Calling
 from tests.simulation.changing import Changing
+from tests.simulation.exact import Exact
 from tests.simulation.failing import Failing
 from tests.simulation.parts import Part
 
-PARTS: Final[tuple[type[Part], ...]] = (Calling, Changing, Failing)
+PARTS: Final[tuple[type[Part], ...]] = (Calling, Changing, Failing, Exact)

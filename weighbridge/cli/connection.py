@@ -17,6 +17,7 @@ from weighbridge.runtime.tokens import read_secret_file
 from weighbridge.v1.admin_service_pb2_grpc import AdminServiceStub
 from weighbridge.v1.billing_service_pb2_grpc import BillingServiceStub
 from weighbridge.v1.credit_service_pb2_grpc import CreditServiceStub
+from weighbridge.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
 
 RequestT = TypeVar("RequestT")
@@ -106,6 +107,7 @@ class ControlPlane(Peer):
         self.admin = AdminServiceStub(self.channel)
         self.credits = CreditServiceStub(self.channel)
         self.billing = BillingServiceStub(self.channel)
+        self.integrations = IntegrationServiceStub(self.channel)
 
 
 class Sidecar(Peer):

@@ -42,6 +42,8 @@ COMMANDS: Final[dict[str, str]] = {
     "usage": "weighbridge.cli.usage",
     "statement": "weighbridge.cli.statement",
     "explain": "weighbridge.cli.explain",
+    "export": "weighbridge.cli.export",
+    "external-id": "weighbridge.cli.external_id",
     "replay": "weighbridge.cli.replay",
     "doctor": "weighbridge.cli.doctor",
 }

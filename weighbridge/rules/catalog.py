@@ -16,6 +16,7 @@ from weighbridge.rules.rate import Rate
 from weighbridge.rules.rating.prices import Price, Proration
 from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
 from weighbridge.rules.revenue_share import RevenueShare
+from weighbridge.rules.spend import Spend
 from weighbridge.rules.window import Window
 
 
@@ -36,10 +37,11 @@ class LimitKind(Enum):
 
 
 class Meter(Enum):
-    """What is counted of a metered feature: what was used, or what is held now."""
+    """What is counted of a metered feature: what was used, what is held now, or what it costs."""
 
     SUM = "sum"
     ALLOCATION = "allocation"
+    SPEND = "spend"
 
 
 class OutageKind(Enum):
@@ -94,7 +96,7 @@ class OutagePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Something that plans grant."""
+    """Something that plans grant. With `spend`, its units are micros of money."""
 
     id: str
     type: FeatureType
@@ -107,6 +109,7 @@ class Feature:
     meter: Meter = Meter.SUM
     excess: ExcessPolicy = OVERDRAFT
     lost_lease: LostLease = LostLease.CHARGE
+    spend: Spend | None = None
 
     @property
     def is_allocation(self) -> bool:

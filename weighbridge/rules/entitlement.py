@@ -31,6 +31,7 @@ from weighbridge.rules.catalog import (
     SubscribedAddOn,
 )
 from weighbridge.rules.rate import Rate
+from weighbridge.rules.spending import Spending, SpendPrices, spending_of
 from weighbridge.rules.units import COUNTER_MAX
 
 Entitlements = Mapping[str, Entitlement]
@@ -44,6 +45,8 @@ class PlanCompiler:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self._compiled: dict[tuple[str, int, tuple[SubscribedAddOn, ...], int], Entitlements] = {}
+        self.spending: Spending = spending_of(catalog)
+        self._prices: dict[tuple[str, int, tuple[SubscribedAddOn, ...], str], SpendPrices] = {}
 
     def entitlements(
         self, plan: PlanVersion, add_ons: tuple[SubscribedAddOn, ...], quantity: int = 1
@@ -56,6 +59,17 @@ class PlanCompiler:
             compiled = with_add_ons(seated, self._bought(plan, add_ons))
             self._compiled[key] = compiled
         return compiled
+
+    def prices(
+        self, plan: PlanVersion, add_ons: tuple[SubscribedAddOn, ...], currency: str
+    ) -> SpendPrices:
+        """Return what usage costs on the plan with the add-ons, in a currency."""
+        key = (plan.plan, plan.version, add_ons, currency)
+        prices = self._prices.get(key)
+        if prices is None:
+            prices = SpendPrices(plan, self._bought(plan, add_ons), currency)
+            self._prices[key] = prices
+        return prices
 
     def _bought(
         self, plan: PlanVersion, add_ons: Iterable[SubscribedAddOn]

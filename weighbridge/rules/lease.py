@@ -19,6 +19,9 @@ from weighbridge.rules.units import COUNTER_MAX
 REFILL_SPAN_MS: Final = 4_000
 """A lease is refilled to what was spent of it in about this time."""
 
+KEPT_SPAN_MS: Final = 60_000
+"""What is spent slowly is kept for so long, so that few calls in a row find it."""
+
 SHARE_DIVISOR: Final = 2
 """Of what is available, the sidecars that want some get this part at most, all together."""
 
@@ -65,12 +68,16 @@ def grantable(available: int, units_min: int, units: int, sharers: int) -> int:
 def wanted_units(waited_for: int, spent: int, span_ms: int) -> int:
     """Return how many units to ask for: what calls wait for, and what is spent in a while.
 
-    `spent` units were, in `span_ms`; a lease that nothing was spent of is for a few calls.
+    `spent` units were, in `span_ms`; a lease that nothing was spent of is for a few calls. One that
+    is spent slowly is filled up again to what it was, as far as that is used in a minute: its next
+    calls may come together.
     """
     if not spent:
         wanted = waited_for * FIRST_FACTOR
     else:
-        wanted = waited_for + spent * REFILL_SPAN_MS // max(span_ms, 1)
+        span_ms = max(span_ms, 1)
+        kept = min(spent, spent * KEPT_SPAN_MS // span_ms)
+        wanted = waited_for + max(spent * REFILL_SPAN_MS // span_ms, kept)
     return min(max(wanted, waited_for, 1), COUNTER_MAX)
 
 

@@ -18,7 +18,11 @@ from weighbridge.rules.rate import Rate, would_admit
 
 
 class Question(NamedTuple):
-    """What a refused call wanted, to see who would have allowed it."""
+    """What a refused call wanted, to see who would have allowed it.
+
+    Where a spend limit refused, `feature` is the spend feature, `amount` is in micros, and
+    `spent_on` is the feature that was asked for: a plan without that limit has no bound.
+    """
 
     feature: str
     feature_type: FeatureType
@@ -27,6 +31,7 @@ class Question(NamedTuple):
     states: Sequence[LimitState]
     now_ms: int
     refused_by: Rate | None = None
+    spent_on: str = ""
 
 
 def upgrade_hints(
@@ -67,6 +72,12 @@ def _plans_above(catalog: Catalog, plan: PlanVersion) -> list[PlanVersion]:
 
 def _would_allow(entitlements: Entitlements, question: Question) -> bool:
     entitlement = entitlements.get(question.feature)
+    if question.spent_on:
+        used = entitlements.get(question.spent_on)
+        if used is None or not used.enabled:
+            return False
+        if entitlement is None or not entitlement.enabled:
+            return True
     if entitlement is None or not entitlement.enabled:
         return False
     if question.feature_type is not FeatureType.METERED:

@@ -647,6 +647,8 @@ class Feature(_message.Message):
     EXCESS_FIELD_NUMBER: _builtins.int
     OVERDRAFT_MAX_FIELD_NUMBER: _builtins.int
     LOST_LEASE_FIELD_NUMBER: _builtins.int
+    SPEND_CURRENCY_FIELD_NUMBER: _builtins.int
+    SPEND_FEATURES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     type: _types_pb2.FeatureType.ValueType
@@ -668,6 +670,14 @@ class Feature(_message.Message):
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Enum features: all values there are."""
 
+    @_builtins.property
+    def spend_currency(self) -> Global___Currency:
+        """Of a spend meter."""
+
+    @_builtins.property
+    def spend_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a spend meter: the features whose usage it counts. None: all."""
+
     def __init__(
         self,
         *,
@@ -684,16 +694,313 @@ class Feature(_message.Message):
         excess: _types_pb2.ExcessPolicyKind.ValueType = ...,
         overdraft_max: _builtins.int | None = ...,
         lost_lease: _types_pb2.LostLease.ValueType = ...,
+        spend_currency: Global___Currency | None = ...,
+        spend_features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max", "overdraft_max", b"overdraft_max"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max", "overdraft_max", b"overdraft_max", "spend_currency", b"spend_currency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max", "consistency", b"consistency", "enforcement", b"enforcement", "excess", b"excess", "id", b"id", "lost_lease", b"lost_lease", "meter", b"meter", "name", b"name", "outage_policy", b"outage_policy", "overdraft_max", b"overdraft_max", "safe_capacity", b"safe_capacity", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max", "consistency", b"consistency", "enforcement", b"enforcement", "excess", b"excess", "id", b"id", "lost_lease", b"lost_lease", "meter", b"meter", "name", b"name", "outage_policy", b"outage_policy", "overdraft_max", b"overdraft_max", "safe_capacity", b"safe_capacity", "spend_currency", b"spend_currency", "spend_features", b"spend_features", "type", b"type", "unit", b"unit", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__overdraft_max: _TypeAlias = _typing.Literal["overdraft_max"]  # noqa: Y015
     _WhichOneofArgType__overdraft_max: _TypeAlias = _typing.Literal["_overdraft_max", b"_overdraft_max"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__overdraft_max) -> _WhichOneofReturnType__overdraft_max | None: ...
 
 Global___Feature: _TypeAlias = Feature  # noqa: Y015
+
+@_typing.final
+class Currency(_message.Message):
+    """A currency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    EXPONENT_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """ISO 4217."""
+    exponent: _builtins.int
+    """Decimal places of its minor unit."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        exponent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "exponent", b"exponent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Currency: _TypeAlias = Currency  # noqa: Y015
+
+@_typing.final
+class PriceTier(_message.Message):
+    """What units cost in one tier."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UP_TO_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    FLAT_FIELD_NUMBER: _builtins.int
+    up_to: _builtins.int
+    """Unset: the rest."""
+    unit: _builtins.str
+    """Decimals of the currency itself, exact."""
+    flat: _builtins.str
+    def __init__(
+        self,
+        *,
+        up_to: _builtins.int | None = ...,
+        unit: _builtins.str = ...,
+        flat: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_up_to", b"_up_to", "up_to", b"up_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_up_to", b"_up_to", "flat", b"flat", "unit", b"unit", "up_to", b"up_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__up_to: _TypeAlias = _typing.Literal["up_to"]  # noqa: Y015
+    _WhichOneofArgType__up_to: _TypeAlias = _typing.Literal["_up_to", b"_up_to"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__up_to) -> _WhichOneofReturnType__up_to | None: ...
+
+Global___PriceTier: _TypeAlias = PriceTier  # noqa: Y015
+
+@_typing.final
+class PriceRate(_message.Message):
+    """What numbers of units cost: one of amount (per unit), package, or tiers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    PACKAGE_FIELD_NUMBER: _builtins.int
+    GRADUATED_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    unit: _builtins.str
+    """For each `per` units."""
+    package: _builtins.str
+    """For each started package of `size` units."""
+    per: _builtins.int
+    size: _builtins.int
+    @_builtins.property
+    def graduated(self) -> Global___PriceTiers:
+        """Each unit at its own tier."""
+
+    @_builtins.property
+    def volume(self) -> Global___PriceTiers:
+        """All units at the tier of the last one."""
+
+    def __init__(
+        self,
+        *,
+        unit: _builtins.str = ...,
+        package: _builtins.str = ...,
+        graduated: Global___PriceTiers | None = ...,
+        volume: Global___PriceTiers | None = ...,
+        per: _builtins.int = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["graduated", b"graduated", "package", b"package", "rate", b"rate", "unit", b"unit", "volume", b"volume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graduated", b"graduated", "package", b"package", "per", b"per", "rate", b"rate", "size", b"size", "unit", b"unit", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_rate: _TypeAlias = _typing.Literal["unit", "package", "graduated", "volume"]  # noqa: Y015
+    _WhichOneofArgType_rate: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_rate) -> _WhichOneofReturnType_rate | None: ...
+
+Global___PriceRate: _TypeAlias = PriceRate  # noqa: Y015
+
+@_typing.final
+class PriceTiers(_message.Message):
+    """Tiers, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceTier]: ...
+    def __init__(
+        self,
+        *,
+        tiers: _abc.Iterable[Global___PriceTier] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tiers", b"tiers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriceTiers: _TypeAlias = PriceTiers  # noqa: Y015
+
+@_typing.final
+class QuantityPrice(_message.Message):
+    """What usage, or seats, cost by number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_FIELD_NUMBER: _builtins.int
+    IS_OF_SEATS_FIELD_NUMBER: _builtins.int
+    INCLUDED_FIELD_NUMBER: _builtins.int
+    INCLUDED_PER_SEAT_FIELD_NUMBER: _builtins.int
+    PAST_LIMIT_FIELD_NUMBER: _builtins.int
+    is_of_seats: _builtins.bool
+    included: _builtins.int
+    included_per_seat: _builtins.int
+    past_limit: _builtins.str
+    """The limit past which it charges."""
+    @_builtins.property
+    def rate(self) -> Global___PriceRate: ...
+    def __init__(
+        self,
+        *,
+        rate: Global___PriceRate | None = ...,
+        is_of_seats: _builtins.bool = ...,
+        included: _builtins.int = ...,
+        included_per_seat: _builtins.int = ...,
+        past_limit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["included", b"included", "included_per_seat", b"included_per_seat", "is_of_seats", b"is_of_seats", "past_limit", b"past_limit", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuantityPrice: _TypeAlias = QuantityPrice  # noqa: Y015
+
+@_typing.final
+class PercentagePrice(_message.Message):
+    """A percentage of the money that a feature meters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERCENT_FIELD_NUMBER: _builtins.int
+    FLAT_FIELD_NUMBER: _builtins.int
+    CAP_FIELD_NUMBER: _builtins.int
+    percent: _builtins.str
+    flat: _builtins.str
+    """Of each transaction."""
+    cap: _builtins.str
+    """Unset: none."""
+    def __init__(
+        self,
+        *,
+        percent: _builtins.str = ...,
+        flat: _builtins.str = ...,
+        cap: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cap", b"_cap", "cap", b"cap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cap", b"_cap", "cap", b"cap", "flat", b"flat", "percent", b"percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cap: _TypeAlias = _typing.Literal["cap"]  # noqa: Y015
+    _WhichOneofArgType__cap: _TypeAlias = _typing.Literal["_cap", b"_cap"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cap) -> _WhichOneofReturnType__cap | None: ...
+
+Global___PercentagePrice: _TypeAlias = PercentagePrice  # noqa: Y015
+
+@_typing.final
+class Price(_message.Message):
+    """What a plan or an add-on is sold by. Amounts are decimals of the currency itself, exact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MatchEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    KEY_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    EVERY_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    FLAT_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    PERCENTAGE_FIELD_NUMBER: _builtins.int
+    FEE_PERCENT_FIELD_NUMBER: _builtins.int
+    MINIMUM_FIELD_NUMBER: _builtins.int
+    COMMITMENT_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    every: _types_pb2.WindowPeriod.ValueType
+    feature: _builtins.str
+    flat: _builtins.str
+    fee_percent: _builtins.str
+    """A percentage of the plan's fees."""
+    minimum: _builtins.str
+    commitment: _builtins.str
+    @_builtins.property
+    def currency(self) -> Global___Currency: ...
+    @_builtins.property
+    def match(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Dimensions that usage must have."""
+
+    @_builtins.property
+    def quantity(self) -> Global___QuantityPrice: ...
+    @_builtins.property
+    def percentage(self) -> Global___PercentagePrice: ...
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        currency: Global___Currency | None = ...,
+        every: _types_pb2.WindowPeriod.ValueType = ...,
+        feature: _builtins.str = ...,
+        match: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        flat: _builtins.str = ...,
+        quantity: Global___QuantityPrice | None = ...,
+        percentage: Global___PercentagePrice | None = ...,
+        fee_percent: _builtins.str = ...,
+        minimum: _builtins.str = ...,
+        commitment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commitment", b"commitment", "currency", b"currency", "fee_percent", b"fee_percent", "flat", b"flat", "minimum", b"minimum", "percentage", b"percentage", "price", b"price", "quantity", b"quantity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commitment", b"commitment", "currency", b"currency", "every", b"every", "feature", b"feature", "fee_percent", b"fee_percent", "flat", b"flat", "key", b"key", "match", b"match", "minimum", b"minimum", "percentage", b"percentage", "price", b"price", "quantity", b"quantity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_price: _TypeAlias = _typing.Literal["flat", "quantity", "percentage", "fee_percent", "minimum", "commitment"]  # noqa: Y015
+    _WhichOneofArgType_price: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_price) -> _WhichOneofReturnType_price | None: ...
+
+Global___Price: _TypeAlias = Price  # noqa: Y015
+
+@_typing.final
+class SpentMoney(_message.Message):
+    """What usage was admitted at, of one spend feature: the most it can cost, in micros."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    MICROS_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    micros: _builtins.int
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "micros", b"micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpentMoney: _TypeAlias = SpentMoney  # noqa: Y015
 
 @_typing.final
 class Trial(_message.Message):
@@ -1041,6 +1348,7 @@ class PlanVersion(_message.Message):
     TRIAL_FIELD_NUMBER: _builtins.int
     CREDIT_GRANTS_FIELD_NUMBER: _builtins.int
     TOP_UPS_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
     plan: _builtins.str
     version: _builtins.int
     name: _builtins.str
@@ -1060,6 +1368,8 @@ class PlanVersion(_message.Message):
     def credit_grants(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.CreditGrant]: ...
     @_builtins.property
     def top_ups(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopUp]: ...
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Price]: ...
     def __init__(
         self,
         *,
@@ -1072,10 +1382,11 @@ class PlanVersion(_message.Message):
         trial: Global___Trial | None = ...,
         credit_grants: _abc.Iterable[_types_pb2.CreditGrant] | None = ...,
         top_ups: _abc.Iterable[Global___TopUp] | None = ...,
+        prices: _abc.Iterable[Global___Price] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer", "trial", b"trial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_grants", b"credit_grants", "entitlements", b"entitlements", "name", b"name", "offer", b"offer", "plan", b"plan", "top_ups", b"top_ups", "trial", b"trial", "upgrades_to", b"upgrades_to", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_grants", b"credit_grants", "entitlements", b"entitlements", "name", b"name", "offer", b"offer", "plan", b"plan", "prices", b"prices", "top_ups", b"top_ups", "trial", b"trial", "upgrades_to", b"upgrades_to", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1093,6 +1404,7 @@ class AddOn(_message.Message):
     PLANS_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
     CREDIT_GRANTS_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     @_builtins.property
@@ -1107,6 +1419,8 @@ class AddOn(_message.Message):
     def credit_grants(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.CreditGrant]:
         """Of each piece bought."""
 
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Price]: ...
     def __init__(
         self,
         *,
@@ -1116,10 +1430,11 @@ class AddOn(_message.Message):
         plans: _abc.Iterable[_builtins.str] | None = ...,
         offer: _types_pb2.UpgradeOffer | None = ...,
         credit_grants: _abc.Iterable[_types_pb2.CreditGrant] | None = ...,
+        prices: _abc.Iterable[Global___Price] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_grants", b"credit_grants", "entitlements", b"entitlements", "id", b"id", "name", b"name", "offer", b"offer", "plans", b"plans"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_grants", b"credit_grants", "entitlements", b"entitlements", "id", b"id", "name", b"name", "offer", b"offer", "plans", b"plans", "prices", b"prices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1673,6 +1988,7 @@ class UsageEntry(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     CATALOG_VERSION_FIELD_NUMBER: _builtins.int
     SNAPSHOT_VERSION_FIELD_NUMBER: _builtins.int
+    SPENT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     resource: _builtins.str
     feature: _builtins.str
@@ -1691,6 +2007,10 @@ class UsageEntry(_message.Message):
     snapshot_version: _builtins.int
     @_builtins.property
     def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def spent(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpentMoney]:
+        """What it was admitted at. Settlement never charges more of a spend limit."""
+
     def __init__(
         self,
         *,
@@ -1707,10 +2027,11 @@ class UsageEntry(_message.Message):
         dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         catalog_version: _builtins.int = ...,
         snapshot_version: _builtins.int = ...,
+        spent: _abc.Iterable[Global___SpentMoney] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "calls", b"calls", "catalog_version", b"catalog_version", "customer", b"customer", "dimensions", b"dimensions", "feature", b"feature", "idempotency_key", b"idempotency_key", "idempotency_scope", b"idempotency_scope", "kind", b"kind", "occurred_at_unix_ms", b"occurred_at_unix_ms", "payload_digest", b"payload_digest", "resource", b"resource", "snapshot_version", b"snapshot_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "calls", b"calls", "catalog_version", b"catalog_version", "customer", b"customer", "dimensions", b"dimensions", "feature", b"feature", "idempotency_key", b"idempotency_key", "idempotency_scope", b"idempotency_scope", "kind", b"kind", "occurred_at_unix_ms", b"occurred_at_unix_ms", "payload_digest", b"payload_digest", "resource", b"resource", "snapshot_version", b"snapshot_version", "spent", b"spent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

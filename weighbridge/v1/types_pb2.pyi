@@ -256,6 +256,8 @@ class _MeterEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Meter.ValueType
     """What was used, added up."""
     METER_ALLOCATION: _Meter.ValueType  # 2
     """What is held now: a positive amount acquires, a negative one releases."""
+    METER_SPEND: _Meter.ValueType  # 3
+    """What usage of other features costs, in micros: counted by itself, never recorded."""
 
 class Meter(_Meter, metaclass=_MeterEnumTypeWrapper):
     """What is counted of a metered feature."""
@@ -266,6 +268,8 @@ METER_SUM: Meter.ValueType  # 1
 """What was used, added up."""
 METER_ALLOCATION: Meter.ValueType  # 2
 """What is held now: a positive amount acquires, a negative one releases."""
+METER_SPEND: Meter.ValueType  # 3
+"""What usage of other features costs, in micros: counted by itself, never recorded."""
 Global___Meter: _TypeAlias = Meter  # noqa: Y015
 
 class _Enforcement:
@@ -814,6 +818,7 @@ class Decision(_message.Message):
     SNAPSHOT_VERSION_FIELD_NUMBER: _builtins.int
     OBSERVED_REASON_FIELD_NUMBER: _builtins.int
     LIMITED_BY_FIELD_NUMBER: _builtins.int
+    SPEND_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     reason: Global___Reason.ValueType
     """Why not. Unspecified when allowed."""
@@ -865,6 +870,10 @@ class Decision(_message.Message):
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Enum features: the values that are allowed."""
 
+    @_builtins.property
+    def spend(self) -> Global___SpendUsage:
+        """The spend limit that the answer names; `limit`, `used` and `remaining` are unset then."""
+
     def __init__(
         self,
         *,
@@ -892,10 +901,11 @@ class Decision(_message.Message):
         snapshot_version: _builtins.int = ...,
         observed_reason: Global___Reason.ValueType = ...,
         limited_by: _builtins.str = ...,
+        spend: Global___SpendUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed_amount", b"allowed_amount", "limit", b"limit", "max_overshoot", b"max_overshoot", "remaining", b"remaining", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed_amount", b"allowed_amount", "limit", b"limit", "max_overshoot", b"max_overshoot", "remaining", b"remaining", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "spend", b"spend", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed", b"allowed", "allowed_amount", b"allowed_amount", "catalog_version", b"catalog_version", "decided_by", b"decided_by", "feature", b"feature", "included_amount", b"included_amount", "limit", b"limit", "limit_id", b"limit_id", "limited_by", b"limited_by", "max_overshoot", b"max_overshoot", "observed_reason", b"observed_reason", "overage_amount", b"overage_amount", "reason", b"reason", "remaining", b"remaining", "reserved", b"reserved", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version", "upgrade_hints", b"upgrade_hints", "used", b"used", "values", b"values", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed", b"allowed", "allowed_amount", b"allowed_amount", "catalog_version", b"catalog_version", "decided_by", b"decided_by", "feature", b"feature", "included_amount", b"included_amount", "limit", b"limit", "limit_id", b"limit_id", "limited_by", b"limited_by", "max_overshoot", b"max_overshoot", "observed_reason", b"observed_reason", "overage_amount", b"overage_amount", "reason", b"reason", "remaining", b"remaining", "reserved", b"reserved", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version", "spend", b"spend", "upgrade_hints", b"upgrade_hints", "used", b"used", "values", b"values", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allowed_amount: _TypeAlias = _typing.Literal["allowed_amount"]  # noqa: Y015
     _WhichOneofArgType__allowed_amount: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount"]  # noqa: Y015
@@ -939,6 +949,47 @@ class Decision(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__window_start_unix_ms) -> _WhichOneofReturnType__window_start_unix_ms | None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class SpendUsage(_message.Message):
+    """A spend limit in its window, in micros: 10^-6 of the currency's minor unit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    EXPONENT_FIELD_NUMBER: _builtins.int
+    LIMIT_MICROS_FIELD_NUMBER: _builtins.int
+    USED_MICROS_FIELD_NUMBER: _builtins.int
+    REMAINING_MICROS_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    """The spend feature that the limit is of."""
+    currency: _builtins.str
+    """ISO 4217."""
+    exponent: _builtins.int
+    """Decimal places of its minor unit: an amount is micros / 10^(6 + exponent)."""
+    limit_micros: _builtins.int
+    used_micros: _builtins.int
+    """What usage cost, as far as it is settled; what is on its way at the most it can cost."""
+    remaining_micros: _builtins.int
+    """max(limit - used, 0)."""
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        exponent: _builtins.int = ...,
+        limit_micros: _builtins.int = ...,
+        used_micros: _builtins.int = ...,
+        remaining_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "exponent", b"exponent", "feature", b"feature", "limit_micros", b"limit_micros", "remaining_micros", b"remaining_micros", "used_micros", b"used_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpendUsage: _TypeAlias = SpendUsage  # noqa: Y015
 
 @_typing.final
 class CreditUnit(_message.Message):

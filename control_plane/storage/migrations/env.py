@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from control_plane.storage import billing_tables, lease_tables, ledger_tables, tables
+from control_plane.storage import billing_tables, export_tables, lease_tables, ledger_tables, tables
 from control_plane.storage.metadata import metadata
 
 assert {
@@ -13,6 +13,7 @@ assert {
     lease_tables.lease.metadata,
     ledger_tables.ledger_entry.metadata,
     billing_tables.statement.metadata,
+    export_tables.export_item.metadata,
 } == {metadata}
 
 

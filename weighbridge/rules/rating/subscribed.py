@@ -57,10 +57,10 @@ def _prices(
 def _with_allowance(price: Price, entitlements: Entitlements) -> Price:
     if not isinstance(price, QuantityPrice) or not price.past_limit:
         return price
-    return replace(price, granted=_granted(entitlements.get(price.feature), price.past_limit))
+    return replace(price, granted=granted_by(entitlements.get(price.feature), price.past_limit))
 
 
-def _granted(entitlement: Entitlement | None, limit_id: str) -> int:
+def granted_by(entitlement: Entitlement | None, limit_id: str) -> int:
     """Return what a limit grants. A metered entitlement without limits grants any usage."""
     if entitlement is None or not entitlement.enabled:
         return 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from control_plane.storage.migrations import billing, ledger
+from control_plane.storage.migrations import billing, exports, ledger
 from control_plane.storage.migrations.lease_tables import create_lease_tables
+from control_plane.storage.migrations.spend_tables import create_spend_tables
 from control_plane.storage.types import SERIAL, key_text
 
 revision = "0001"
@@ -38,8 +39,10 @@ TABLES = [
     "lease_holder",
     "lease",
     "lease_hold",
+    "priced_usage",
     *ledger.TABLES,
     *billing.TABLES,
+    *exports.TABLES,
 ]
 
 
@@ -54,8 +57,10 @@ def upgrade() -> None:
     _create_usage_keys()
     _create_usage_totals()
     create_lease_tables()
+    create_spend_tables()
     ledger.upgrade()
     billing.upgrade()
+    exports.upgrade()
 
 
 def downgrade() -> None:

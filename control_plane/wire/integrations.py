@@ -1,0 +1,68 @@
+"""Exports and external ids ⇄ protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from control_plane.exporters.items import Item, ItemState
+from control_plane.exporters.queue import ExportStatus
+from control_plane.provisioning.external_ids import ExternalId
+from control_plane.wire.enums import enum_from_proto
+from weighbridge.v1 import integration_service_pb2 as pb
+
+STATES: Final[Mapping[ItemState, pb.ExportItemState.ValueType]] = {
+    ItemState.PENDING: pb.EXPORT_ITEM_STATE_PENDING,
+    ItemState.SENT: pb.EXPORT_ITEM_STATE_SENT,
+    ItemState.REFUSED: pb.EXPORT_ITEM_STATE_REFUSED,
+    ItemState.UNCLEAR: pb.EXPORT_ITEM_STATE_UNCLEAR,
+}
+
+
+def state_from_proto(number: pb.ExportItemState.ValueType) -> ItemState | None:
+    """Return a state, None for any. Raises InvalidArgumentError."""
+    return enum_from_proto("state", STATES, number) if number else None
+
+
+def status_to_proto(status: ExportStatus, kind: str) -> pb.Exporter:
+    """Return how far an exporter is."""
+    return pb.Exporter(
+        id=status.exporter,
+        kind=kind,
+        pending=status.counts[ItemState.PENDING],
+        sent=status.counts[ItemState.SENT],
+        refused=status.counts[ItemState.REFUSED],
+        unclear=status.counts[ItemState.UNCLEAR],
+        pending_quantity=status.quantity_pending,
+        oldest_pending_unix_ms=status.oldest_pending_ms,
+        last_error=status.last_error,
+    )
+
+
+def item_to_proto(item: Item) -> pb.ExportItem:
+    """Return an item."""
+    return pb.ExportItem(
+        identifier=item.identifier,
+        meter=item.meter,
+        customer=item.customer,
+        resource=item.resource,
+        dimensions=dict(item.dimensions),
+        window_start_unix_ms=item.window_start_ms,
+        window_end_unix_ms=item.window_end_ms,
+        quantity=item.quantity,
+        state=STATES[item.state],
+        attempts=item.attempts,
+        error=item.error,
+    )
+
+
+def external_id_from_proto(message: pb.ExternalId) -> ExternalId:
+    """Return what a customer is to be called."""
+    return ExternalId(message.customer, message.system, message.external_id)
+
+
+def external_id_to_proto(found: ExternalId) -> pb.ExternalId:
+    """Return what a customer is called."""
+    return pb.ExternalId(
+        customer=found.customer, system=found.system, external_id=found.external_id
+    )
