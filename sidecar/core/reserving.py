@@ -216,10 +216,11 @@ class HoldStage:
                 f"can be settled with, which holds {hold.amount}: {hold.feature!r} has excess "
                 f"{excess.kind.value}; settle {most} or fewer, or extend it first"
             )
-        if excess.kind is not ExcessKind.TAKE_AVAILABLE:
-            return amount, ()
         taken, takes = self._available(hold, amount - hold.amount)
-        return hold.amount + taken, takes
+        if excess.kind is ExcessKind.TAKE_AVAILABLE:
+            return hold.amount + taken, takes
+        # What leases here cover is drawn; the rest is taken from what is available, or is overage.
+        return amount, takes
 
     def _available(self, hold: Hold, units: int) -> tuple[int, Sequence[Take]]:
         """Return how many of the units limits and leases admit at once, and what to draw."""
