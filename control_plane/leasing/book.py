@@ -29,6 +29,7 @@ from control_plane.leasing.accounts import (
     Pool,
     TotalPlace,
 )
+from control_plane.leasing.rolling import RollingBuckets
 from control_plane.storage.lease_tables import lease, lease_holder, lease_pool
 from control_plane.storage.rows import (
     Prepared,
@@ -53,6 +54,8 @@ _POOL_CHANGED: Final = (
     "overage",
     "settled",
     "version",
+    "rolled_ms",
+    "leaves_at_ms",
     "updated_at_ms",
 )
 _LEASE_CHANGED: Final = (
@@ -62,6 +65,8 @@ _LEASE_CHANGED: Final = (
     "presumed",
     "limit_units",
     "closes_after",
+    "lapsed",
+    "lapses_at_ms",
     "updated_at_ms",
 )
 _HOLDER_CHANGED: Final = ("state", "until_ms", "closes_after", "may_have_lost", "seen_at_ms")
@@ -132,6 +137,7 @@ class LeaseBook:
         self.pools: Shelf[int, Pool] = Shelf(Pool, attrgetter("id"))
         self.leases: Shelf[int, Lease] = Shelf(Lease, attrgetter("id"))
         self.holders: Shelf[EpochId, Holder] = Shelf(Holder, attrgetter("sidecar_id", "epoch"))
+        self.buckets = RollingBuckets(connection)
 
     def has_pools(self) -> bool:
         """Whether anything was ever leased: where nothing was, usage costs no more than this."""
@@ -202,6 +208,26 @@ class LeaseBook:
         )
         return self.holders.put(row for row in found if row.state is not HolderState.CLOSED)
 
+    def load_leaving(self, now_ms: int, count: int) -> list[Pool]:
+        """Load pools of rolling windows that units have left by now, the longest first."""
+        query = (
+            select(lease_pool)
+            .where(lease_pool.c.leaves_at_ms <= now_ms)
+            .order_by(lease_pool.c.leaves_at_ms)
+            .limit(count)
+        )
+        return self.pools.put(map(_pool_from_row, self._rows(query)))
+
+    def load_lapsing(self, now_ms: int, count: int) -> list[Lease]:
+        """Load leases of rolling windows that were presumed spent one window ago."""
+        query = (
+            select(lease)
+            .where(lease.c.lapses_at_ms <= now_ms)
+            .order_by(lease.c.lapses_at_ms)
+            .limit(count)
+        )
+        return self._put_leases(self._rows(query))
+
     def load_overdue(self, state: HolderState, until_ms: int, count: int) -> list[Holder]:
         """Load epochs in a state whose terms ran out by an instant, the longest first.
 
@@ -221,7 +247,7 @@ class LeaseBook:
         for held in leases:
             self.pools[held.pool_id].give(held.return_rest())
 
-    def close(self, holder: Holder) -> None:
+    def close(self, holder: Holder, now_ms: int) -> None:
         """End an epoch all of whose records are settled, as far as there are any left."""
         holder.state = HolderState.CLOSED
         leases = self.load_leases_of([holder.id])
@@ -230,8 +256,12 @@ class LeaseBook:
         if not holder.may_have_lost:
             self.return_all(leases)
             return
+        self.presume(leases, now_ms)
+
+    def presume(self, leases: Iterable[Lease], now_ms: int) -> None:
+        """Count all that leases have left as spent."""
         for held in leases:
-            held.presume()
+            held.presume(self.pools[held.pool_id], now_ms)
 
     def write(self, now_ms: int) -> list[Gain]:
         """Store what changed; return the pools that have more available than when they were read.
@@ -245,6 +275,7 @@ class LeaseBook:
             if pool.available > before[_AVAILABLE]
         ]
         self._write_pools([pool for pool, _ in pools], now_ms)
+        self.buckets.write()
         self._write_holders()
         self._write_leases(now_ms)
         return gains
@@ -316,7 +347,7 @@ def _prepared_holding(dialect: Dialect, size: int) -> Prepared:
     return prepare_list(dialect, query, ("id",))
 
 
-def _terms(pool: Pool) -> tuple[int, ...]:
+def _terms(pool: Pool) -> tuple[int | None, ...]:
     return (
         pool.granted_limit,
         pool.limit_units,
@@ -324,6 +355,8 @@ def _terms(pool: Pool) -> tuple[int, ...]:
         pool.overage,
         pool.settled,
         pool.version,
+        pool.rolled_ms,
+        pool.leaves_at_ms,
     )
 
 
@@ -335,6 +368,8 @@ def _counters(held: Lease) -> tuple[int | None, ...]:
         held.presumed,
         held.limit_units,
         held.closes_after,
+        held.lapsed,
+        held.lapses_at_ms,
     )
 
 

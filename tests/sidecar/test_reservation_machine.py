@@ -275,7 +275,7 @@ class ReservationMachine(RuleBasedStateMachine):
 
     def _be_heard(self, world: LeaseWorld) -> None:
         world.gate.link.heard(world.moment.boot_ms)
-        world.gate.leases.begin_term(world.moment.boot_ms + TERM_MS)
+        world.gate.leases.begin_term(world.moment.boot_ms + TERM_MS, world.moment.boot_ms)
 
     def _pass_time(self) -> None:
         world = self.world

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sidecar.transport.seam import Method
+from tests.simulation import rolling
 from tests.simulation.parts import Part, Step, StepKind
 from tests.simulation.sidecar_node import SidecarNode
 from tests.simulation.tally import FLEET, PARENTS
@@ -14,7 +15,7 @@ from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 KEYS: Final = 6
 CUSTOMERS: Final = tuple(PARENTS)
 # Most calls are for one pool, so that sidecars take units from each other.
-FEATURES: Final = ("calls", "calls", "calls", "jobs")
+FEATURES: Final = ("calls", "calls", "calls", "jobs", rolling.FEATURE)
 
 
 class Calling(Part):

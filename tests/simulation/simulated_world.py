@@ -53,11 +53,13 @@ catalog: api
 features:
   calls: {{type: metered, consistency: leased, outage: deny}}
   jobs: {{type: metered, consistency: leased, outage: leased}}
+  turns: {{type: metered, consistency: leased, outage: deny}}
 {features}plans:
   pro:
     features:
       calls: {{limits: [{{limit: {calls}, window: lifetime}}]}}
       jobs: {{limits: [{{limit: {jobs}, window: lifetime}}, {{limit: {hour}, window: hour}}]}}
+      turns: {{limits: [{{limit: 20, window: {{rolling: {{minutes: 1}}}}}}]}}
 {granted}"""
 
 # Two statements each, for the simulation trusts nothing that posts.
