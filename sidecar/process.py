@@ -28,6 +28,7 @@ from sidecar.metrics.collector import SidecarCollector, Sources
 from sidecar.replaying import replay_journal
 from sidecar.service.entitlements import EntitlementsService
 from sidecar.service.metering import MeterService
+from sidecar.service.quoting import QuotingService
 from sidecar.service.shadowing import ShadowService
 from sidecar.service.watching import Watchers
 from sidecar.settings import Settings
@@ -153,13 +154,13 @@ class Sidecar:
         self._restore()
         settings = self._settings
         transport = ReferenceTransport(self._seam, self._waiting, settings.calls_max)
-        service = EntitlementsService(
-            self.gate, self._watchers, self._moment, self._session.want, settings.load_timeout_ms
-        )
+        loading = (self.gate, self._watchers, self._moment, self._session.want)
+        service = EntitlementsService(*loading, settings.load_timeout_ms)
+        quoting = QuotingService(*loading, settings.load_timeout_ms)
         shadow = ShadowService(self.gate)
         self._meters = MeterService(self.gate, self._seam, transport.ask, self._moment)
         handlers = transport.handlers()
-        for each in (service, shadow, self._meters):
+        for each in (service, quoting, shadow, self._meters):
             handlers.update(each.handlers())
         self._server = ApiServer(handlers, settings.listen, settings.socket_path)
         self._probes = self._make_probes(transport)

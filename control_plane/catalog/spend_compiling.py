@@ -8,7 +8,7 @@ from control_plane.catalog.currencies import currency_of
 from control_plane.catalog.feature_document import FeatureDocument, MeteredFeature
 from weighbridge.rules.catalog import Feature, FeatureType, Meter, OutageKind, OutagePolicy
 from weighbridge.rules.lease import Consistency
-from weighbridge.rules.spend import Spend, micros_of
+from weighbridge.rules.spend import MICRO_PLACES, Spend, micros_of
 
 
 def spend_feature(id_: str, written: MeteredFeature) -> Feature:
@@ -19,7 +19,7 @@ def spend_feature(id_: str, written: MeteredFeature) -> Feature:
         id=id_,
         type=FeatureType.METERED,
         name=written.name or id_,
-        unit=currency.code,
+        unit=f"10^-{currency.exponent + MICRO_PLACES} {currency.code}",
         outage=OutagePolicy(OutageKind.LEASED),
         consistency=Consistency.LEASED,
         meter=Meter.SPEND,

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, and_, func, insert, select, text, update
 
 from control_plane.exporters.config import ExporterConfig, MeterPart
 from control_plane.exporters.items import ItemState
+from control_plane.metering.records import UsageKind
 from control_plane.storage.export_tables import (
     UNEXPORTED,
     export_cursor,
@@ -115,7 +116,8 @@ def sum_events(connection: Connection, config: ExporterConfig) -> int:
             event.occurred_at_ms,
             event.dimensions,
         )
-        .where(event.id > after)
+        # What usage cost is no usage.
+        .where(event.id > after, event.kind != UsageKind.SPEND.value)
         .order_by(event.id)
         .limit(EVENTS_PER_PAGE)
     ).all()

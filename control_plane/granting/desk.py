@@ -322,6 +322,7 @@ class LeaseDesk:
                     self._unreachable(waiting, shortage),
                     lapses_in_ms,
                     shortage.limit,
+                    None if shortage.returns_ms is None else max(shortage.returns_ms - wall_ms, 1),
                 )
             )
             if shortage.is_leased:
@@ -357,6 +358,8 @@ class LeaseDesk:
 def _lapses_in_ms(shortage: Shortage, wall_ms: int) -> int:
     if not shortage.is_leased:
         return NOT_LEASED_MS
-    if shortage.window_end_ms is None:
+    # When it may have more, whatever anybody gives back.
+    changes_ms = shortage.leaves_ms if shortage.leaves_ms is not None else shortage.window_end_ms
+    if changes_ms is None:
         return REFUSED_MS_MAX
-    return max(min(REFUSED_MS_MAX, shortage.window_end_ms - wall_ms), 1)
+    return max(min(REFUSED_MS_MAX, changes_ms - wall_ms), 1)

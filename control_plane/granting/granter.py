@@ -37,6 +37,7 @@ from control_plane.leasing.holding import (
     take_returns,
     tick,
 )
+from control_plane.leasing.lapsing import roll
 from control_plane.leasing.losing import lose
 from control_plane.metering.counters import CounterCache
 from control_plane.metering.epochs import settled_marks
@@ -92,8 +93,10 @@ class Granter:
         if work.is_tick:
             posted.may_have_more = tick(book, now_ms)
             released_of = partial(self._released, book.connection, cache)
-            has_more = lose(book, now_ms - terms.lost_after_ms, released_of)
-            posted.may_have_more = has_more or posted.may_have_more
+            lost_ms = now_ms - terms.lost_after_ms
+            has_more = lose(book, lost_ms, released_of, now_ms)
+            rolls_more = roll(book, now_ms, terms.lost_after_ms)
+            posted.may_have_more = has_more or rolls_more or posted.may_have_more
 
     def _released(
         self, connection: Connection, cache: CounterCache, places: Collection[TotalPlace]
@@ -273,9 +276,12 @@ class _Granting:
         if pool is None:
             return Shortage(want.pool, 0, want.limit, None, is_leased=False)
         elsewhere = tuple(held[pool.id])
-        return Shortage(
-            want.pool, _available(pool, want), want.limit, pool.window_end_ms, elsewhere
-        )
+        available = _available(pool, want)
+        shortage = Shortage(want.pool, available, want.limit, pool.window_end_ms, elsewhere)
+        if pool.leaves_at_ms is None:
+            return shortage
+        returns_ms = self._book.buckets.of(pool).left_ms(want.units_min - available)
+        return shortage._replace(leaves_ms=pool.leaves_at_ms, returns_ms=returns_ms)
 
     def _held_elsewhere(self, pools: Iterable[int]) -> defaultdict[int, list[Elsewhere]]:
         held: defaultdict[int, list[Elsewhere]] = defaultdict(list)

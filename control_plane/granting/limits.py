@@ -8,12 +8,14 @@ from control_plane.leasing.accounts import TotalPlace
 from control_plane.metering.counters import CounterCache, CustomerCounters
 from weighbridge.rules.catalog import Limit, LimitKind
 from weighbridge.rules.lease import LostLease, PoolKey
-from weighbridge.rules.window import MOVING_KINDS, WindowBounds, window_bounds
+from weighbridge.rules.window import Window, WindowBounds, WindowKind, window_bounds
 
 AHEAD_MS: Final = 5_000
 """How long before a window begins units of it are given out."""
 
 FOUND_MAX: Final = 100_000
+ROLLING_BOUNDS: Final = WindowBounds(0, None)
+"""A rolling window never turns: units leave it."""
 
 
 class FoundLimit(NamedTuple):
@@ -22,6 +24,7 @@ class FoundLimit(NamedTuple):
     place: TotalPlace
     limit: int
     window_end_ms: int | None
+    rolling: Window | None = None
 
 
 class _Kept(NamedTuple):
@@ -86,16 +89,18 @@ def _find_at(
         return None, None
     for limit in entitlement.limits:
         if limit.id == key.limit_id and _is_leased(limit):
-            bounds = window_bounds(limit.window, at_ms, entitled.anchor_ms)
+            bounds = ROLLING_BOUNDS
+            if limit.window.length_ms is None:
+                bounds = window_bounds(limit.window, at_ms, entitled.anchor_ms)
             found = _limit_in(limit, bounds, key)
             return found, entitled.changes_at_ms
     return None, None
 
 
 def _is_leased(limit: Limit) -> bool:
-    """Whether a sidecar spends of it by leases; moving windows are decided from totals."""
-    is_moving = limit.window.kind in MOVING_KINDS
-    return limit.kind is LimitKind.HARD and limit.limit is not None and not is_moving
+    """Whether a sidecar spends of it by leases; sessions are decided from totals."""
+    is_session = limit.window.kind is WindowKind.SESSION
+    return limit.kind is LimitKind.HARD and limit.limit is not None and not is_session
 
 
 def _limit_in(limit: Limit, bounds: WindowBounds, key: PoolKey) -> FoundLimit | None:
@@ -104,4 +109,5 @@ def _limit_in(limit: Limit, bounds: WindowBounds, key: PoolKey) -> FoundLimit | 
     place = TotalPlace(
         key.customer, key.resource, key.feature, limit.window.key, key.window_start_ms
     )
-    return FoundLimit(place, limit.limit, bounds.end_ms)
+    is_rolling = limit.window.kind is WindowKind.ROLLING
+    return FoundLimit(place, limit.limit, bounds.end_ms, limit.window if is_rolling else None)

@@ -9,6 +9,8 @@ from sqlalchemy import Connection
 from control_plane.granting.limits import FoundLimit
 from control_plane.leasing.accounts import Pool, TotalPlace
 from control_plane.leasing.book import LeaseBook
+from control_plane.metering.counters import Counter
+from control_plane.metering.moving import MovingKey, open_parts
 from control_plane.metering.totals import (
     TotalKey,
     current_usage_revision,
@@ -17,14 +19,19 @@ from control_plane.metering.totals import (
     sum_events,
 )
 from weighbridge.rules.lease import PoolKey
+from weighbridge.rules.window import Window
 
 
 def open_pools(
     book: LeaseBook, wanted: Mapping[PoolKey, FoundLimit], now_ms: int
 ) -> dict[PoolKey, Pool]:
     """Return the pools of limits, made where they are new."""
-    totals = pool_totals(book.connection, {f.place: f.window_end_ms for f in wanted.values()})
-    by_limit = {(pool.place, pool.limit_id): pool for pool in book.load_pools_at(totals)}
+    turning = {f.place: f.window_end_ms for f in wanted.values() if f.rolling is None}
+    totals = pool_totals(book.connection, turning)
+    rolling = {f.place: f.rolling for f in wanted.values() if f.rolling is not None}
+    counted = rolling_buckets(book.connection, rolling, now_ms)
+    pools = book.load_pools_at([*totals, *counted])
+    by_limit = {(pool.place, pool.limit_id): pool for pool in pools}
     new = [
         _new_pool(key, found)
         for key, found in wanted.items()
@@ -32,12 +39,18 @@ def open_pools(
     ]
     if new:
         by_limit.update(((p.place, p.limit_id), p) for p in book.make_pools(new, now_ms))
-    opened = {}
+    opened = {key: by_limit[found.place, key.limit_id] for key, found in wanted.items()}
+    book.buckets.load(opened.values(), now_ms)
     for key, found in wanted.items():
-        pool = opened[key] = by_limit[found.place, key.limit_id]
+        pool = opened[key]
         pool.window_end_ms = found.window_end_ms
-        # No change, except where the window was not counted for a while.
-        pool.settle(totals[found.place], 0)
+        # No change, except where the window was not counted for a while, or units have left it.
+        if found.rolling is None:
+            pool.settle(totals[found.place], 0)
+        else:
+            units = book.buckets.of(pool)
+            units.cover(counted[found.place])
+            pool.settle_rolling(units, 0)
         pool.set_limit(found.limit)
     return opened
 
@@ -55,6 +68,28 @@ def pool_totals(
         insert_totals(connection, sums.items(), current_usage_revision(connection))
         totals.update(sums)
     return {TotalPlace(*key): total for key, total in totals.items()}
+
+
+def rolling_buckets(
+    connection: Connection, windows: Mapping[TotalPlace, Window], now_ms: int
+) -> dict[TotalPlace, Mapping[int, int]]:
+    """Return what is counted of rolling windows by bucket, and have it counted from now on."""
+    if not windows:
+        return {}
+    keys = {
+        MovingKey(Counter(place.customer, place.resource, place.feature), place.window_key): place
+        for place in windows
+    }
+    parts = open_parts(connection, {key: windows[place] for key, place in keys.items()}, now_ms)
+    made = [
+        (TotalKey(*key.counter, key.window_key, start_ms), units)
+        for key, found in parts.items()
+        if not found.stored
+        for start_ms, units in found.changes().made.items()
+    ]
+    if made:
+        insert_totals(connection, made, current_usage_revision(connection))
+    return {keys[key]: found.units for key, found in parts.items()}
 
 
 def _new_pool(key: PoolKey, found: FoundLimit) -> Pool:

@@ -46,13 +46,17 @@ class LeaseNow(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A pool that has too little. `unreachable` units are with sidecars that do not answer."""
+    """A pool that has too little. `unreachable` units are with sidecars that do not answer.
+
+    Enough units have left a rolling window after `returns_in_ms`; None: that is not known.
+    """
 
     pool: PoolKey
     available: int
     unreachable: int
     lapses_in_ms: int
     limit: int
+    returns_in_ms: int | None = None
 
 
 class LeaseAnswer(NamedTuple):
@@ -117,7 +121,10 @@ class Elsewhere(NamedTuple):
 
 
 class Shortage(NamedTuple):
-    """A pool that had too little for a request; `available` under the limit that it named."""
+    """A pool that had too little for a request; `available` under the limit that it named.
+
+    Of a rolling window the next units leave at `leaves_ms`, as many as it lacks by `returns_ms`.
+    """
 
     pool: PoolKey
     available: int
@@ -125,6 +132,8 @@ class Shortage(NamedTuple):
     window_end_ms: int | None
     held: tuple[Elsewhere, ...] = ()
     is_leased: bool = True
+    leaves_ms: int | None = None
+    returns_ms: int | None = None
 
 
 class Granted(NamedTuple):

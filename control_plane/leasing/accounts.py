@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 from control_plane.crediting.rows import LedgerId
 from weighbridge.rules.lease import PoolKey, credit_pool
+from weighbridge.rules.moving import BUCKETS
+from weighbridge.rules.rolling import RollingUnits
 from weighbridge.rules.units import COUNTER_MAX
 
 EpochId = tuple[str, str]
@@ -35,6 +37,12 @@ class TotalPlace(NamedTuple):
     window_key: str
     window_start_ms: int
 
+    @property
+    def rolling_ms(self) -> int | None:
+        """The length of a rolling window; None: it is none."""
+        kind, _, length = self.window_key.partition(":")
+        return int(length) if kind == "rolling" else None
+
 
 class HolderState(Enum):
     """Whether the leases of an epoch may be spent."""
@@ -50,7 +58,11 @@ class HolderState(Enum):
 
 @dataclass(slots=True)
 class Pool:
-    """Units of one limit in one window."""
+    """Units of one limit in one window.
+
+    Of a rolling window the buckets that are left begin at `rolled_ms`; the first of those that have
+    units leaves at `leaves_at_ms`.
+    """
 
     id: int
     place: TotalPlace
@@ -62,6 +74,8 @@ class Pool:
     overage: int
     settled: int
     version: int
+    rolled_ms: int | None = None
+    leaves_at_ms: int | None = None
 
     @property
     def ledger(self) -> LedgerId | None:
@@ -119,12 +133,20 @@ class Pool:
         else:
             self.give(-not_leased)
 
+    def settle_rolling(self, units: RollingUnits, drawn: int) -> None:
+        """Post what a rolling window has in it now."""
+        self.settle(units.total, drawn)
+        self.rolled_ms = units.rolled_ms
+        self.leaves_at_ms = units.leaves_ms
+
 
 @dataclass(slots=True)
 class Lease:
     """The part of a pool that one epoch of a sidecar may spend.
 
     `closes_after` is set once it has ended: nothing is drawn from it by records above that number.
+    What is presumed spent of a rolling window comes back at `lapses_at_ms`; of what was returned,
+    `lapsed` units did, and late records may draw them still.
     """
 
     id: int
@@ -137,6 +159,8 @@ class Lease:
     presumed: int
     limit_units: int
     closes_after: int | None
+    lapsed: int = 0
+    lapses_at_ms: int | None = None
 
     @property
     def holder(self) -> EpochId:
@@ -147,10 +171,18 @@ class Lease:
         """What may still be spent, or was and is on its way."""
         return self.granted - self.returned - self.drawn - self.presumed
 
-    def draw(self, units: int) -> None:
-        """Settle units, of which there are as many: late ones from what was presumed."""
-        self.presumed -= max(units - self.rest, 0)
+    def draw(self, units: int) -> int:
+        """Settle units, of which there are as many: late ones from what was presumed.
+
+        Returns how many of them had come back meanwhile.
+        """
+        late = max(units - self.rest, 0)
+        lapsed = max(late - self.presumed, 0)
+        self.presumed -= late - lapsed
+        self.lapsed -= lapsed
+        self.returned -= lapsed
         self.drawn += units
+        return lapsed
 
     def return_up_to(self, returned: int) -> int:
         """Take the sidecar's word on all it ever returned; give what is new of it."""
@@ -168,14 +200,29 @@ class Lease:
         """Give all that is left, also what was presumed spent."""
         units = self.rest + self.presumed
         self.returned += units
-        self.presumed = 0
+        self.revive()
         return units
 
-    def presume(self) -> None:
+    def presume(self, pool: Pool, now_ms: int) -> None:
         self.presumed += self.rest
+        length_ms = pool.place.rolling_ms
+        if length_ms is not None and self.presumed:
+            # As if all of it had been spent now.
+            self.lapses_at_ms = now_ms + length_ms + length_ms // BUCKETS
 
     def revive(self) -> None:
         self.presumed = 0
+        self.lapses_at_ms = None
+
+    def lapse(self) -> int:
+        """Give what was presumed spent one window ago. The lease has ended."""
+        units, self.presumed = self.presumed, 0
+        self.returned += units
+        self.lapsed += units
+        self.lapses_at_ms = None
+        if self.closes_after is None:
+            self.closes_after = NO_RECORD
+        return units
 
 
 @dataclass(slots=True)

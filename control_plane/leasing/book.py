@@ -31,6 +31,7 @@ from control_plane.leasing.accounts import (
     TotalPlace,
 )
 from control_plane.leasing.credits import CreditUse, post_credits
+from control_plane.leasing.rolling import RollingBuckets
 from control_plane.storage.lease_tables import lease, lease_holder, lease_pool
 from control_plane.storage.rows import (
     Prepared,
@@ -55,6 +56,8 @@ _POOL_CHANGED: Final = (
     "overage",
     "settled",
     "version",
+    "rolled_ms",
+    "leaves_at_ms",
     "updated_at_ms",
 )
 _LEASE_CHANGED: Final = (
@@ -64,6 +67,8 @@ _LEASE_CHANGED: Final = (
     "presumed",
     "limit_units",
     "closes_after",
+    "lapsed",
+    "lapses_at_ms",
     "updated_at_ms",
 )
 _HOLDER_CHANGED: Final = ("state", "until_ms", "closes_after", "may_have_lost", "seen_at_ms")
@@ -138,6 +143,7 @@ class LeaseBook:
         # What usage cost in credits; and by pool, by how much more of holds counts as spent.
         self.credit_uses: list[CreditUse] = []
         self.presumed_holds: Counter[int] = Counter()
+        self.buckets = RollingBuckets(connection)
 
     def has_pools(self) -> bool:
         """Whether anything was ever leased: where nothing was, usage costs no more than this."""
@@ -208,6 +214,26 @@ class LeaseBook:
         )
         return self.holders.put(row for row in found if row.state is not HolderState.CLOSED)
 
+    def load_leaving(self, now_ms: int, count: int) -> list[Pool]:
+        """Load pools of rolling windows that units have left by now, the longest first."""
+        query = (
+            select(lease_pool)
+            .where(lease_pool.c.leaves_at_ms <= now_ms)
+            .order_by(lease_pool.c.leaves_at_ms)
+            .limit(count)
+        )
+        return self.pools.put(map(_pool_from_row, self._rows(query)))
+
+    def load_lapsing(self, now_ms: int, count: int) -> list[Lease]:
+        """Load leases of rolling windows that were presumed spent one window ago."""
+        query = (
+            select(lease)
+            .where(lease.c.lapses_at_ms <= now_ms)
+            .order_by(lease.c.lapses_at_ms)
+            .limit(count)
+        )
+        return self._put_leases(self._rows(query))
+
     def load_overdue(self, state: HolderState, until_ms: int, count: int) -> list[Holder]:
         """Load epochs in a state whose terms ran out by an instant, the longest first.
 
@@ -227,7 +253,7 @@ class LeaseBook:
         for held in leases:
             self.pools[held.pool_id].give(held.return_rest())
 
-    def close(self, holder: Holder) -> None:
+    def close(self, holder: Holder, now_ms: int) -> None:
         """End an epoch all of whose records are settled, as far as there are any left."""
         holder.state = HolderState.CLOSED
         leases = self.load_leases_of([holder.id])
@@ -236,8 +262,12 @@ class LeaseBook:
         if not holder.may_have_lost:
             self.return_all(leases)
             return
+        self.presume(leases, now_ms)
+
+    def presume(self, leases: Iterable[Lease], now_ms: int) -> None:
+        """Count all that leases have left as spent."""
         for held in leases:
-            held.presume()
+            held.presume(self.pools[held.pool_id], now_ms)
 
     def write(self, now_ms: int) -> list[Gain]:
         """Store what changed; return the pools that have more available than when they were read.
@@ -253,6 +283,7 @@ class LeaseBook:
         ]
         gains += credit_gains
         self._write_pools([pool for pool, _ in pools], now_ms)
+        self.buckets.write()
         self._write_holders()
         self._write_leases(now_ms)
         return gains
@@ -336,7 +367,7 @@ def _prepared_holding(dialect: Dialect, size: int) -> Prepared:
     return prepare_list(dialect, query, ("id",))
 
 
-def _terms(pool: Pool) -> tuple[int, ...]:
+def _terms(pool: Pool) -> tuple[int | None, ...]:
     return (
         pool.granted_limit,
         pool.limit_units,
@@ -344,6 +375,8 @@ def _terms(pool: Pool) -> tuple[int, ...]:
         pool.overage,
         pool.settled,
         pool.version,
+        pool.rolled_ms,
+        pool.leaves_at_ms,
     )
 
 
@@ -355,6 +388,8 @@ def _counters(held: Lease) -> tuple[int | None, ...]:
         held.presumed,
         held.limit_units,
         held.closes_after,
+        held.lapsed,
+        held.lapses_at_ms,
     )
 
 

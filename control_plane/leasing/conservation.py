@@ -43,8 +43,19 @@ _PAGE: Final = text(
             SUM(CASE WHEN lease_hold.is_presumed THEN 0 ELSE lease_hold.units END) AS held,
             SUM(CASE WHEN lease_hold.is_presumed THEN lease_hold.units ELSE 0 END) AS presumed
         FROM page JOIN lease_hold ON lease_hold.pool_id = page.id GROUP BY lease_hold.pool_id
+    ),
+    buckets AS (
+        SELECT lease_bucket.pool_id, SUM(lease_bucket.units) AS spent,
+            SUM(CASE WHEN lease_bucket.start_ms < page.rolled_ms THEN lease_bucket.units ELSE 0 END)
+                AS left_over,
+            MIN(lease_bucket.start_ms) AS first_ms
+        FROM page JOIN lease_bucket ON lease_bucket.pool_id = page.id
+        GROUP BY lease_bucket.pool_id
     )
     SELECT page.*, usage_total.total,
+        COALESCE(buckets.spent, 0) AS spent,
+        COALESCE(buckets.left_over, 0) AS left_over,
+        buckets.first_ms AS first_ms,
         COALESCE(leased.outstanding, 0) AS outstanding,
         COALESCE(leased.suspended, 0) AS suspended,
         COALESCE(leased.stray, 0) AS stray,
@@ -54,6 +65,7 @@ _PAGE: Final = text(
         COALESCE(holds.held, 0) AS held
     FROM page LEFT JOIN leased ON leased.pool_id = page.id
     LEFT JOIN holds ON holds.pool_id = page.id
+    LEFT JOIN buckets ON buckets.pool_id = page.id
     LEFT JOIN usage_total ON usage_total.customer_id = page.customer_id
         AND usage_total.resource_id = page.resource_id
         AND usage_total.feature_id = page.feature_id
@@ -76,6 +88,16 @@ _EVENTS: Final = text(
                 SELECT customer_id FROM customer_ancestor WHERE ancestor_id = :customer_id
             ))
         )
+    """
+)
+
+
+# Of a rolling window: nothing is counted that its pool did not spend.
+_COUNTED: Final = text(
+    """
+    SELECT COALESCE(SUM(total), 0) FROM usage_total
+    WHERE customer_id = :customer_id AND resource_id = :resource_id AND feature_id = :feature_id
+        AND window_key = :window_key AND window_start_ms >= :rolled_ms
     """
 )
 
@@ -139,7 +161,10 @@ def _check(connection: Connection, row: Row[Any], sums: PoolSums) -> None:
     outstanding, suspended = int(row.outstanding), int(row.suspended)
     presumed = int(row.presumed) + int(row.presumed_held)
     settled = row.settled
-    if row.total is not None:
+    if row.window_key.startswith("rolling:"):
+        settled = int(row.spent)
+        _check_rolling(connection, row, sums)
+    elif row.total is not None:
         settled = max(row.total, 0)
         _compare(sums, row, "settled", settled, row.settled)
     else:
@@ -164,6 +189,19 @@ def _check(connection: Connection, row: Row[Any], sums: PoolSums) -> None:
     sums.settled += settled
     sums.presumed += presumed
     sums.overage += row.overage
+
+
+def _check_rolling(connection: Connection, row: Row[Any], sums: PoolSums) -> None:
+    spent = int(row.spent)
+    _compare(sums, row, "settled, of buckets", spent, row.settled)
+    _compare(sums, row, "units that have left the window", 0, int(row.left_over))
+    names = ("customer_id", "resource_id", "feature_id", "window_key", "rolled_ms")
+    counted = connection.execute(_COUNTED, {name: getattr(row, name) for name in names})
+    _compare(sums, row, "settled, as counted", max(int(counted.scalar_one()), spent), spent)
+    # Whoever waits for units to come back looks at this instant alone.
+    length_ms = int(row.window_key.partition(":")[2])
+    leaves_ms = None if row.first_ms is None else row.first_ms + length_ms + length_ms // 60
+    _compare(sums, row, "instant at which units leave", leaves_ms or 0, row.leaves_at_ms or 0)
 
 
 def _compare(sums: PoolSums, row: Row[Any], term: str, expected: int, found: int) -> None:

@@ -62,7 +62,9 @@ def take_claims(
     ending = [h for h in holders if h.id != by_sidecar[h.sidecar_id].epoch]
     speaking = [h for h in holders if h.id == by_sidecar[h.sidecar_id].epoch]
     for holder in ending:
-        _end_epoch(book, holder, by_sidecar[holder.sidecar_id], marks)
+        _end_epoch(holder, by_sidecar[holder.sidecar_id], marks)
+        if holder.ends_at(marks.get(holder.id, 0)):
+            book.close(holder, now_ms)
     renew(book, speaking, now_ms, terms)
     held = {epoch: {each.lease: each for each in of} for epoch, of in _held(by_sidecar.values())}
     for lease in book.load_leases_of(holder.id for holder in speaking):
@@ -84,16 +86,12 @@ def _held(claims: Iterable[HolderClaim]) -> Iterator[tuple[EpochId, Sequence[Ret
     return ((claim.epoch, claim.held) for claim in claims)
 
 
-def _end_epoch(
-    book: LeaseBook, holder: Holder, claim: HolderClaim, marks: Mapping[EpochId, int]
-) -> None:
+def _end_epoch(holder: Holder, claim: HolderClaim, marks: Mapping[EpochId, int]) -> None:
     """End an earlier epoch at the last record it wrote; one that is not named wrote no more."""
     mark = marks.get(holder.id, 0)
     holder.closes_after = claim.written.get(holder.id, mark)
     # For good: the hello after the next one no longer knows of it.
     holder.may_have_lost = holder.may_have_lost or claim.may_have_lost
-    if holder.ends_at(mark):
-        book.close(holder)
 
 
 def renew(book: LeaseBook, holders: Iterable[Holder], now_ms: int, terms: LeaseTerms) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, delete
 from control_plane.leasing.book import LeaseBook
 from control_plane.storage.lease_tables import lease_hold
 from control_plane.storage.rows import execute_rows, insert_rows, prepare, rows_by_key
+from weighbridge.rules.moving import BUCKETS
 
 _HOLD: Final = ("sidecar_id", "customer_id", "reservation")
 _COLUMNS: Final = [column.name for column in lease_hold.columns]
@@ -56,11 +57,17 @@ def post_holds(book: LeaseBook, steps: Sequence[HoldStep]) -> Mapping[int, int]:
             lease = book.leases.get(id_)
             if lease is not None and lease.sidecar_id == key.sidecar_id:
                 changed[lease.pool_id] += units
-                rows.append((*key, id_, lease.pool_id, units, step.expires_at_ms, False))
+                pool = book.pools[lease.pool_id]
+                lapses_ms = _lapses_ms(pool.place.rolling_ms, step.expires_at_ms)
+                rows.append((*key, id_, pool.id, units, step.expires_at_ms, False, lapses_ms))
     _delete(book, (key for key in after if before[key]))
     insert_rows(book.connection, lease_hold, _COLUMNS, rows)
     book.load_pools(changed)
     return changed
+
+
+def _lapses_ms(rolling_ms: int | None, expires_at_ms: int) -> int | None:
+    return None if rolling_ms is None else expires_at_ms + rolling_ms + rolling_ms // BUCKETS
 
 
 def _stored(

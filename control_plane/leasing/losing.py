@@ -25,7 +25,7 @@ def none_released(_places: Collection[TotalPlace]) -> Collection[TotalPlace]:
     return ()
 
 
-def lose(book: LeaseBook, lost_ms: int, released_of: ReleasedOf) -> bool:
+def lose(book: LeaseBook, lost_ms: int, released_of: ReleasedOf, now_ms: int) -> bool:
     """End the wait for sidecars whose terms ran out so long ago.
 
     Returns whether there may be more to do.
@@ -33,12 +33,14 @@ def lose(book: LeaseBook, lost_ms: int, released_of: ReleasedOf) -> bool:
     lost = book.load_overdue(HolderState.SUSPENDED, lost_ms, HOLDERS_PER_TICK)
     for holder in lost:
         holder.state = HolderState.PRESUMED
-    _lose_leases(book, lost, released_of)
+    _lose_leases(book, lost, released_of, now_ms)
     has_more_holds = _lose_holds(book, lost_ms, released_of)
     return has_more_holds or len(lost) == HOLDERS_PER_TICK
 
 
-def _lose_leases(book: LeaseBook, lost: Iterable[Holder], released_of: ReleasedOf) -> None:
+def _lose_leases(
+    book: LeaseBook, lost: Iterable[Holder], released_of: ReleasedOf, now_ms: int
+) -> None:
     """Presume spent what these epochs have, or give it back, as the feature says.
 
     A lease that was given back has ended: what was drawn from it after all is overage.
@@ -48,7 +50,7 @@ def _lose_leases(book: LeaseBook, lost: Iterable[Holder], released_of: ReleasedO
     for held in leases:
         pool = book.pools[held.pool_id]
         if pool.place not in released:
-            held.presume()
+            held.presume(pool, now_ms)
             continue
         pool.give(held.return_rest())
         if held.closes_after is None:

@@ -149,7 +149,8 @@ class _Settling:
         """Post what was settled to the leases it was drawn from, and to the pools it counts in."""
         draws = [(record.epoch_key, record.draws) for record in records if record.draws]
         holds = [hold for record in records for hold in record.holds]
-        usage = SettledUsage(draws, self._tally.totals(), moved, holds, self._credits)
+        rolling = self._tally.rolling()
+        usage = SettledUsage(draws, self._tally.totals(), moved, holds, self._credits, rolling)
         posted = post_usage(self._connection, usage, self._now_ms)
         self._settlement.draws_refused = posted.draws_refused
         self._settlement.gains = posted.gains
@@ -282,7 +283,9 @@ class _Settling:
         if self._tally.needs_order:
             placed = sorted(placed, key=lambda item: item.entry.occurred_at_ms)
         for record, entry, group, above, spends in placed:
-            if not group.add(entry.occurred_at_ms, entry.amount, above):
+            # A hold may have grown until it was settled: what came last leaves last.
+            spent_ms = self._now_ms if entry.kind is UsageKind.SETTLE else None
+            if not group.add(entry.occurred_at_ms, entry.amount, above, spent_ms):
                 self._put_aside(record, entry, SetAsideReason.OVERFLOW)
                 continue
             rows.append(_event_row(record, entry))

@@ -98,8 +98,8 @@ class Parts(ABC):
         """Whether totals would hold the amount."""
 
     @abstractmethod
-    def add(self, at_ms: int, amount: int) -> None:
-        """Count units of an instant."""
+    def add(self, at_ms: int, amount: int, spent_ms: int | None = None) -> None:
+        """Count units of an instant. Of a pool they are spent at `spent_ms`, where it is later."""
 
     def changes(self) -> Changes:
         """Return what to do to the rows: always something, for usage of 0 is to be told too."""
@@ -120,6 +120,8 @@ class BucketParts(Parts):
         self._oldest_ms = oldest_bucket_ms(length_ms, now_ms)
         self.units = {s: units for s, units in self.units.items() if s >= self._oldest_ms}
         self._used = sum(self.units.values())
+        # What was added, by when it was spent.
+        self.spent: dict[int, int] = {}
 
     @property
     def current(self) -> Mapping[int, int]:
@@ -138,11 +140,16 @@ class BucketParts(Parts):
     def has_room(self, at_ms: int, amount: int) -> bool:
         return self._used + amount <= COUNTER_MAX
 
-    def add(self, at_ms: int, amount: int) -> None:
+    def add(self, at_ms: int, amount: int, spent_ms: int | None = None) -> None:
+        if amount <= 0:
+            return
         start_ms = bucket_start_ms(self.length_ms, at_ms)
-        if amount > 0 and start_ms >= self._oldest_ms:
+        if start_ms >= self._oldest_ms:
             self.units[start_ms] = self.units.get(start_ms, 0) + amount
             self._used += amount
+        if spent_ms is not None:
+            start_ms = bucket_start_ms(self.length_ms, spent_ms)
+        self.spent[start_ms] = self.spent.get(start_ms, 0) + amount
 
 
 class SessionParts(Parts):
@@ -171,7 +178,7 @@ class SessionParts(Parts):
         # Which session that is, placing tells; the fullest says enough.
         return max(self.units.values(), default=0) + amount <= COUNTER_MAX
 
-    def add(self, at_ms: int, amount: int) -> None:
+    def add(self, at_ms: int, amount: int, _spent_ms: int | None = None) -> None:
         if amount <= 0:
             return
         start_ms, moved_ms = self._sessions.place(at_ms, self.now_ms)

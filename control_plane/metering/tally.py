@@ -8,8 +8,15 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from control_plane.leasing.settling import RollingUsage
 from control_plane.metering.counters import CountedSpan, Counter
-from control_plane.metering.moving import MovingKey, Parts, SessionParts, open_parts
+from control_plane.metering.moving import (
+    BucketParts,
+    MovingKey,
+    Parts,
+    SessionParts,
+    open_parts,
+)
 from control_plane.metering.totals import (
     TotalKey,
     delete_totals,
@@ -68,10 +75,13 @@ class Group:
     def moving(self) -> dict[MovingKey, Window]:
         return {MovingKey(self.counter, window.key): window for window in self.span.moving}
 
-    def add(self, at_ms: int, amount: int, above: Sequence[Group] = ()) -> bool:
+    def add(
+        self, at_ms: int, amount: int, above: Sequence[Group] = (), spent_ms: int | None = None
+    ) -> bool:
         """Count an amount in every window, or in none where a total would not hold it.
 
-        `above` are the groups of the customer's ancestors, in which it counts as well.
+        `above` are the groups of the customer's ancestors, in which it counts as well. A hold
+        spends of pools at `spent_ms`, later than the instant it counts at.
         """
         rows, parts = self.rows, self.parts
         if above:
@@ -86,7 +96,7 @@ class Group:
         for row in rows:
             row.total += amount
         for each in parts:
-            each.add(at_ms, amount)
+            each.add(at_ms, amount, spent_ms)
         return True
 
 
@@ -186,6 +196,14 @@ class Tally:
     def totals(self) -> dict[TotalKey, int]:
         """Return every total touched, as it is now."""
         return {key: row.total for key, row in self._rows.items()}
+
+    def rolling(self) -> dict[TotalKey, RollingUsage]:
+        """Return the rolling windows touched, as they are now, and what was added to them."""
+        return {
+            TotalKey(*counter, window_key, 0): RollingUsage(parts.units, parts.spent)
+            for (counter, window_key), parts in self._parts.items()
+            if isinstance(parts, BucketParts)
+        }
 
     def _write_parts(self, connection: Connection, usage_revision: int) -> None:
         made, changed, removed = [], [], []

@@ -20,7 +20,8 @@ from control_plane.storage.types import SERIAL
 
 # What one limit of a customer or resource has in one window. `granted_limit` is what was put in:
 # the limit as it was last posted (`limit_units`), plus what lowering it could not withdraw so far.
-# `settled` is the window's total as last posted.
+# `settled` is the window's total as last posted. Of a rolling window that is the sum of its
+# buckets: those before `rolled_ms` have left it, and the next ones leave at `leaves_at_ms`.
 lease_pool = Table(
     "lease_pool",
     metadata,
@@ -38,6 +39,8 @@ lease_pool = Table(
     Column("overage", BigInteger, nullable=False),
     Column("settled", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False),
+    Column("rolled_ms", BigInteger),
+    Column("leaves_at_ms", BigInteger),
     Column("updated_at_ms", BigInteger, nullable=False),
     UniqueConstraint(
         "customer_id",
@@ -54,6 +57,17 @@ lease_pool = Table(
         name="ck_lease_pool_terms",
     ),
     Index(None, "window_end_ms"),
+    Index(None, "leaves_at_ms"),
+)
+
+# What is spent of a rolling window, by the start of its bucket.
+lease_bucket = Table(
+    "lease_bucket",
+    metadata,
+    Column("pool_id", BigInteger, ForeignKey("lease_pool.id"), primary_key=True),
+    Column("start_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("units", BigInteger, nullable=False),
+    CheckConstraint("units > 0", name="ck_lease_bucket_units"),
 )
 
 # An epoch of a sidecar that has leases. They are spent until `until_ms`; those of an epoch that
@@ -73,7 +87,9 @@ lease_holder = Table(
     Index(None, "state", "until_ms"),
 )
 
-# A part of a pool that one epoch of a sidecar may spend. The counters only grow, except `presumed`.
+# A part of a pool that one epoch of a sidecar may spend. The counters only grow, except `presumed`
+# and `lapsed`. What is presumed spent of a rolling window comes back at `lapses_at_ms`: it counts
+# as returned then, and as `lapsed` as long as late records may draw it still.
 lease = Table(
     "lease",
     metadata,
@@ -89,16 +105,19 @@ lease = Table(
     Column("limit_units", BigInteger, nullable=False),
     # The sidecar holds it no more: what is left goes back once this record is settled.
     Column("closes_after", BigInteger),
+    Column("lapsed", BigInteger, nullable=False),
+    Column("lapses_at_ms", BigInteger),
     Column("updated_at_ms", BigInteger, nullable=False),
     ForeignKeyConstraint(
         ["sidecar_id", "epoch"], ["lease_holder.sidecar_id", "lease_holder.epoch"]
     ),
     CheckConstraint(
-        "returned >= 0 AND drawn >= 0 AND presumed >= 0"
+        "returned >= lapsed AND lapsed >= 0 AND drawn >= 0 AND presumed >= 0"
         " AND granted - returned - drawn - presumed >= 0",
         name="ck_lease_terms",
     ),
     Index(None, "sidecar_id", "epoch"),
+    Index(None, "lapses_at_ms"),
     # At most one that is held, whoever writes.
     Index(
         "uq_lease_held",
@@ -131,6 +150,9 @@ lease_hold = Table(
     Column("expires_at_ms", BigInteger, nullable=False),
     # Its sidecar stays away: its units count as spent, until a record ends it.
     Column("is_presumed", Boolean, nullable=False),
+    # Of a rolling window: when it would have come back, had it been spent at the deadline.
+    Column("lapses_at_ms", BigInteger),
     CheckConstraint("units > 0", name="ck_lease_hold_units"),
     Index(None, "is_presumed", "expires_at_ms"),
+    Index(None, "lapses_at_ms"),
 )

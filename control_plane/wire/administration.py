@@ -50,6 +50,8 @@ USAGE_GROUPS: Final[Mapping[UsageGroup, admin_service_pb2.UsageGroup.ValueType]]
     UsageGroup.FEATURE: admin_service_pb2.USAGE_GROUP_FEATURE,
     UsageGroup.HOUR: admin_service_pb2.USAGE_GROUP_HOUR,
     UsageGroup.DAY: admin_service_pb2.USAGE_GROUP_DAY,
+    UsageGroup.WEEK: admin_service_pb2.USAGE_GROUP_WEEK,
+    UsageGroup.MONTH: admin_service_pb2.USAGE_GROUP_MONTH,
 }
 
 
@@ -233,6 +235,9 @@ def usage_query_from_proto(request: admin_service_pb2.QueryUsageRequest) -> Usag
         feature=request.feature,
         from_ms=request.from_unix_ms if request.HasField("from_unix_ms") else None,
         to_ms=request.to_unix_ms if request.HasField("to_unix_ms") else None,
+        by_dimensions=tuple(request.group_by_dimensions),
+        having=tuple(sorted(request.dimensions.items())),
+        with_below=request.with_below,
     )
     return replace(query, group_by=groups) if groups else query
 
@@ -245,4 +250,5 @@ def usage_row_to_proto(row: UsageRow) -> admin_service_pb2.UsageRow:
         bucket_start_unix_ms=row.bucket_start_ms,
         amount=row.amount,
         calls=row.calls,
+        dimensions=dict(row.dimensions),
     )

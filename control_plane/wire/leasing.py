@@ -122,6 +122,7 @@ def answer_to_proto(answer: LeaseAnswer) -> pb.SyncResponse:
                 unreachable=refusal.unreachable,
                 lapses_in_ms=refusal.lapses_in_ms,
                 limit=refusal.limit,
+                returns_in_ms=refusal.returns_in_ms or 0,
             )
             for refusal in answer.refusals
         ],

@@ -20,9 +20,10 @@ from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.lease import PoolKey
 from weighbridge.rules.moving import oldest_bucket_ms
 from weighbridge.rules.reservation import share_of
-from weighbridge.rules.window import MOVING_KINDS, WindowBounds, WindowKind
+from weighbridge.rules.window import WindowBounds, WindowKind
 
 PERCENT: Final = 100
+_ROLLING: Final = WindowBounds(0, None)
 
 Basis = tuple[object, ...]
 """What somebody's limits follow from: another one may have brought other limits meanwhile."""
@@ -83,10 +84,10 @@ def cover_of(
     known: Refused | None = None
     for customer, (resource, feature), states, basis in owned:
         for state in states:
-            limit, bounds = state.limit, state.bounds
-            is_hard = limit.kind is LimitKind.HARD and limit.window.kind not in MOVING_KINDS
-            if not is_hard or limit.limit is None or bounds is None:
+            limit = state.limit
+            if not is_leased(state) or limit.limit is None:
                 continue
+            bounds = _bounds_of_pool(state)
             key = PoolKey(customer, resource, feature, limit.id, bounds.start_ms)
             pool = leases.open(key, bounds.end_ms, boot_ms)
             takes.append(Take(pool, amount))
@@ -105,6 +106,14 @@ def cover_of(
                 found = Refused(customer, state, refusal, covered + refusal.available)
                 known = found if known is None else min(known, found, key=covered_by)
     return Cover(takes, lacks, known)
+
+
+def _bounds_of_pool(state: LimitState) -> WindowBounds:
+    if state.limit.window.length_ms is not None:
+        # Units leave a rolling window; it never turns.
+        return _ROLLING
+    assert state.bounds is not None, "windows that turn always lie somewhere"
+    return state.bounds
 
 
 def covered_by(found: Refused) -> int:
@@ -133,7 +142,7 @@ def is_leased(state: LimitState) -> bool:
     """Whether a limit is spent from leases, where its feature's limits are."""
     limit = state.limit
     is_hard = limit.kind is LimitKind.HARD and limit.limit is not None
-    return is_hard and state.bounds is not None and limit.window.kind not in MOVING_KINDS
+    return is_hard and limit.window.kind is not WindowKind.SESSION
 
 
 def owned_above(
@@ -216,7 +225,8 @@ def exhausted(cover: Cover, amount: int, moment: Moment) -> tuple[Verdict, str]:
     assert cover.refused is not None, "there is a refusal"
     customer, state, refusal, would_pass, spend, _ = cover.refused
     # Units on sidecars that cannot be reached may come back at any time.
-    retry_after_ms = max(refusal.lapses_ms - moment.boot_ms, 0) if refusal.unreachable else None
+    again_ms = refusal.lapses_ms if refusal.unreachable else refusal.returns_ms
+    retry_after_ms = max(again_ms - moment.boot_ms, 0) if again_ms else None
     would_pass = min(would_pass, amount - 1)
     if state is None:
         verdict = refused(Reason.CREDITS_EXHAUSTED)

@@ -23,6 +23,7 @@ NEVER_MS: Final = 2**62
 class Refusal(NamedTuple):
     """Why no more is granted: what the pool has left, under which limit, and until when it holds.
 
+    As many units as were lacking have left a rolling window at `returns_ms`; 0: that is not known.
     Instants are CLOCK_BOOTTIME milliseconds.
     """
 
@@ -30,6 +31,7 @@ class Refusal(NamedTuple):
     unreachable: int
     limit: int
     lapses_ms: int
+    returns_ms: int = 0
 
 
 class Take(NamedTuple):
@@ -348,8 +350,18 @@ class Leases:
         for pool in self._by_lease.values():
             self.give_back(pool)
 
-    def begin_term(self, ends_ms: int) -> None:
-        """Allow leases to be spent until then."""
+    def begin_term(self, ends_ms: int, boot_ms: int) -> None:
+        """Allow leases to be spent until then.
+
+        Where a term had run out, what was held may have been presumed spent, and have come back to
+        a rolling window since: none of it is spent any more.
+        """
+        if self.term_ends_ms <= boot_ms:
+            for pool in tuple(self._by_lease.values()):
+                if pool.asked or pool.put_back:
+                    self.give_back(pool)
+                else:
+                    self._end(pool)
         self.term_ends_ms = max(self.term_ends_ms, ends_ms)
 
     def begin_stream(self) -> None:

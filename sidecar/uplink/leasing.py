@@ -46,10 +46,10 @@ class LeaseTalk:
             )
         hello.may_have_lost_records = self._journal.may_have_lost_records
 
-    def welcome(self, ttl_ms: int) -> None:
+    def welcome(self, ttl_ms: int, boot_ms: int) -> None:
         """Take in how long leases may be spent after what is confirmed: the hello is."""
         self._ttl_ms = ttl_ms
-        self._confirm(0)
+        self._confirm(0, boot_ms)
 
     def next_beat(self, boot_ms: int) -> int:
         """Return the number of the next heartbeat."""
@@ -57,10 +57,10 @@ class LeaseTalk:
         self._sent_ms[self._beats] = boot_ms
         return self._beats
 
-    def confirmed(self, number: int) -> None:
+    def confirmed(self, number: int, boot_ms: int) -> None:
         """Take in that the term was extended for a heartbeat."""
         if number:
-            self._confirm(number)
+            self._confirm(number, boot_ms)
 
     def settled(self) -> None:
         """Take in what of this epoch's records is settled by now."""
@@ -101,17 +101,18 @@ class LeaseTalk:
                     refusal.unreachable,
                     refusal.limit,
                     moment.boot_ms + refusal.lapses_in_ms,
+                    moment.boot_ms + refusal.returns_in_ms if refusal.returns_in_ms else 0,
                 ),
             )
             for refusal in message.refusals
         ]
         self._asking.answered(LeaseAnswer(message.number, leases, refusals), moment.boot_ms)
 
-    def _confirm(self, number: int) -> None:
+    def _confirm(self, number: int, boot_ms: int) -> None:
         sent_ms = self._sent_ms.get(number)
         if sent_ms is None:
             return
-        self._leases.begin_term(sent_ms + self._ttl_ms - MARGIN_MS)
+        self._leases.begin_term(sent_ms + self._ttl_ms - MARGIN_MS, boot_ms)
         for earlier in [n for n in self._sent_ms if n <= number]:
             del self._sent_ms[earlier]
 

@@ -111,7 +111,7 @@ class Session:
                 self._clock.heard(heartbeat.control_plane_now_unix_ms, moment.boot_ms)
                 self._applier.progress.reached(heartbeat.revision, heartbeat.usage_revision)
                 self._sending.promised(heartbeat.usage_revision)
-                self._lease_talk.confirmed(heartbeat.number)
+                self._lease_talk.confirmed(heartbeat.number, moment.boot_ms)
             case "usage_ack":
                 ack = message.usage_ack
                 self._sending.acknowledged(_mark(ack.mark), ack.usage_revision, moment.now_ms)
@@ -211,7 +211,7 @@ class Session:
         self._sending.begin([_mark(mark) for mark in welcome.settled], moment.now_ms)
         self._lease_talk.settled()
         self.is_welcome = True
-        self._lease_talk.welcome(welcome.lease_ttl_ms)
+        self._lease_talk.welcome(welcome.lease_ttl_ms, moment.boot_ms)
         self._wanted.update(dict.fromkeys(self.waited_for()))
         self.on_welcome()
         self.on_outgoing()

@@ -192,6 +192,11 @@ def window_to_proto(window: Window) -> pb.Window:
     )
 
 
+def period_to_proto(period: Period) -> pb.WindowPeriod.ValueType:
+    """Return the period."""
+    return _PERIODS[period]
+
+
 def feature_type_to_proto(feature_type: FeatureType) -> pb.FeatureType.ValueType:
     """Return the feature type."""
     return _FEATURE_TYPES[feature_type]

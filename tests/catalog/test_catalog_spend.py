@@ -57,6 +57,7 @@ def test_money_is_counted_in_micros_of_the_minor_unit() -> None:
     catalog = compiled(SPENDING)
     spend = catalog.features["spend"]
     assert (spend.meter, spend.spend) == (Meter.SPEND, Spend(Currency("USD", 2)))
+    assert spend.unit == "10^-8 USD"
     assert (spend.consistency, spend.outage.kind) == (Consistency.LEASED, OutageKind.LEASED)
     assert catalog.features["token_spend"].spend == Spend(Currency("USD", 2), ("tokens",))
     day, month = catalog.plans["pro"][1].entitlements["spend"].limits

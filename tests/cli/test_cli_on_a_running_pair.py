@@ -49,6 +49,13 @@ def test_decisions_as_people_read_them(cli: CommandLine) -> None:
     allowed = cli("consume", "reader", "api.calls", "--amount", "4")
     assert "allowed" in allowed.out
     assert "recorded" in allowed.out
+    assert "units leased to this sidecar" in allowed.out
+    assert "at most 0" in allowed.out
+    partly = cli("consume", "reader", "api.calls", "--amount", "8")
+    assert partly.exit_code == ExitCode.NO
+    assert "allowed amount" in partly.out
+    told = cli("check", "reader", "api.calls", "--amount", "8", "--json").json["decision"]
+    assert (told["allowed_amount"], told["max_overshoot"]) == (6, 0)
     refused = cli("check", "reader", "exports")
     assert refused.exit_code == ExitCode.NO
     assert "refused: FEATURE_NOT_IN_PLAN" in refused.out

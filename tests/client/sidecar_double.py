@@ -62,6 +62,9 @@ class ScriptedSidecar(SidecarServiceServicer):
             yield await _resolve(next(steps), context)
         yield await _resolve(next(steps), context)
 
+    async def Quote(self, request: Any, context: Any) -> Any:
+        return await self._step(request, context)
+
     async def GetEntitlements(self, request: Any, context: Any) -> Any:
         return await self._step(request, context)
 

@@ -86,6 +86,19 @@ async def test_check_sends_what_was_asked_and_returns_every_field(
     assert not answer.is_fallback
 
 
+async def test_an_answer_that_was_asked_for_upstream_says_so(
+    client: Client, sidecar: ScriptedSidecar
+) -> None:
+    decision = pb.CheckResponse(decision=allowed()).decision
+    decision.decided_by = types_pb2.DECIDED_BY_CONTROL_PLANE
+    decision.max_overshoot = 0
+    sidecar.script = [pb.CheckResponse(decision=decision)]
+
+    answer = await client.check("acme", "api.calls")
+
+    assert (answer.decided_by, answer.max_overshoot) == (DecidedBy.CONTROL_PLANE, 0)
+
+
 async def test_an_amount_that_is_not_given_stays_unset(
     client: Client, sidecar: ScriptedSidecar
 ) -> None:

@@ -17,6 +17,7 @@ from tests.end_to_end.world import World, check, consume, eventually
 from weighbridge.rules.rating.period import BillingPeriod
 from weighbridge.rules.rating.rate import rate
 from weighbridge.rules.rating.usage import Usage
+from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 from weighbridge.v1 import types_pb2 as pb
 from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
 
@@ -125,6 +126,21 @@ def test_four_sidecars_spend_a_limit_over_tiers_and_never_more(world: World) -> 
     assert refusal.resets_in_ms > 0
     status, body = world.control_plane.probe("/readyz")
     assert status == 200, body
+
+
+def test_a_quote_is_what_the_usage_costs(world: World) -> None:
+    api = world.api()
+    items = [sidecar_pb.QuoteItem(feature="tokens", amount=900)]
+    request = sidecar_pb.QuoteRequest(customer="acme", items=items)
+    quoted = api.Quote(request, timeout=5)
+    (item,) = quoted.items
+    assert item.decision.allowed
+    assert [(held.feature, held.micros) for held in item.hold_money] == [("spend", 45 * MICROS)]
+    (line,) = quoted.lines
+    assert Decimal(line.cost) == Decimal(quoted.total) == true_cost(900) == 18
+    assert line.is_used_assumed
+    assert consume(api, "acme", "tokens", 900).decision.allowed
+    eventually(lambda: world.admin().used("acme", "spend") == Decimal(line.cost) * MICROS)
 
 
 def test_what_is_left_is_told_and_an_override_gives_more(world: World) -> None:

@@ -51,12 +51,14 @@ features:
   calls: {type: metered}
   jobs: {type: metered}
   soft: {type: metered}
+  turns: {type: metered}
 plans:
   pro:
     features:
       calls: {limits: [{limit: 100, window: lifetime}]}
       jobs: {limits: [{limit: 60, window: month}, {limit: 20, window: day}]}
       soft: {limits: [{limit: 5, window: month, kind: soft}]}
+      turns: {limits: [{limit: 50, window: {rolling: hour}}]}
   trial: {features: {jobs: {limits: [{limit: 7, window: year}]}}}
 """
 

@@ -114,3 +114,72 @@ def test_a_sum_past_what_an_answer_holds_is_said(metered: Metered) -> None:
 
     with pytest.raises(InvalidArgumentError, match="past what an answer can hold"):
         metered.usage(UsageQuery())
+
+
+def test_dimensions_are_told_apart_and_looked_for(metered: Metered) -> None:
+    large, small = (("model", "large"), ("region", "eu")), (("model", "small"),)
+    metered.settle(
+        record(1, entry(amount=1, dimensions=large), entry(amount=20, dimensions=small)),
+        record(2, entry(amount=300, dimensions=large, occurred_at_ms=NOW_MS - 1)),
+        record(3, entry(amount=4000)),
+    )
+    rows = metered.usage(UsageQuery(group_by=(UsageGroup.FEATURE,), by_dimensions=("model",)))
+    assert {(row.dimensions, row.amount) for row in rows} == {
+        ((), 4000),
+        ((("model", "large"),), 301),
+        ((("model", "small"),), 20),
+    }
+    (row,) = metered.usage(UsageQuery(group_by=(UsageGroup.FEATURE,), having=large))
+    assert row.amount == 301
+    assert metered.usage(UsageQuery(having=(("model", "none"),))) == []
+
+
+def test_those_below_are_summed_where_asked_for(metered: Metered) -> None:
+    metered.create("acme/a", parent="acme")
+    metered.create("acme/a/x", parent="acme/a")
+    metered.settle(record(1, entry(amount=1), entry("acme/a", 20), entry("acme/a/x", 300)))
+    every = UsageQuery(customer="acme/a", with_below=True, group_by=(UsageGroup.FEATURE,))
+    assert [row.amount for row in metered.usage(every)] == [320]
+    apart = UsageQuery(customer="acme", with_below=True, group_by=(UsageGroup.CUSTOMER,))
+    assert [(row.customer, row.amount) for row in metered.usage(apart)] == [
+        ("acme", 1),
+        ("acme/a", 20),
+        ("acme/a/x", 300),
+    ]
+
+
+def test_weeks_begin_on_monday_and_months_on_the_first(metered: Metered) -> None:
+    # 2025-11-24 is a Monday; the Sunday before it, and the last of October.
+    day_ms = 24 * HOUR_MS
+    for number, days in enumerate((0, 1, 24), start=1):
+        metered.settle(
+            record(number, entry(amount=10**number, occurred_at_ms=NOW_MS - days * day_ms))
+        )
+    monday_ms = NOW_MS - NOW_MS % day_ms
+    assert sums(metered, UsageGroup.WEEK) == [
+        ("", "", "", monday_ms - 28 * day_ms, 1_000),
+        ("", "", "", monday_ms - 7 * day_ms, 100),
+        ("", "", "", monday_ms, 10),
+    ]
+    assert sums(metered, UsageGroup.MONTH) == [
+        ("", "", "", monday_ms - 54 * day_ms, 1_000),
+        ("", "", "", monday_ms - 23 * day_ms, 110),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        (UsageQuery(with_below=True), "with_below"),
+        (UsageQuery(by_dimensions=('a"b',)), "group_by_dimensions"),
+        (UsageQuery(by_dimensions=("a", "a")), "group_by_dimensions"),
+        (UsageQuery(having=(("", "x"),)), "dimensions"),
+        (UsageQuery(group_by=(UsageGroup.WEEK, UsageGroup.MONTH)), "group_by"),
+    ],
+)
+def test_questions_that_make_no_sense_are_refused(
+    metered: Metered, query: UsageQuery, field: str
+) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        metered.usage(query)
+    assert caught.value.field == field

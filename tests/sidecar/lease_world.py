@@ -67,7 +67,7 @@ class LeaseWorld:
     def begin_stream(self) -> pb.Hello:
         hello = pb.Hello()
         self.talk.begin_stream(hello, self.moment.boot_ms)
-        self.talk.welcome(TTL_MS)
+        self.talk.welcome(TTL_MS, self.moment.boot_ms)
         self.waiting.ask_again()
         return hello
 

@@ -130,10 +130,10 @@ def test_a_confirmed_heartbeat_extends_the_term_from_when_it_was_sent(world: Lea
     world.later(30_000)
     number = world.talk.next_beat(world.moment.boot_ms)
     world.later(5_000)
-    world.talk.confirmed(number)
+    world.talk.confirmed(number, world.moment.boot_ms)
     assert world.gate.leases.term_ends_ms == world.moment.boot_ms - 5_000 + TTL_MS - MARGIN_MS
-    world.talk.confirmed(99)
-    world.talk.confirmed(number)
+    world.talk.confirmed(99, world.moment.boot_ms)
+    world.talk.confirmed(number, world.moment.boot_ms)
     assert world.gate.leases.term_ends_ms == world.moment.boot_ms - 5_000 + TTL_MS - MARGIN_MS
 
 

@@ -114,7 +114,7 @@ def test_more_than_was_held_is_charged_in_full(world: LeaseWorld) -> None:
     settled = settle(world, 13)
     assert (settled.receipt.amount, settled.excess_amount) == (13, 7)
     assert settled.receipt.overage_amount == 3
-    assert world.draws() == {1: 6}
+    assert world.draws() == {1: 10}
 
 
 def test_settling_again_gets_the_first_answer_and_another_amount_is_aborted(
@@ -382,16 +382,17 @@ def test_one_hold_takes_no_more_than_its_share(world: LeaseWorld) -> None:
 
 
 @pytest.mark.parametrize("kind", [WindowKind.ROLLING, WindowKind.SESSION])
-def test_a_hold_counts_in_a_window_that_lies_where_usage_is(
-    world: LeaseWorld, kind: WindowKind
-) -> None:
+def test_a_hold_counts_in_a_moving_window(world: LeaseWorld, kind: WindowKind) -> None:
     base = leased_catalog(10, 9)
     plan = base.plans["free"][1]
-    limit = hard(10, Window(kind, length_ms=3_600_000), "moving")
-    entitlements = {**plan.entitlements, LEASED: Entitlement(LEASED, limits=(limit,))}
-    changed = replace(plan, entitlements=entitlements)
-    world.gate.cache.apply_catalog(replace(base, plans={**base.plans, "free": {1: changed}}))
-    assert reserved(reserve(world, 6, ttl_ms=7_200_000)).decision.allowed
+    moving = Entitlement(LEASED, limits=(hard(10, Window(kind, length_ms=3_600_000), "moving"),))
+    entitlements = {**plan.entitlements, LEASED: moving}
+    plans = {**base.plans, "free": {1: replace(plan, entitlements=entitlements)}}
+    world.gate.cache.apply_catalog(replace(base, plans=plans))
+    first = reserve(world, 6, ttl_ms=7_200_000)
+    for request in world.requests():
+        world.grant(request, 10)
+    assert reserved(first).decision.allowed
     assert not reserved(reserve(world, 5, "r2")).decision.allowed
     assert world.check(1).decision.reserved == 6
     world.later(3_700_000)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sidecar.transport.seam import Method
+from tests.simulation import rolling
 from tests.simulation.parts import Part, Step, StepKind
 from tests.simulation.sidecar_node import SidecarNode
 from tests.simulation.tally import FLEET, PARENTS
@@ -14,7 +15,7 @@ from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 KEYS: Final = 6
 CUSTOMERS: Final = tuple(PARENTS)
 # Most calls are for one pool, so that sidecars take units from each other.
-FEATURES: Final = ("calls", "calls", "calls", "jobs")
+FEATURES: Final = ("calls", "calls", "calls", "jobs", rolling.FEATURE)
 
 
 class Calling(Part):
@@ -54,7 +55,10 @@ class Calling(Part):
                 ("solo", "calls") if number % 2 else ("acme", "calls")
             )
             request.idempotency_key = f"key-{number}"
-            if share < 0.1:
+            if share < 0.05:
+                # No limit refuses it, so that its answer is looked for again and again.
+                request.idempotency_key, request.amount = f"free-{number}", 0
+            elif share < 0.1:
                 request.idempotency_key = f"fleet-{number}"
                 request.idempotency_scope = FLEET
         node.call(Method.CONSUME, request)

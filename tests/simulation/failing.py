@@ -115,6 +115,7 @@ class Failing(Part):
         step_ms = self.random.choice((-3_600_000, -20_000, -1_000, 1_000, 20_000, 3_600_000))
         self.world.note(f"the control plane's clock steps by {step_ms}")
         self.world.upper.step_ms += step_ms
+        self.world.tally.rolling.forget()
         if abs(step_ms) > 60_000:
             self.world.tally.forget_keys()
 

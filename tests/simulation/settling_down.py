@@ -10,6 +10,7 @@ from sqlalchemy import select
 from control_plane.leasing.accounts import HolderState
 from control_plane.storage.lease_tables import lease, lease_hold, lease_holder, lease_pool
 from sidecar.transport.seam import Call, Method, Status
+from tests.simulation import rolling
 from tests.simulation.control_plane_node import TERMS
 from tests.simulation.sidecar_node import SidecarNode
 from tests.simulation.simulated_world import World
@@ -58,7 +59,7 @@ def settle_down(world: World) -> None:
     _run(world, 20_000)
     _end_holds(world)
     # Not right before an hour turns: what is asked for at the end is of one window.
-    _run(world, LOST_MS if world.lost_disks else IDLE_MS)
+    _run(world, max(LOST_MS, IDLE_MS) if world.lost_disks else IDLE_MS)
     left_ms = HOUR_MS - world.upper.wall_ms() % HOUR_MS
     if left_ms < 60_000:
         _run(world, left_ms + 5_000)
@@ -68,6 +69,7 @@ def settle_down(world: World) -> None:
     for part in world.parts:
         part.settle_down()
     _take_the_rest(world)
+    _take_a_window(world)
 
 
 def _run(world: World, span_ms: int) -> None:
@@ -167,6 +169,20 @@ def _take_the_rest(world: World) -> None:
             other = world.random.choice(world.nodes)
             _expect(world, other, (customer, feature, 1), is_allowed=False)
     _run(world, 2_000)
+
+
+def _take_a_window(world: World) -> None:
+    """Once all has left a rolling window, have all of its limit, and not one unit more."""
+    _run(world, LOST_MS + 2 * rolling.LEFT_MS)
+    for customer in ("acme", "solo"):
+        first, other = world.random.sample(world.nodes, 2)
+        # Holds of machines that are lost go back one window after their own deadline.
+        units = pool_units(world).get(PoolOf(LimitOf(customer, rolling.FEATURE, "rolling"), 0))
+        left = rolling.LIMIT - (0 if units is None else units.held)
+        if left:
+            _expect(world, first, (customer, rolling.FEATURE, left), is_allowed=True)
+        _run(world, 1_000)
+        _expect(world, other, (customer, rolling.FEATURE, 1), is_allowed=False)
 
 
 def _left(world: World, customer: str, feature: str) -> int:

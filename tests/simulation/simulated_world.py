@@ -53,15 +53,23 @@ catalog: api
 features:
   calls: {{type: metered, consistency: leased, outage: deny}}
   jobs: {{type: metered, consistency: leased, outage: leased}}
+  turns: {{type: metered, consistency: leased, outage: deny}}
 {features}plans:
   pro:
     features:
       calls: {{limits: [{{limit: {calls}, window: lifetime}}]}}
       jobs: {{limits: [{{limit: {jobs}, window: lifetime}}, {{limit: {hour}, window: hour}}]}}
-{granted}"""
+      turns: {{limits: [{{limit: 20, window: {{rolling: {{minutes: 1}}}}}}]}}
+{granted}    prices:
+      USD:
+        - {{flat: 0}}
+{priced}"""
 
 # Two statements each, for the simulation trusts nothing that posts.
-_USED = text("SELECT customer_id, feature_id, SUM(amount) FROM usage_event GROUP BY 1, 2")
+_USED = text(
+    "SELECT customer_id, feature_id, SUM(amount) FROM usage_event WHERE kind <> 'spend'"
+    " GROUP BY 1, 2"
+)
 _USED_BELOW = text(
     """
     SELECT COALESCE(SUM(amount), 0) FROM usage_event
@@ -196,6 +204,7 @@ class World:
             **self.limits,
             features="".join(part.features for part in self.parts),
             granted="".join(part.granted for part in self.parts),
+            priced="".join(part.priced for part in self.parts),
         )
         source = CatalogSource(text, "catalog.yaml")
         with self.upper.database.writing() as connection:

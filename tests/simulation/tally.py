@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from sidecar.transport.seam import Call, Method, Status
+from tests.simulation import rolling
 from tests.simulation.sidecar_node import SidecarNode
 from weighbridge.rules.catalog import Edition
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
@@ -68,6 +69,7 @@ class OpenHold:
 
     amount: int
     pools: Counter[PoolOf] = field(default_factory=Counter)
+    rolling: list[rolling.Admitted] = field(default_factory=list)
 
 
 class ViolationError(AssertionError):
@@ -99,6 +101,7 @@ class Tally:
     def __init__(self) -> None:
         self.limits: dict[LimitOf, list[Stated]] = {}
         self.admitted: Counter[PoolOf] = Counter()
+        self.rolling = rolling.RollingTally()
         self.acknowledged: dict[RecordOf, list[Usage]] = {}
         self.holds: dict[tuple[str, str, str], OpenHold] = {}
         self.answers: Counter[str] = Counter()
@@ -140,10 +143,11 @@ class Tally:
             return
         reservations = node.parts.gate.reservations
         for key, hold in self.holds.items():
-            if key[0] == str(node.disk) and hold.pools:
+            if key[0] == str(node.disk) and (hold.pools or hold.rolling):
                 found = reservations.find(key[1], key[2])
                 if found is not None and found.has_expired:
                     self._freed(hold)
+                    hold.rolling.clear()
                     hold.pools.clear()
                     hold.amount = 0
 
@@ -209,7 +213,9 @@ class Tally:
             return
         hold = self.holds[_hold_key(node, request)] = OpenHold(request.amount)
         hold.pools.update(
-            self._admit(node, request.customer, request.feature, response.decision, request.amount)
+            self._admit(
+                node, request.customer, request.feature, response.decision, request.amount, hold
+            )
         )
 
     def _extended(
@@ -223,7 +229,9 @@ class Tally:
         more = response.reservation.amount - hold.amount
         hold.amount = response.reservation.amount
         feature = response.decision.feature
-        hold.pools.update(self._admit(node, request.customer, feature, response.decision, more))
+        hold.pools.update(
+            self._admit(node, request.customer, feature, response.decision, more, hold)
+        )
 
     def _settled(self, node: SidecarNode, request: sidecar_pb.SettleRequest, answer: bytes) -> None:
         response = sidecar_pb.SettleResponse.FromString(answer)
@@ -238,10 +246,12 @@ class Tally:
             covered = min(request.amount, hold.amount)
             for pool, units in hold.pools.items():
                 self.admitted[pool] -= max(units - covered, 0)
+            rolling.keep(hold.rolling, covered)
 
     def _freed(self, hold: OpenHold | None) -> None:
         if hold is not None:
             self.admitted.subtract(hold.pools)
+            rolling.keep(hold.rolling, 0)
 
     def _acknowledge(self, node: SidecarNode, receipt: sidecar_pb.Receipt, usage: Usage) -> None:
         if receipt.amount != usage.units:
@@ -256,10 +266,18 @@ class Tally:
         feature: str,
         decision: types_pb.Decision,
         units: int,
+        hold: OpenHold | None = None,
     ) -> Counter[PoolOf]:
         """Count units that leases admitted, and compare with what the limits allow there."""
         if decision.decided_by != types_pb.DECIDED_BY_LEASE or not units:
             return Counter()
+        if feature == rolling.FEATURE:
+            owners = customers_from(customer)
+            made, wrong = self.rolling.admit(owners, node.moment().now_ms, units)
+            if wrong:
+                raise ViolationError(f"overshoot: {node.name} admitted {units}, so {wrong}")
+            if hold is not None:
+                hold.rolling.append(made)
         pools = pools_of(customer, feature, node.moment().now_ms)
         for pool in pools:
             self.admitted[pool] += units

@@ -11,6 +11,8 @@ from rich.text import Text
 from weighbridge.cli.instants import format_duration, format_instant
 from weighbridge.cli.json_shapes import enum_label
 from weighbridge.cli.output import facts
+from weighbridge.rules.rating.money import Currency
+from weighbridge.rules.spend import money_of
 from weighbridge.v1 import sidecar_service_pb2, types_pb2
 
 _DECIDED_BY: Final = {
@@ -40,6 +42,7 @@ def decision_table(decision: types_pb2.Decision) -> Table:
             ("feature", decision.feature),
             ("limited by", decision.limited_by),
             *_limit_rows(decision),
+            *_money_rows(decision),
             ("values", ", ".join(decision.values)),
             *_wait_rows(decision),
             ("upgrade", hints_text(decision.upgrade_hints)),
@@ -49,6 +52,8 @@ def decision_table(decision: types_pb2.Decision) -> Table:
 
 
 def _limit_rows(decision: types_pb2.Decision) -> Iterable[tuple[str, str | Text]]:
+    if decision.HasField("spend"):
+        return
     if decision.HasField("limit"):
         named = f" ({decision.limit_id})" if decision.limit_id else ""
         yield "limit", Text(f"{decision.limit:,}{named}")
@@ -62,6 +67,25 @@ def _limit_rows(decision: types_pb2.Decision) -> Iterable[tuple[str, str | Text]
     if decision.overage_amount:
         yield "included", f"{decision.included_amount:,}"
         yield "overage", f"{decision.overage_amount:,}"
+
+
+def _money_rows(decision: types_pb2.Decision) -> Iterable[tuple[str, str | Text]]:
+    if not decision.HasField("spend"):
+        return
+    spend = decision.spend
+    for name in ("limit", "used", "remaining"):
+        text = money_text(getattr(spend, f"{name}_micros"), spend.exponent, spend.currency)
+        yield name, f"{text} ({spend.feature}, {decision.limit_id})" if name == "limit" else text
+    if decision.HasField("allowed_amount"):
+        yield "allowed amount", f"{decision.allowed_amount:,}"
+
+
+def money_text(micros: int, exponent: int, currency: str) -> str:
+    """Return an amount of micros as people write it."""
+    amount = money_of(micros, Currency(currency, exponent))
+    # At least the places that prices have.
+    places = max(exponent, -int(amount.normalize().as_tuple().exponent))
+    return f"{amount:,.{places}f} {currency}"
 
 
 def _wait_rows(decision: types_pb2.Decision) -> Iterable[tuple[str, str | Text]]:

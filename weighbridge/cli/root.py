@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, str]] = {
     "credits": "weighbridge.cli.credits",
     "ledger": "weighbridge.cli.ledger",
     "check": "weighbridge.cli.check",
+    "quote": "weighbridge.cli.quote",
     "consume": "weighbridge.cli.consume",
     "report": "weighbridge.cli.report",
     "reserve": "weighbridge.cli.reserve",

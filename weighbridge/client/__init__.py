@@ -13,6 +13,14 @@ from weighbridge.client.errors import (
 from weighbridge.client.gates import Gate, HttpRefusal, header, refusal_of, unavailable
 from weighbridge.client.holding import Hold, SyncHold
 from weighbridge.client.metering import Meter, SyncMeter
+from weighbridge.client.quoting import (
+    CreditAmount,
+    MoneyHold,
+    Quote,
+    QuotedItem,
+    QuotedLine,
+    QuoteItem,
+)
 from weighbridge.client.retry import RetryPolicy, WhenUnreachable
 from weighbridge.client.sync import SyncClient
 from weighbridge.client.values import (
@@ -32,6 +40,7 @@ from weighbridge.client.values import (
     Reservation,
     Reserved,
     Settlement,
+    SpendUsage,
     UpgradeHint,
 )
 from weighbridge.rules.decision import Reason
@@ -41,6 +50,7 @@ __all__ = [
     "Check",
     "Client",
     "Consumption",
+    "CreditAmount",
     "DecidedBy",
     "Decision",
     "Entitlements",
@@ -55,7 +65,12 @@ __all__ = [
     "Meter",
     "MeterAnswer",
     "MeterSignal",
+    "MoneyHold",
     "OverloadedError",
+    "Quote",
+    "QuoteItem",
+    "QuotedItem",
+    "QuotedLine",
     "RateUsage",
     "Reason",
     "Receipt",
@@ -65,6 +80,7 @@ __all__ = [
     "RetryPolicy",
     "Settlement",
     "SidecarUnreachableError",
+    "SpendUsage",
     "SyncClient",
     "SyncHold",
     "SyncMeter",

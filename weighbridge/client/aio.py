@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self, TypeVar, Unpack
 
 import grpc.aio
 
-from weighbridge.client import calls, reservation_calls
+from weighbridge.client import calls, quoting, reservation_calls
 from weighbridge.client.address import sidecar_address
 from weighbridge.client.calls import (
     AllocationOptions,
@@ -23,6 +23,7 @@ from weighbridge.client.calls import (
 from weighbridge.client.channel import CHANNEL_OPTIONS
 from weighbridge.client.holding import Hold
 from weighbridge.client.metering import Meter
+from weighbridge.client.quoting import Quote, QuoteItem
 from weighbridge.client.retry import (
     RETRY_DEFAULT,
     Attempts,
@@ -226,6 +227,18 @@ class Client:
             await meter.end(error)
             raise
         await meter.end(None)
+
+    async def quote(
+        self,
+        customer: str,
+        items: Sequence[QuoteItem],
+        *,
+        resource: str = "",
+        currency: str = "",
+        timeout_s: float | None = None,
+    ) -> Quote:
+        """Say what usage would cost on the customer's own plan version, and if it would pass."""
+        return await self._run(quoting.quote(customer, items, resource, currency, timeout_s))
 
     async def entitlements(
         self, customer: str, *, resource: str = "", timeout_s: float | None = None

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from weighbridge.client import calls, reservation_calls
+from weighbridge.client import calls, quoting, reservation_calls
 from weighbridge.client.address import sidecar_address
 from weighbridge.client.calls import (
     AllocationOptions,
@@ -23,6 +23,7 @@ from weighbridge.client.calls import (
 from weighbridge.client.channel import CHANNEL_OPTIONS
 from weighbridge.client.holding import SyncHold
 from weighbridge.client.metering import SyncMeter
+from weighbridge.client.quoting import Quote, QuoteItem
 from weighbridge.client.retry import (
     RETRY_DEFAULT,
     Attempts,
@@ -183,6 +184,18 @@ class SyncClient:
             meter.end(error)
             raise
         meter.end(None)
+
+    def quote(
+        self,
+        customer: str,
+        items: Sequence[QuoteItem],
+        *,
+        resource: str = "",
+        currency: str = "",
+        timeout_s: float | None = None,
+    ) -> Quote:
+        """See `Client.quote`."""
+        return self._run(quoting.quote(customer, items, resource, currency, timeout_s))
 
     def entitlements(
         self, customer: str, *, resource: str = "", timeout_s: float | None = None

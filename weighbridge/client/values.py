@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import Enum
 
 from weighbridge.rules.catalog import FeatureType, LimitKind
@@ -56,13 +57,25 @@ class UpgradeHint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpendUsage:
+    """A spend limit, of the spend feature named, in its window; in the currency itself."""
+
+    feature: str
+    currency: str
+    limit: Decimal
+    used: Decimal
+    remaining: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """The outcome of one question about one feature; true exactly where it is allowed.
 
     None means "not applicable" or "unknown"; for `limit` and `remaining` it means unlimited.
     Amounts are in the feature's unit. `observed_reason` is why a call would have been refused that
     passes only because its feature is observed. `limited_by` names the ancestor of the customer
-    whose limit, plan or status the answer tells; None: it is the customer's own. A refusal whose
+    whose limit, plan or status the answer tells; None: it is the customer's own. `spend` is the
+    limit of money that refused; `limit`, `used` and `remaining` are None then. A refusal whose
     `reason` is None has a reason that this version of the client does not know yet.
     """
 
@@ -90,6 +103,7 @@ class Decision:
     snapshot_version: int = 0
     observed_reason: Reason | None = None
     limited_by: str | None = None
+    spend: SpendUsage | None = None
 
     # Without it `if await client.check(...)` would let every refusal pass.
     def __bool__(self) -> bool:

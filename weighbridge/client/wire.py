@@ -11,6 +11,8 @@ from weighbridge.client import values
 from weighbridge.rules.catalog import FeatureType, LimitKind
 from weighbridge.rules.decision import Reason
 from weighbridge.rules.rate import RatePeriod
+from weighbridge.rules.rating.money import Currency
+from weighbridge.rules.spend import money_of
 from weighbridge.rules.window import Period, WindowKind
 from weighbridge.v1 import sidecar_service_pb2, types_pb2
 
@@ -91,6 +93,18 @@ def decision_from_proto(message: types_pb2.Decision) -> values.Decision:
         snapshot_version=message.snapshot_version,
         observed_reason=_REASONS.get(message.observed_reason),
         limited_by=message.limited_by or None,
+        spend=_spend_from_proto(message.spend) if message.HasField("spend") else None,
+    )
+
+
+def _spend_from_proto(message: types_pb2.SpendUsage) -> values.SpendUsage:
+    currency = Currency(message.currency, message.exponent)
+    return values.SpendUsage(
+        feature=message.feature,
+        currency=message.currency,
+        limit=money_of(message.limit_micros, currency),
+        used=money_of(message.used_micros, currency),
+        remaining=money_of(message.remaining_micros, currency),
     )
 
 

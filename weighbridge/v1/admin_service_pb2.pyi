@@ -80,6 +80,9 @@ class _UsageGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageGroup
     USAGE_GROUP_FEATURE: _UsageGroup.ValueType  # 3
     USAGE_GROUP_HOUR: _UsageGroup.ValueType  # 4
     USAGE_GROUP_DAY: _UsageGroup.ValueType  # 5
+    USAGE_GROUP_WEEK: _UsageGroup.ValueType  # 6
+    """From Monday."""
+    USAGE_GROUP_MONTH: _UsageGroup.ValueType  # 7
 
 class UsageGroup(_UsageGroup, metaclass=_UsageGroupEnumTypeWrapper):
     """What to tell apart in the answer."""
@@ -90,6 +93,9 @@ USAGE_GROUP_RESOURCE: UsageGroup.ValueType  # 2
 USAGE_GROUP_FEATURE: UsageGroup.ValueType  # 3
 USAGE_GROUP_HOUR: UsageGroup.ValueType  # 4
 USAGE_GROUP_DAY: UsageGroup.ValueType  # 5
+USAGE_GROUP_WEEK: UsageGroup.ValueType  # 6
+"""From Monday."""
+USAGE_GROUP_MONTH: UsageGroup.ValueType  # 7
 Global___UsageGroup: _TypeAlias = UsageGroup  # noqa: Y015
 
 class _ExplanationStepKind:
@@ -1662,12 +1668,35 @@ class QueryUsageRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class DimensionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CUSTOMER_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
     FEATURE_FIELD_NUMBER: _builtins.int
     FROM_UNIX_MS_FIELD_NUMBER: _builtins.int
     TO_UNIX_MS_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
+    GROUP_BY_DIMENSIONS_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    WITH_BELOW_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     """Empty: any."""
     resource: _builtins.str
@@ -1676,9 +1705,19 @@ class QueryUsageRequest(_message.Message):
     """Inclusive."""
     to_unix_ms: _builtins.int
     """Exclusive."""
+    with_below: _builtins.bool
+    """Of the customer, and of everybody below it."""
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___UsageGroup.ValueType]:
         """None means customer and feature."""
+
+    @_builtins.property
+    def group_by_dimensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Dimensions to tell apart, by name."""
+
+    @_builtins.property
+    def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only usage with all of these."""
 
     def __init__(
         self,
@@ -1689,10 +1728,13 @@ class QueryUsageRequest(_message.Message):
         from_unix_ms: _builtins.int | None = ...,
         to_unix_ms: _builtins.int | None = ...,
         group_by: _abc.Iterable[Global___UsageGroup.ValueType] | None = ...,
+        group_by_dimensions: _abc.Iterable[_builtins.str] | None = ...,
+        dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        with_below: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_from_unix_ms", b"_from_unix_ms", "_to_unix_ms", b"_to_unix_ms", "from_unix_ms", b"from_unix_ms", "to_unix_ms", b"to_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_unix_ms", b"_from_unix_ms", "_to_unix_ms", b"_to_unix_ms", "customer", b"customer", "feature", b"feature", "from_unix_ms", b"from_unix_ms", "group_by", b"group_by", "resource", b"resource", "to_unix_ms", b"to_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_unix_ms", b"_from_unix_ms", "_to_unix_ms", b"_to_unix_ms", "customer", b"customer", "dimensions", b"dimensions", "feature", b"feature", "from_unix_ms", b"from_unix_ms", "group_by", b"group_by", "group_by_dimensions", b"group_by_dimensions", "resource", b"resource", "to_unix_ms", b"to_unix_ms", "with_below", b"with_below"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__from_unix_ms: _TypeAlias = _typing.Literal["from_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__from_unix_ms: _TypeAlias = _typing.Literal["_from_unix_ms", b"_from_unix_ms"]  # noqa: Y015
@@ -1711,18 +1753,43 @@ class UsageRow(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class DimensionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CUSTOMER_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
     FEATURE_FIELD_NUMBER: _builtins.int
     BUCKET_START_UNIX_MS_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     resource: _builtins.str
     feature: _builtins.str
     bucket_start_unix_ms: _builtins.int
     amount: _builtins.int
     calls: _builtins.int
+    @_builtins.property
+    def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Those grouped by; one that usage came without is left out."""
+
     def __init__(
         self,
         *,
@@ -1732,10 +1799,11 @@ class UsageRow(_message.Message):
         bucket_start_unix_ms: _builtins.int | None = ...,
         amount: _builtins.int = ...,
         calls: _builtins.int = ...,
+        dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bucket_start_unix_ms", b"_bucket_start_unix_ms", "bucket_start_unix_ms", b"bucket_start_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bucket_start_unix_ms", b"_bucket_start_unix_ms", "amount", b"amount", "bucket_start_unix_ms", b"bucket_start_unix_ms", "calls", b"calls", "customer", b"customer", "feature", b"feature", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bucket_start_unix_ms", b"_bucket_start_unix_ms", "amount", b"amount", "bucket_start_unix_ms", b"bucket_start_unix_ms", "calls", b"calls", "customer", b"customer", "dimensions", b"dimensions", "feature", b"feature", "resource", b"resource"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bucket_start_unix_ms: _TypeAlias = _typing.Literal["bucket_start_unix_ms"]  # noqa: Y015
     _WhichOneofArgType__bucket_start_unix_ms: _TypeAlias = _typing.Literal["_bucket_start_unix_ms", b"_bucket_start_unix_ms"]  # noqa: Y015

@@ -1168,3 +1168,312 @@ class GetShadowReportResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetShadowReportResponse: _TypeAlias = GetShadowReportResponse  # noqa: Y015
+
+@_typing.final
+class QuoteItem(_message.Message):
+    """Usage that did not happen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DimensionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    amount: _builtins.int
+    @_builtins.property
+    def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "dimensions", b"dimensions", "feature", b"feature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteItem: _TypeAlias = QuoteItem  # noqa: Y015
+
+@_typing.final
+class QuoteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    resource: _builtins.str
+    currency: _builtins.str
+    """ISO 4217. Empty: the only currency that the plan is sold in."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuoteItem]: ...
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        items: _abc.Iterable[Global___QuoteItem] | None = ...,
+        currency: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "customer", b"customer", "items", b"items", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteRequest: _TypeAlias = QuoteRequest  # noqa: Y015
+
+@_typing.final
+class MoneyHold(_message.Message):
+    """Money that a spend limit has to have left for work of that amount."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    EXPONENT_FIELD_NUMBER: _builtins.int
+    MICROS_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    """The spend feature."""
+    currency: _builtins.str
+    exponent: _builtins.int
+    micros: _builtins.int
+    """10^-6 of the currency's minor unit."""
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        exponent: _builtins.int = ...,
+        micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "exponent", b"exponent", "feature", b"feature", "micros", b"micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoneyHold: _TypeAlias = MoneyHold  # noqa: Y015
+
+@_typing.final
+class QuotedCredits(_message.Message):
+    """Credits of one type, 10^-6 of one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    MICRO_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    micro: _builtins.int
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        micro: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_type", b"credit_type", "micro", b"micro"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuotedCredits: _TypeAlias = QuotedCredits  # noqa: Y015
+
+@_typing.final
+class QuotedItem(_message.Message):
+    """One item, decided by itself: as if the others were not asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    HOLD_MONEY_FIELD_NUMBER: _builtins.int
+    HOLD_CREDITS_FIELD_NUMBER: _builtins.int
+    amount: _builtins.int
+    @_builtins.property
+    def decision(self) -> _types_pb2.Decision:
+        """As a Check would answer it. A feature that is unknown is refused here."""
+
+    @_builtins.property
+    def hold_money(self) -> _containers.RepeatedCompositeFieldContainer[Global___MoneyHold]:
+        """The most that a Reserve of the amount would hold: units are `amount`."""
+
+    @_builtins.property
+    def hold_credits(self) -> Global___QuotedCredits:
+        """Unset: it is not paid with credits."""
+
+    def __init__(
+        self,
+        *,
+        decision: _types_pb2.Decision | None = ...,
+        amount: _builtins.int = ...,
+        hold_money: _abc.Iterable[Global___MoneyHold] | None = ...,
+        hold_credits: Global___QuotedCredits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "hold_credits", b"hold_credits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "decision", b"decision", "hold_credits", b"hold_credits", "hold_money", b"hold_money"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuotedItem: _TypeAlias = QuotedItem  # noqa: Y015
+
+@_typing.final
+class QuotedLine(_message.Message):
+    """What all items that go to one price come to, by the rating rules, after what was used before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MatchEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PRICE_FIELD_NUMBER: _builtins.int
+    ADD_ON_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    EVERY_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    INCLUDED_AMOUNT_FIELD_NUMBER: _builtins.int
+    CHARGED_AMOUNT_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    COST_MINOR_FIELD_NUMBER: _builtins.int
+    USED_BEFORE_FIELD_NUMBER: _builtins.int
+    IS_USED_ASSUMED_FIELD_NUMBER: _builtins.int
+    price: _builtins.str
+    """The price's key, and the add-on it is of."""
+    add_on: _builtins.str
+    feature: _builtins.str
+    every: _types_pb2.WindowPeriod.ValueType
+    """The billing period that it charges in."""
+    amount: _builtins.int
+    included_amount: _builtins.int
+    """The part of the amount within the allowance, and the part that is charged."""
+    charged_amount: _builtins.int
+    cost: _builtins.str
+    """A decimal of the currency itself: exact, or its first 34 digits where the division does not end."""
+    cost_minor: _builtins.int
+    """Rounded, in minor units."""
+    used_before: _builtins.int
+    """Units used before in the period."""
+    is_used_assumed: _builtins.bool
+    """That is not known here, and taken as 0."""
+    @_builtins.property
+    def match(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        price: _builtins.str = ...,
+        add_on: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        match: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        every: _types_pb2.WindowPeriod.ValueType = ...,
+        amount: _builtins.int = ...,
+        included_amount: _builtins.int = ...,
+        charged_amount: _builtins.int = ...,
+        cost: _builtins.str = ...,
+        cost_minor: _builtins.int = ...,
+        used_before: _builtins.int = ...,
+        is_used_assumed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_on", b"add_on", "amount", b"amount", "charged_amount", b"charged_amount", "cost", b"cost", "cost_minor", b"cost_minor", "every", b"every", "feature", b"feature", "included_amount", b"included_amount", "is_used_assumed", b"is_used_assumed", "match", b"match", "price", b"price", "used_before", b"used_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuotedLine: _TypeAlias = QuotedLine  # noqa: Y015
+
+@_typing.final
+class QuoteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    EXPONENT_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    TOTAL_MINOR_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    UNMATCHED_FEATURES_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    PLAN_VERSION_FIELD_NUMBER: _builtins.int
+    currency: _builtins.str
+    """Of the lines. Empty: nothing of the plan has a price."""
+    exponent: _builtins.int
+    total: _builtins.str
+    """The sum of the lines as they are rounded."""
+    total_minor: _builtins.int
+    plan: _builtins.str
+    plan_version: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotedItem]: ...
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotedLine]: ...
+    @_builtins.property
+    def credits(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotedCredits]: ...
+    @_builtins.property
+    def unmatched_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Features of which no price fits the dimensions given: they cost nothing."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___QuotedItem] | None = ...,
+        lines: _abc.Iterable[Global___QuotedLine] | None = ...,
+        currency: _builtins.str = ...,
+        exponent: _builtins.int = ...,
+        total: _builtins.str = ...,
+        total_minor: _builtins.int = ...,
+        credits: _abc.Iterable[Global___QuotedCredits] | None = ...,
+        unmatched_features: _abc.Iterable[_builtins.str] | None = ...,
+        plan: _builtins.str = ...,
+        plan_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "currency", b"currency", "exponent", b"exponent", "items", b"items", "lines", b"lines", "plan", b"plan", "plan_version", b"plan_version", "total", b"total", "total_minor", b"total_minor", "unmatched_features", b"unmatched_features"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteResponse: _TypeAlias = QuoteResponse  # noqa: Y015

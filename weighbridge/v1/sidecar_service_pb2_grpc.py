@@ -80,6 +80,11 @@ class SidecarServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.MeterRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.MeterResponse.FromString,
                 _registered_method=True)
+        self.Quote = channel.unary_unary(
+                '/weighbridge.v1.SidecarService/Quote',
+                request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.QuoteRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.QuoteResponse.FromString,
+                _registered_method=True)
         self.GetEntitlements = channel.unary_unary(
                 '/weighbridge.v1.SidecarService/GetEntitlements',
                 request_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.GetEntitlementsRequest.SerializeToString,
@@ -168,6 +173,14 @@ class SidecarServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Quote(self, request, context):
+        """What usage would cost this customer on its own plan version, and whether it would pass now.
+        Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetEntitlements(self, request, context):
         """Lists all entitlements of a customer with what is used of them.
         """
@@ -236,6 +249,11 @@ def add_SidecarServiceServicer_to_server(servicer, server):
                     servicer.Meter,
                     request_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.MeterRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.MeterResponse.SerializeToString,
+            ),
+            'Quote': grpc.unary_unary_rpc_method_handler(
+                    servicer.Quote,
+                    request_deserializer=weighbridge_dot_v1_dot_sidecar__service__pb2.QuoteRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_sidecar__service__pb2.QuoteResponse.SerializeToString,
             ),
             'GetEntitlements': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEntitlements,
@@ -497,6 +515,33 @@ class SidecarService:
             '/weighbridge.v1.SidecarService/Meter',
             weighbridge_dot_v1_dot_sidecar__service__pb2.MeterRequest.SerializeToString,
             weighbridge_dot_v1_dot_sidecar__service__pb2.MeterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Quote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.SidecarService/Quote',
+            weighbridge_dot_v1_dot_sidecar__service__pb2.QuoteRequest.SerializeToString,
+            weighbridge_dot_v1_dot_sidecar__service__pb2.QuoteResponse.FromString,
             options,
             channel_credentials,
             insecure,

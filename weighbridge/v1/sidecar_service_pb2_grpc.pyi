@@ -65,6 +65,10 @@ class SidecarServiceStub:
     how much was used so far; each is answered. Units are held ahead of use. What was told is charged
     when the caller ends its side, which gets a receipt, and when the stream breaks.
     """
+    Quote: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.QuoteRequest, _sidecar_service_pb2.QuoteResponse]
+    """What usage would cost this customer on its own plan version, and whether it would pass now.
+    Changes nothing.
+    """
     GetEntitlements: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.GetEntitlementsRequest, _sidecar_service_pb2.GetEntitlementsResponse]
     """Lists all entitlements of a customer with what is used of them."""
     Watch: _grpc.UnaryStreamMultiCallable[_sidecar_service_pb2.WatchRequest, _sidecar_service_pb2.WatchResponse]
@@ -101,6 +105,10 @@ class SidecarServiceAsyncStub(SidecarServiceStub):
     """Meters work whose cost is known only as it runs. The first message opens; each one after it says
     how much was used so far; each is answered. Units are held ahead of use. What was told is charged
     when the caller ends its side, which gets a receipt, and when the stream breaks.
+    """
+    Quote: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.QuoteRequest, _sidecar_service_pb2.QuoteResponse]  # type: ignore[assignment]
+    """What usage would cost this customer on its own plan version, and whether it would pass now.
+    Changes nothing.
     """
     GetEntitlements: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.GetEntitlementsRequest, _sidecar_service_pb2.GetEntitlementsResponse]  # type: ignore[assignment]
     """Lists all entitlements of a customer with what is used of them."""
@@ -189,6 +197,16 @@ class SidecarServiceServicer(metaclass=_abc_1.ABCMeta):
         """Meters work whose cost is known only as it runs. The first message opens; each one after it says
         how much was used so far; each is answered. Units are held ahead of use. What was told is charged
         when the caller ends its side, which gets a receipt, and when the stream breaks.
+        """
+
+    @_abc_1.abstractmethod
+    def Quote(
+        self,
+        request: _sidecar_service_pb2.QuoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sidecar_service_pb2.QuoteResponse, _abc.Awaitable[_sidecar_service_pb2.QuoteResponse]]:
+        """What usage would cost this customer on its own plan version, and whether it would pass now.
+        Changes nothing.
         """
 
     @_abc_1.abstractmethod

@@ -2636,6 +2636,7 @@ class LeaseRefusal(_message.Message):
     UNREACHABLE_FIELD_NUMBER: _builtins.int
     LAPSES_IN_MS_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    RETURNS_IN_MS_FIELD_NUMBER: _builtins.int
     available: _builtins.int
     """Units that would have been granted."""
     unreachable: _builtins.int
@@ -2644,6 +2645,8 @@ class LeaseRefusal(_message.Message):
     """How long it holds, unless it is lifted earlier."""
     limit: _builtins.int
     """The limit it was refused under."""
+    returns_in_ms: _builtins.int
+    """After how long as many units as were lacking have left a rolling window. 0: that is not known."""
     @_builtins.property
     def pool(self) -> Global___LeasePool: ...
     def __init__(
@@ -2654,10 +2657,11 @@ class LeaseRefusal(_message.Message):
         unreachable: _builtins.int = ...,
         lapses_in_ms: _builtins.int = ...,
         limit: _builtins.int = ...,
+        returns_in_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "lapses_in_ms", b"lapses_in_ms", "limit", b"limit", "pool", b"pool", "unreachable", b"unreachable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "lapses_in_ms", b"lapses_in_ms", "limit", b"limit", "pool", b"pool", "returns_in_ms", b"returns_in_ms", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

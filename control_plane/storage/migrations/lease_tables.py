@@ -10,6 +10,7 @@ from control_plane.storage.types import SERIAL, key_text
 
 def create_lease_tables() -> None:
     _create_pools()
+    _create_buckets()
     _create_holders()
     _create_leases()
     _create_holds()
@@ -40,6 +41,8 @@ def _create_pools() -> None:
         _integer("overage"),
         _integer("settled"),
         _integer("version"),
+        _integer("rolled_ms", nullable=True),
+        _integer("leaves_at_ms", nullable=True),
         _integer("updated_at_ms"),
         sa.PrimaryKeyConstraint("id", name="pk_lease_pool"),
         sa.UniqueConstraint(
@@ -58,6 +61,19 @@ def _create_pools() -> None:
         ),
     )
     op.create_index("ix_lease_pool_window_end_ms", "lease_pool", ["window_end_ms"])
+    op.create_index("ix_lease_pool_leaves_at_ms", "lease_pool", ["leaves_at_ms"])
+
+
+def _create_buckets() -> None:
+    op.create_table(
+        "lease_bucket",
+        _integer("pool_id"),
+        _integer("start_ms"),
+        _integer("units"),
+        sa.ForeignKeyConstraint(["pool_id"], ["lease_pool.id"], name="fk_lease_bucket_pool_id"),
+        sa.PrimaryKeyConstraint("pool_id", "start_ms", name="pk_lease_bucket"),
+        sa.CheckConstraint("units > 0", name="ck_lease_bucket_units"),
+    )
 
 
 def _create_holders() -> None:
@@ -89,6 +105,8 @@ def _create_leases() -> None:
         _integer("presumed"),
         _integer("limit_units"),
         _integer("closes_after", nullable=True),
+        _integer("lapsed"),
+        _integer("lapses_at_ms", nullable=True),
         _integer("updated_at_ms"),
         sa.ForeignKeyConstraint(["pool_id"], ["lease_pool.id"], name="fk_lease_pool_id"),
         sa.ForeignKeyConstraint(
@@ -98,12 +116,13 @@ def _create_leases() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name="pk_lease"),
         sa.CheckConstraint(
-            "returned >= 0 AND drawn >= 0 AND presumed >= 0"
+            "returned >= lapsed AND lapsed >= 0 AND drawn >= 0 AND presumed >= 0"
             " AND granted - returned - drawn - presumed >= 0",
             name="ck_lease_terms",
         ),
     )
     op.create_index("ix_lease_pool_id", "lease", ["pool_id"])
+    op.create_index("ix_lease_lapses_at_ms", "lease", ["lapses_at_ms"])
     op.create_index("ix_lease_sidecar_id_epoch", "lease", ["sidecar_id", "epoch"])
     op.create_index(
         "uq_lease_held",
@@ -133,6 +152,7 @@ def _create_holds() -> None:
         _integer("units"),
         _integer("expires_at_ms"),
         sa.Column("is_presumed", sa.Boolean, nullable=False),
+        _integer("lapses_at_ms", nullable=True),
         sa.ForeignKeyConstraint(["pool_id"], ["lease_pool.id"], name="fk_lease_hold_pool_id"),
         sa.PrimaryKeyConstraint(
             "sidecar_id", "customer_id", "reservation", "lease_id", name="pk_lease_hold"
@@ -143,3 +163,4 @@ def _create_holds() -> None:
     op.create_index(
         "ix_lease_hold_is_presumed_expires_at_ms", "lease_hold", ["is_presumed", "expires_at_ms"]
     )
+    op.create_index("ix_lease_hold_lapses_at_ms", "lease_hold", ["lapses_at_ms"])

@@ -35,6 +35,7 @@ TABLES = [
     "usage_key",
     "usage_total",
     "lease_pool",
+    "lease_bucket",
     "lease_holder",
     "lease",
     "lease_hold",
