@@ -75,7 +75,7 @@ def _stored(
 ) -> defaultdict[HoldKey, list[tuple[int, int, bool]]]:
     found: defaultdict[HoldKey, list[tuple[int, int, bool]]] = defaultdict(list)
     rows = {tuple(row) for row in rows_by_key(book.connection, lease_hold, _HOLD, keys)}
-    for sidecar_id, customer, reservation, _, pool_id, units, _, is_presumed in rows:
+    for sidecar_id, customer, reservation, _, pool_id, units, _, is_presumed, *_ in rows:
         found[HoldKey(sidecar_id, customer, reservation)].append(
             (pool_id, units, bool(is_presumed))
         )

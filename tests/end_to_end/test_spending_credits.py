@@ -210,6 +210,8 @@ def test_sidecars_that_are_killed_lose_no_credit_and_double_none(fleet: Fleet) -
     for spender in spenders:
         spender.join(120)
     assert not any(spender.is_alive() for spender in spenders)
+    for process in (fleet.world.control_plane, fleet.world.sidecar, *fleet.world._others):
+        process.wait_ready()
     charged = sum(spender.charged for spender in spenders)
     unanswered = sum(spender.unanswered for spender in spenders) * MICRO
 
