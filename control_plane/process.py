@@ -21,6 +21,7 @@ from control_plane.api.integration_service import IntegrationService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
 from control_plane.api.sync_service import Intake, StreamTimes, SyncService
+from control_plane.api.usage_service import UsageService
 from control_plane.crediting.upkeep import LedgerUpkeep
 from control_plane.exporters.config import ExportsConfig, read_exports
 from control_plane.exporters.exporting import Exporting
@@ -34,6 +35,7 @@ from control_plane.leasing.retention import prune_leases
 from control_plane.metering.ingest import Settlement
 from control_plane.metering.priced_units import prune_priced_units
 from control_plane.metering.queue import IngestQueue
+from control_plane.metering.reporting import Reporter
 from control_plane.metering.retention import prune
 from control_plane.metering.totals import count_overdrawn
 from control_plane.provisioning import CatalogLibrary, current_revision
@@ -84,15 +86,17 @@ class ControlPlane:
             wall_ms,
             StreamTimes(settings.heartbeat_interval_ms, settings.lease_ttl_ms),
         )
+        reporter = Reporter(self._queue, lambda: secrets.token_hex(8))
         services = Services(
             AdminService(database, library, notices, self._sidecars, wall_ms),
             CreditService(database, library, wall_ms),
             BillingService(database, library, wall_ms),
             IntegrationService(database, self._exporting, wall_ms),
+            UsageService(database, reporter),
             self._sync,
         )
         self._server = ApiServer(settings.listen_address, database, metrics.observe_call, services)
-        served = Served(database, self._queue, services.by_name(), wall_ms, metrics.observe_http)
+        served = Served(database, services.by_name(), reporter, wall_ms, metrics.observe_http)
         self._http = open_http(settings.http_address, served)
         self._ledgers = LedgerUpkeep(database, library, wall_ms)
         notices.listen(lambda _notice: self._ledgers.wake())

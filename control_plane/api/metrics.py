@@ -13,6 +13,7 @@ from control_plane.api.authentication import (
     BILLING_SERVICE,
     CREDIT_SERVICE,
     INTEGRATION_SERVICE,
+    USAGE_SERVICE,
 )
 from control_plane.api.lease_metrics import LeaseMetrics
 from control_plane.metering.ingest import Settlement
@@ -20,6 +21,9 @@ from control_plane.metering.ingest import Settlement
 # Group commits take a few milliseconds; a catalog for many customers may take a second.
 SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 10)
 
+_ADMINISTRATION: Final = frozenset(
+    {ADMIN_SERVICE, CREDIT_SERVICE, BILLING_SERVICE, INTEGRATION_SERVICE, USAGE_SERVICE}
+)
 _SNAPSHOT_KINDS: Final = {
     "Catalog": "catalog",
     "WholeCustomer": "customer",
@@ -121,7 +125,7 @@ class ControlPlaneMetrics:
     def observe_call(self, method: str, code: grpc.StatusCode) -> None:
         """Count an administration call; the path is `/service/method`."""
         service, _, name = method.strip("/").partition("/")
-        if service in {ADMIN_SERVICE, CREDIT_SERVICE, BILLING_SERVICE, INTEGRATION_SERVICE}:
+        if service in _ADMINISTRATION:
             self.admin_calls.labels(name, code.name).inc()
 
     def observe_http(self, path: str, status: int) -> None:

@@ -16,6 +16,7 @@ from control_plane.api.authentication import (
     CREDIT_SERVICE,
     INTEGRATION_SERVICE,
     SYNC_SERVICE,
+    USAGE_SERVICE,
     AuthenticationInterceptor,
 )
 from control_plane.api.billing_service import BillingService
@@ -23,6 +24,7 @@ from control_plane.api.credit_service import CreditService
 from control_plane.api.errors import CallObserver, ErrorInterceptor
 from control_plane.api.integration_service import IntegrationService
 from control_plane.api.sync_service import SyncService
+from control_plane.api.usage_service import UsageService
 from control_plane.settings import Address
 from control_plane.storage.database import Database
 from weighbridge.rules.errors import FailedPreconditionError
@@ -33,6 +35,7 @@ from weighbridge.v1 import (
     credit_service_pb2_grpc,
     integration_service_pb2_grpc,
     sync_service_pb2_grpc,
+    usage_service_pb2_grpc,
 )
 
 REQUEST_BYTES_MAX: Final = 16 << 20
@@ -43,6 +46,7 @@ SERVICES: Final = (
     CREDIT_SERVICE,
     BILLING_SERVICE,
     INTEGRATION_SERVICE,
+    USAGE_SERVICE,
     SYNC_SERVICE,
 )
 
@@ -66,6 +70,7 @@ class Services(NamedTuple):
     credits: CreditService
     billing: BillingService
     integrations: IntegrationService
+    usage: UsageService
     sync: SyncService
 
     def by_name(self) -> dict[str, Any]:
@@ -75,6 +80,7 @@ class Services(NamedTuple):
             "CreditService": self.credits,
             "BillingService": self.billing,
             "IntegrationService": self.integrations,
+            "UsageService": self.usage,
         }
 
 
@@ -106,6 +112,7 @@ class ApiServer:
         integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server(
             services.integrations, self._server
         )
+        usage_service_pb2_grpc.add_UsageServiceServicer_to_server(services.usage, self._server)
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(services.sync, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

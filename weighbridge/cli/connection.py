@@ -19,6 +19,7 @@ from weighbridge.v1.billing_service_pb2_grpc import BillingServiceStub
 from weighbridge.v1.credit_service_pb2_grpc import CreditServiceStub
 from weighbridge.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
+from weighbridge.v1.usage_service_pb2_grpc import UsageServiceStub
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -108,6 +109,7 @@ class ControlPlane(Peer):
         self.credits = CreditServiceStub(self.channel)
         self.billing = BillingServiceStub(self.channel)
         self.integrations = IntegrationServiceStub(self.channel)
+        self.usage = UsageServiceStub(self.channel)
 
 
 class Sidecar(Peer):

@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, str]] = {
     "entitlements": "weighbridge.cli.entitlements",
     "watch": "weighbridge.cli.watch",
     "usage": "weighbridge.cli.usage",
+    "set-aside": "weighbridge.cli.set_aside",
     "statement": "weighbridge.cli.statement",
     "explain": "weighbridge.cli.explain",
     "export": "weighbridge.cli.export",
