@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from control_plane.api.admin_service import AdminService
 from control_plane.api.billing_service import BillingService
 from control_plane.api.credit_service import CreditService
+from control_plane.api.http.opening import Served, open_http
 from control_plane.api.integration_service import IntegrationService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
@@ -83,18 +84,16 @@ class ControlPlane:
             wall_ms,
             StreamTimes(settings.heartbeat_interval_ms, settings.lease_ttl_ms),
         )
-        self._server = ApiServer(
-            settings.listen_address,
-            database,
-            metrics.observe_call,
-            Services(
-                AdminService(database, library, notices, self._sidecars, wall_ms),
-                CreditService(database, library, wall_ms),
-                BillingService(database, library, wall_ms),
-                IntegrationService(database, self._exporting, wall_ms),
-                self._sync,
-            ),
+        services = Services(
+            AdminService(database, library, notices, self._sidecars, wall_ms),
+            CreditService(database, library, wall_ms),
+            BillingService(database, library, wall_ms),
+            IntegrationService(database, self._exporting, wall_ms),
+            self._sync,
         )
+        self._server = ApiServer(settings.listen_address, database, metrics.observe_call, services)
+        served = Served(database, self._queue, services.by_name(), wall_ms, metrics.observe_http)
+        self._http = open_http(settings.http_address, served)
         self._ledgers = LedgerUpkeep(database, library, wall_ms)
         notices.listen(lambda _notice: self._ledgers.wake())
         self._connect_metrics(notices)
@@ -161,11 +160,14 @@ class ControlPlane:
             )
         ]
         await self._server.start()
+        if self._http is not None:
+            await self._http.start()
         self._state = ""
         _log.info(
             "control plane listens",
             address=self._server.address,
             probes=f"{self._probes.host}:{self._probes.port}",
+            http="" if self._http is None else self._http.address,
             data_dir=str(self._settings.data_dir),
         )
 
@@ -178,6 +180,8 @@ class ControlPlane:
     async def stop(self) -> None:
         """Take no new calls, answer the open ones, and close. Also after a start that failed."""
         self._state = "stopping"
+        if self._http is not None:
+            await self._http.stop(self._settings.stop_grace_s)
         await self._server.stop(self._settings.stop_grace_s)
         for task in self._tasks:
             task.cancel()

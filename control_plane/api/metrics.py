@@ -93,6 +93,12 @@ class ControlPlaneMetrics:
         )
 
     def _count_exports(self, registry: CollectorRegistry) -> None:
+        self.http_requests = Counter(
+            "weighbridge_control_plane_http_requests",
+            "HTTP requests by path and status.",
+            ["path", "status"],
+            registry=registry,
+        )
         self.export_items = Counter(
             "weighbridge_control_plane_export_items",
             "Items sent to other systems, and not sent: to be tried again, or put aside.",
@@ -117,6 +123,10 @@ class ControlPlaneMetrics:
         service, _, name = method.strip("/").partition("/")
         if service in {ADMIN_SERVICE, CREDIT_SERVICE, BILLING_SERVICE, INTEGRATION_SERVICE}:
             self.admin_calls.labels(name, code.name).inc()
+
+    def observe_http(self, path: str, status: int) -> None:
+        """Count an HTTP request; the path is the route's."""
+        self.http_requests.labels(path, str(status)).inc()
 
     def observe_database(self, purpose: str, seconds: float) -> None:
         """Time a transaction."""

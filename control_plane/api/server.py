@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -67,6 +67,15 @@ class Services(NamedTuple):
     billing: BillingService
     integrations: IntegrationService
     sync: SyncService
+
+    def by_name(self) -> dict[str, Any]:
+        """Return those for administrators by their names in the contract."""
+        return {
+            "AdminService": self.admin,
+            "CreditService": self.credits,
+            "BillingService": self.billing,
+            "IntegrationService": self.integrations,
+        }
 
 
 class ApiServer:

@@ -88,6 +88,11 @@ class Hold(NamedTuple):
         """What identifies it."""
         return (self.customer, self.reservation)
 
+    @property
+    def held_amount(self) -> int:
+        """Units that nobody else can have."""
+        return 0 if self.has_expired else self.amount
+
 
 class Closing(NamedTuple):
     """A hold that holds nothing any more, and why."""

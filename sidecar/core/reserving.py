@@ -47,8 +47,7 @@ class HoldOutcome(NamedTuple):
         """Units charged beyond what was held."""
         if self.used is None or self.hold is None:
             return 0
-        held = 0 if self.hold.has_expired else self.hold.amount
-        return max(self.used.request.units - held, 0)
+        return max(self.used.request.units - self.hold.held_amount, 0)
 
 
 class Ledger(Protocol):
@@ -187,9 +186,7 @@ class HoldStage:
     def _settle(self, request: HoldRequest) -> HoldOutcome:
         hold = self._gate.reservations.require(request.customer, request.reservation)
         amount = request.amount or 0
-        charged, takes = amount, ()  # type: tuple[int, Sequence[Take]]
-        if amount > hold.amount:
-            charged, takes = self._charged(hold, amount)
+        charged, takes = self._charged(hold, amount)
         # Not held any more while it is judged, or it would count twice.
         self._drop(hold)
         try:
@@ -198,14 +195,19 @@ class HoldStage:
             self._undo.pop()()
             raise
         self._close(hold, HoldEnd.SETTLED, used=charged)
-        self._draw(takes, charged - hold.amount)
+        self._draw(takes, charged - hold.held_amount)
         return HoldOutcome(request, hold, used=used, uncharged=amount - charged)
 
     def _charged(self, hold: Hold, amount: int) -> tuple[int, Sequence[Take]]:
-        """Return how much of what is more than the hold is charged, and what is drawn for it.
+        """Return how much of what was used is charged, and what is drawn beyond what is held.
 
         Raises FailedPreconditionError where the feature's excess policy does not take it.
         """
+        if amount <= hold.held_amount:
+            return amount, ()
+        if amount <= hold.amount:
+            # It expired; what it held went back.
+            return amount, self._available(hold, amount)[1]
         known = self._gate.decide(_settlement(hold, 0), self._moment)
         feature = known.feature if isinstance(known, Decided) else None
         excess = OVERDRAFT if feature is None else feature.excess
@@ -216,15 +218,16 @@ class HoldStage:
                 f"can be settled with, which holds {hold.amount}: {hold.feature!r} has excess "
                 f"{excess.kind.value}; settle {most} or fewer, or extend it first"
             )
-        if excess.kind is not ExcessKind.TAKE_AVAILABLE:
-            return amount, ()
-        taken, takes = self._available(hold, amount - hold.amount)
-        return hold.amount + taken, takes
+        if excess.kind is ExcessKind.TAKE_AVAILABLE:
+            taken, takes = self._available(hold, amount - hold.amount)
+            return hold.amount + taken, takes
+        # What leases here cover is drawn; the rest is taken from what is available, or is overage.
+        return amount, self._available(hold, amount - hold.held_amount)[1]
 
     def _available(self, hold: Hold, units: int) -> tuple[int, Sequence[Take]]:
         """Return how many of the units limits and leases admit at once, and what to draw."""
-        # At most: all of it, what the limits leave of that, and what leases cover of that.
-        for _ in range(3):
+        # At most: all of it, what the limits leave of that, what pools have, and what is here.
+        for _ in range(4):
             if units <= 0:
                 break
             more = Request(
@@ -241,7 +244,9 @@ class HoldStage:
             elif isinstance(decided, NotLoaded):
                 break
             elif decided.verdict.allowed:
-                return units, decided.takes
+                # Where a window has turned since, the usage counts in the one before.
+                opened_ms = hold.opened_at_ms
+                return units, [t for t in decided.takes if t.pool.key.window_start_ms <= opened_ms]
             else:
                 units = decided.verdict.allowed_amount or 0
         return 0, ()

@@ -117,13 +117,16 @@ class ReservationMachine(RuleBasedStateMachine):
     def settle(self, data: st.DataObject, amount: int) -> None:
         name = data.draw(st.sampled_from(sorted(self.holds)))
         hold = self.holds.pop(name)
-        response = self._settle(name, amount)
         held = 0 if hold.has_expired else hold.amount
+        here = sum(pool.remaining for pool in self.world.gate.leases.held())
+        # What leases here cover of the rest is drawn from them.
+        more = max(min(here, LIMIT - self.charged - self._held() - held), 0)
+        response = self._settle(name, amount)
         assert response.receipt.amount == amount
         assert response.excess_amount == max(amount - held, 0)
         assert response.had_expired == hold.has_expired
         self.charged += amount
-        self.admitted += min(amount, held)
+        self.admitted += min(amount, held + more)
         self.settled[name] = amount
         assert self._settle(name, amount).replayed
 
