@@ -14,15 +14,24 @@ from control_plane.api.authentication import (
     CREDIT_SERVICE,
     INTEGRATION_SERVICE,
     USAGE_SERVICE,
+    WEBHOOK_SERVICE,
 )
 from control_plane.api.lease_metrics import LeaseMetrics
+from control_plane.api.outgoing_metrics import OutgoingMetrics
 from control_plane.metering.ingest import Settlement
 
 # Group commits take a few milliseconds; a catalog for many customers may take a second.
 SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 10)
 
 _ADMINISTRATION: Final = frozenset(
-    {ADMIN_SERVICE, CREDIT_SERVICE, BILLING_SERVICE, INTEGRATION_SERVICE, USAGE_SERVICE}
+    {
+        ADMIN_SERVICE,
+        CREDIT_SERVICE,
+        BILLING_SERVICE,
+        INTEGRATION_SERVICE,
+        USAGE_SERVICE,
+        WEBHOOK_SERVICE,
+    }
 )
 _SNAPSHOT_KINDS: Final = {
     "Catalog": "catalog",
@@ -38,6 +47,7 @@ class ControlPlaneMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.leases = LeaseMetrics(registry)
+        self.outgoing = OutgoingMetrics(registry)
         self._count_ledgers(registry)
         self._count_exports(registry)
         self.sidecars_connected = Gauge(

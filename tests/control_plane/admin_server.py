@@ -20,6 +20,7 @@ from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
 from control_plane.api.sync_service import Intake, StreamTimes, SyncService
 from control_plane.api.usage_service import UsageService
+from control_plane.api.webhook_service import WebhookService
 from control_plane.exporters.config import ExportsConfig
 from control_plane.exporters.exporting import Exporting
 from control_plane.granting.desk import LeaseDesk
@@ -104,6 +105,7 @@ class AdminServer:
                     clock,
                     StreamTimes(HEARTBEAT_INTERVAL_MS, 60_000),
                 ),
+                WebhookService(database, clock),
             ),
         )
         await publisher.start()

@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, str]] = {
     "override": "weighbridge.cli.override",
     "credits": "weighbridge.cli.credits",
     "ledger": "weighbridge.cli.ledger",
+    "webhook": "weighbridge.cli.webhook",
     "check": "weighbridge.cli.check",
     "quote": "weighbridge.cli.quote",
     "consume": "weighbridge.cli.consume",
