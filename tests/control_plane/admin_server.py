@@ -24,6 +24,8 @@ from control_plane.exporters.exporting import Exporting
 from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import Granter
 from control_plane.granting.serving import LeaseService
+from control_plane.importers.config import ImportsConfig
+from control_plane.importers.importing import Importing
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.metering.queue import IngestQueue
 from control_plane.provisioning import CatalogLibrary
@@ -71,6 +73,9 @@ class AdminServer:
     def _exporting(self) -> Exporting:
         return Exporting(ExportsConfig(), self.database, "test", self.now_ms)
 
+    def _importing(self) -> Importing:
+        return Importing(ImportsConfig(), self.database, CatalogLibrary(), self.now_ms)
+
     def now_ms(self) -> int:
         return self.clock()
 
@@ -92,7 +97,7 @@ class AdminServer:
                 AdminService(database, library, self._notices, sidecars, clock),
                 CreditService(database, library, clock),
                 BillingService(database, library, clock),
-                IntegrationService(database, self._exporting(), clock),
+                IntegrationService(database, self._exporting(), self._importing(), clock),
                 SyncService(
                     database,
                     library,

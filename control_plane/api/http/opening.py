@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from control_plane.importers.importing import Importing
 from control_plane.metering.queue import IngestQueue
 from control_plane.metering.reporting import Reporter
 from control_plane.settings import Address
@@ -32,6 +33,7 @@ class Served(NamedTuple):
     services: Mapping[str, Any]
     now_ms: Callable[[], int]
     observe: Callable[[str, int], None]
+    importing: Importing
 
 
 def open_http(address: Address | None, served: Served) -> HttpSide | None:
@@ -49,5 +51,12 @@ def open_http(address: Address | None, served: Served) -> HttpSide | None:
             f"HTTP needs the module {error.name}; install weighbridge[http]"
         ) from error
     reporter = Reporter(served.queue, lambda: secrets.token_hex(8))
-    parts = Parts(served.database, served.services, reporter, served.now_ms, served.observe)
+    parts = Parts(
+        served.database,
+        served.services,
+        reporter,
+        served.now_ms,
+        served.observe,
+        served.importing,
+    )
     return HttpServer(address, make_app(parts))

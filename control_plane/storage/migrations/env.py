@@ -5,7 +5,14 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from control_plane.storage import billing_tables, export_tables, lease_tables, ledger_tables, tables
+from control_plane.storage import (
+    billing_tables,
+    export_tables,
+    import_tables,
+    lease_tables,
+    ledger_tables,
+    tables,
+)
 from control_plane.storage.metadata import metadata
 
 assert {
@@ -14,6 +21,7 @@ assert {
     ledger_tables.ledger_entry.metadata,
     billing_tables.statement.metadata,
     export_tables.export_item.metadata,
+    import_tables.import_event.metadata,
 } == {metadata}
 
 
