@@ -17,10 +17,10 @@ from control_plane.api.authentication import bearer_token
 from control_plane.api.http.bodies import read_body
 from control_plane.api.http.errors import error_answer, told
 from control_plane.api.http.events import usage_of_request
+from control_plane.api.http.incoming import incoming_routes
 from control_plane.api.http.openapi import openapi_document
 from control_plane.api.http.routes import ROUTES, Route
 from control_plane.api.http.transcoding import answer_of, request_of
-from control_plane.api.http.webhooks import webhook_routes
 from control_plane.importers.importing import Importing
 from control_plane.metering.reporting import Reporter
 from control_plane.provisioning.access import Role, require_token
@@ -73,7 +73,7 @@ def make_app(parts: Parts) -> Starlette:
     # They carry a signature instead of a token.
     routes += [
         StarletteRoute(path, serving.wrap(endpoint), methods=["POST"])
-        for path, endpoint in webhook_routes(parts.importing)
+        for path, endpoint in incoming_routes(parts.importing)
     ]
     # What the interface is tells nothing of a customer.
     routes.append(StarletteRoute("/openapi.json", openapi, methods=["GET"]))

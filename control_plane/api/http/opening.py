@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from control_plane.importers.importing import Importing
-from control_plane.metering.queue import IngestQueue
 from control_plane.metering.reporting import Reporter
 from control_plane.settings import Address
 from control_plane.storage.database import Database
@@ -29,8 +27,8 @@ class Served(NamedTuple):
     """What HTTP serves: services by name, usage, and who is told of each request."""
 
     database: Database
-    queue: IngestQueue
     services: Mapping[str, Any]
+    reporter: Reporter
     now_ms: Callable[[], int]
     observe: Callable[[str, int], None]
     importing: Importing
@@ -50,13 +48,4 @@ def open_http(address: Address | None, served: Served) -> HttpSide | None:
         raise FailedPreconditionError(
             f"HTTP needs the module {error.name}; install weighbridge[http]"
         ) from error
-    reporter = Reporter(served.queue, lambda: secrets.token_hex(8))
-    parts = Parts(
-        served.database,
-        served.services,
-        reporter,
-        served.now_ms,
-        served.observe,
-        served.importing,
-    )
-    return HttpServer(address, make_app(parts))
+    return HttpServer(address, make_app(Parts(*served)))

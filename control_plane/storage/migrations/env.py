@@ -12,6 +12,8 @@ from control_plane.storage import (
     lease_tables,
     ledger_tables,
     tables,
+    top_up_tables,
+    webhook_tables,
 )
 from control_plane.storage.metadata import metadata
 
@@ -19,6 +21,8 @@ assert {
     tables.customer.metadata,
     lease_tables.lease.metadata,
     ledger_tables.ledger_entry.metadata,
+    top_up_tables.top_up_order.metadata,
+    webhook_tables.webhook_delivery.metadata,
     billing_tables.statement.metadata,
     export_tables.export_item.metadata,
     import_tables.import_event.metadata,

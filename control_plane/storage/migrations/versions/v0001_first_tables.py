@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from control_plane.storage.migrations import billing, exports, imports, ledger
+from control_plane.storage.migrations import billing, exports, imports, ledger, webhooks
 from control_plane.storage.migrations.lease_tables import create_lease_tables
 from control_plane.storage.migrations.spend_tables import create_spend_tables
 from control_plane.storage.types import SERIAL, key_text
@@ -44,6 +44,7 @@ TABLES = [
     *billing.TABLES,
     *exports.TABLES,
     *imports.TABLES,
+    *webhooks.TABLES,
 ]
 
 
@@ -63,6 +64,7 @@ def upgrade() -> None:
     billing.upgrade()
     exports.upgrade()
     imports.upgrade()
+    webhooks.upgrade()
 
 
 def downgrade() -> None:

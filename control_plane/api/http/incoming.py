@@ -1,4 +1,4 @@
-"""Webhooks of billing systems: 200 for what is taken or kept aside, so that it comes once."""
+"""Events of billing systems: 200 for what is taken or kept aside, so that it comes once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 STRIPE_PATH: Final = "/v1/webhooks/stripe"
 
 
-def webhook_routes(importing: Importing) -> list[tuple[str, Endpoint]]:
+def incoming_routes(importing: Importing) -> list[tuple[str, Endpoint]]:
     """Return paths and endpoints of what is configured."""
 
     async def stripe(request: Request) -> Response:
