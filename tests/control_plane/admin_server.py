@@ -19,6 +19,8 @@ from control_plane.api.integration_service import IntegrationService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
 from control_plane.api.sync_service import Intake, StreamTimes, SyncService
+from control_plane.api.usage_service import UsageService
+from control_plane.api.webhook_service import WebhookService
 from control_plane.exporters.config import ExportsConfig
 from control_plane.exporters.exporting import Exporting
 from control_plane.granting.desk import LeaseDesk
@@ -26,6 +28,7 @@ from control_plane.granting.granter import Granter
 from control_plane.granting.serving import LeaseService
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.metering.queue import IngestQueue
+from control_plane.metering.reporting import Reporter
 from control_plane.provisioning import CatalogLibrary
 from control_plane.provisioning.access import Role, register_token
 from control_plane.publishing.notices import ChangeNotice, ChangeNotices
@@ -93,6 +96,7 @@ class AdminServer:
                 CreditService(database, library, clock),
                 BillingService(database, library, clock),
                 IntegrationService(database, self._exporting(), clock),
+                UsageService(database, Reporter(queue, lambda: "epoch")),
                 SyncService(
                     database,
                     library,
@@ -101,6 +105,7 @@ class AdminServer:
                     clock,
                     StreamTimes(HEARTBEAT_INTERVAL_MS, 60_000),
                 ),
+                WebhookService(database, clock),
             ),
         )
         await publisher.start()
