@@ -39,7 +39,11 @@ from control_plane.publishing.sessions import SessionRegistry
 from control_plane.settings import Address
 from control_plane.storage.database import Database
 from weighbridge.runtime.tokens import new_token
-from weighbridge.v1 import admin_service_pb2_grpc, credit_service_pb2_grpc
+from weighbridge.v1 import (
+    admin_service_pb2_grpc,
+    credit_service_pb2_grpc,
+    webhook_service_pb2_grpc,
+)
 
 HEARTBEAT_INTERVAL_MS = 1_000
 
@@ -138,6 +142,14 @@ class AdminServer:
         """Connect to the credit service with the token of administration."""
         async with self._connected(None) as channel:
             yield credit_service_pb2_grpc.CreditServiceStub(channel)
+
+    @asynccontextmanager
+    async def webhook_stub(
+        self,
+    ) -> AsyncIterator[webhook_service_pb2_grpc.WebhookServiceAsyncStub]:
+        """Connect to the webhook service with the token of administration."""
+        async with self._connected(None) as channel:
+            yield webhook_service_pb2_grpc.WebhookServiceStub(channel)
 
     @asynccontextmanager
     async def _connected(self, token: str | None) -> AsyncIterator[grpc.aio.Channel]:
