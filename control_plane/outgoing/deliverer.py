@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection
 
 from control_plane.notifying.deliveries import (
+    QUEUE_MAX,
     Claimant,
     Claimed,
     DeliveryState,
@@ -170,7 +171,7 @@ class Deliverer:
         pending, oldest_ms = await self._database.read(oldest_pending_ms)
         age_s = 0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1_000
         self.on_surveyed(Survey(pending, age_s))
-        if pending:
+        if pending > QUEUE_MAX:
             self.on_dead(await self._database.write(lambda c: shed(c, now_ms)))
 
     async def _wait(self) -> None:

@@ -26,6 +26,8 @@ from control_plane.exporters.exporting import Exporting
 from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import Granter
 from control_plane.granting.serving import LeaseService
+from control_plane.importers.config import ImportsConfig
+from control_plane.importers.importing import Importing
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.metering.queue import IngestQueue
 from control_plane.metering.reporting import Reporter
@@ -37,7 +39,11 @@ from control_plane.publishing.sessions import SessionRegistry
 from control_plane.settings import Address
 from control_plane.storage.database import Database
 from weighbridge.runtime.tokens import new_token
-from weighbridge.v1 import admin_service_pb2_grpc, credit_service_pb2_grpc
+from weighbridge.v1 import (
+    admin_service_pb2_grpc,
+    credit_service_pb2_grpc,
+    webhook_service_pb2_grpc,
+)
 
 HEARTBEAT_INTERVAL_MS = 1_000
 
@@ -74,6 +80,9 @@ class AdminServer:
     def _exporting(self) -> Exporting:
         return Exporting(ExportsConfig(), self.database, "test", self.now_ms)
 
+    def _importing(self) -> Importing:
+        return Importing(ImportsConfig(), self.database, CatalogLibrary(), self.now_ms)
+
     def now_ms(self) -> int:
         return self.clock()
 
@@ -95,7 +104,7 @@ class AdminServer:
                 AdminService(database, library, self._notices, sidecars, clock),
                 CreditService(database, library, clock),
                 BillingService(database, library, clock),
-                IntegrationService(database, self._exporting(), clock),
+                IntegrationService(database, self._exporting(), self._importing(), clock),
                 UsageService(database, Reporter(queue, lambda: "epoch")),
                 SyncService(
                     database,
@@ -133,6 +142,14 @@ class AdminServer:
         """Connect to the credit service with the token of administration."""
         async with self._connected(None) as channel:
             yield credit_service_pb2_grpc.CreditServiceStub(channel)
+
+    @asynccontextmanager
+    async def webhook_stub(
+        self,
+    ) -> AsyncIterator[webhook_service_pb2_grpc.WebhookServiceAsyncStub]:
+        """Connect to the webhook service with the token of administration."""
+        async with self._connected(None) as channel:
+            yield webhook_service_pb2_grpc.WebhookServiceStub(channel)
 
     @asynccontextmanager
     async def _connected(self, token: str | None) -> AsyncIterator[grpc.aio.Channel]:

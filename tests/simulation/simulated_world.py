@@ -135,6 +135,7 @@ class World:
         for node in self.nodes:
             node.on_answer = self._answered
             node.after = self._after
+            node.on_expired = self.tally.expired
         # Long ago, so that no step of the clock goes back behind it.
         self.upper.step_ms = -PROVISIONED_BEFORE_MS
         self._provision()
