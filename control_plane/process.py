@@ -31,13 +31,10 @@ from control_plane.granting.granter import Granter
 from control_plane.granting.serving import LeaseService
 from control_plane.granting.watch import LeaseWatch
 from control_plane.granting.work import LeasesPosted
-<<<<<<< HEAD
-from control_plane.leasing.accounts import Gain
-=======
 from control_plane.importers.config import ImportsConfig, read_imports
 from control_plane.importers.events import prune_events
 from control_plane.importers.importing import Importing
->>>>>>> main
+from control_plane.leasing.accounts import Gain
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.leasing.retention import prune_leases
 from control_plane.metering.ingest import Settlement

@@ -88,13 +88,10 @@ class Hold(NamedTuple):
     ancestors: tuple[str, ...] = ()
     has_expired: bool = False
     restated_at_ms: int = 0
-<<<<<<< HEAD
-    # What it costs in credits, as admitted.
-    tariff: Tariff | None = None
-=======
     used: int = 0
     charged: int = 0
->>>>>>> main
+    # What it costs in credits, as admitted.
+    tariff: Tariff | None = None
 
     @property
     def key(self) -> tuple[str, str]:

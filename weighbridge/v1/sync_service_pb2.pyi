@@ -2335,11 +2335,8 @@ class HoldOpened(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     ANCESTORS_FIELD_NUMBER: _builtins.int
-<<<<<<< HEAD
     CREDIT_FIELD_NUMBER: _builtins.int
-=======
     USED_AMOUNT_FIELD_NUMBER: _builtins.int
->>>>>>> main
     customer: _builtins.str
     reservation: _builtins.str
     """Chosen by the application; unique among the customer's on one sidecar."""
@@ -2378,19 +2375,12 @@ class HoldOpened(_message.Message):
         held: _abc.Iterable[Global___HeldUnits] | None = ...,
         dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         ancestors: _abc.Iterable[_builtins.str] | None = ...,
-<<<<<<< HEAD
         credit: Global___CreditTerms | None = ...,
-=======
         used_amount: _builtins.int = ...,
->>>>>>> main
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-<<<<<<< HEAD
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "ancestors", b"ancestors", "credit", b"credit", "customer", b"customer", "dimensions", b"dimensions", "expires_at_unix_ms", b"expires_at_unix_ms", "feature", b"feature", "held", b"held", "opened_at_unix_ms", b"opened_at_unix_ms", "reservation", b"reservation", "resource", b"resource"]  # noqa: Y015
-=======
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "ancestors", b"ancestors", "customer", b"customer", "dimensions", b"dimensions", "expires_at_unix_ms", b"expires_at_unix_ms", "feature", b"feature", "held", b"held", "opened_at_unix_ms", b"opened_at_unix_ms", "reservation", b"reservation", "resource", b"resource", "used_amount", b"used_amount"]  # noqa: Y015
->>>>>>> main
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "ancestors", b"ancestors", "credit", b"credit", "customer", b"customer", "dimensions", b"dimensions", "expires_at_unix_ms", b"expires_at_unix_ms", "feature", b"feature", "held", b"held", "opened_at_unix_ms", b"opened_at_unix_ms", "reservation", b"reservation", "resource", b"resource", "used_amount", b"used_amount"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
