@@ -22,6 +22,7 @@ from sidecar.core.keys import KeyTable
 from sidecar.core.leases import Lack
 from sidecar.core.link import Link
 from sidecar.core.moment import Moment
+from sidecar.core.rate_shares import RateLack
 from sidecar.core.snapshots import SnapshotCache
 from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.metrics.collector import SidecarCollector, Sources
@@ -124,7 +125,9 @@ class Sidecar:
         self._session.waited_for = self._waiting.customers
         self._session.on_welcome = self._waiting.ask_again
         self._waiting.on_lease_wanted = self._want_leases
+        self._waiting.on_share_wanted = self._want_shares
         self._asking.on_answered = self._waiting.leased
+        self._session.rate_talk.on_given = self._waiting.leased
         self._seam.on_recorded = self._recorded
         self._session.on_start_over = lambda: self._log.warning(
             "the control plane was put back to an earlier state; all snapshots are taken anew"
@@ -143,6 +146,10 @@ class Sidecar:
 
     def _want_leases(self, lacks: Sequence[Lack]) -> None:
         self._asking.want(lacks)
+        self._session.on_outgoing()
+
+    def _want_shares(self, lacks: Sequence[RateLack]) -> None:
+        self.gate.rate_shares.want(lacks, machine.boot_ms())
         self._session.on_outgoing()
 
     def _moment(self) -> Moment:
@@ -214,8 +221,9 @@ class Sidecar:
         await self._wait_while(lambda: self._journal.unsettled_records, grace_s / 2)
         # What nobody will spend here, others have at once.
         self.gate.leases.give_back_all()
+        self.gate.rate_shares.give_back_all(machine.boot_ms())
         self._session.on_outgoing()
-        await self._wait_while(lambda: self.gate.leases.unreported, RETURN_TIMEOUT_S)
+        await self._wait_while(self._has_returns, RETURN_TIMEOUT_S)
         await asyncio.sleep(DRAIN_POLL_S)
         for task in self._tasks:
             task.cancel()
@@ -227,6 +235,9 @@ class Sidecar:
         unsettled = self._journal.unsettled_records
         self._journal.close()
         self._log.info("sidecar stopped", unsettled_records=unsettled)
+
+    def _has_returns(self) -> bool:
+        return bool(self.gate.leases.unreported) or self.gate.rate_shares.has_request
 
     async def _wait_while(self, has_work: Callable[[], object], timeout_s: float) -> None:
         """Wait until the control plane has been told everything, if it is there."""
@@ -322,7 +333,7 @@ class Sidecar:
                 for customer in evicted:
                     if self._is_gone(customer):
                         self.gate.book.forget(customer)
-                        self.gate.rates.forget(customer)
+                        self.gate.rates.forget(customer, moment.boot_ms)
                         if self.gate.shadow is not None:
                             self.gate.shadow.forget(customer)
 
@@ -330,7 +341,9 @@ class Sidecar:
         if moment.boot_ms - self._tidied_ms >= TIDY_INTERVAL_MS:
             self._tidied_ms = moment.boot_ms
             self.gate.leases.tidy(moment.now_ms, moment.boot_ms)
-        if self.gate.leases.low or self.gate.leases.unreported:
+            is_outage = self.gate.is_outage(moment)
+            self.gate.rate_shares.tidy(moment.boot_ms, is_outage=is_outage)
+        if self.gate.leases.low or self._has_returns():
             self._session.on_outgoing()
 
     def _look_after_journal(self, now_ms: int) -> None:

@@ -16,6 +16,7 @@ from sidecar.core.metered import MeteredJudge
 from sidecar.core.moment import Moment
 from sidecar.core.money import monies_of
 from sidecar.core.outage import OutageSpending
+from sidecar.core.rate_shares import RateShares
 from sidecar.core.rates import RateBuckets
 from sidecar.core.releasing import is_release, not_releasable
 from sidecar.core.request import Kind, Request
@@ -74,7 +75,8 @@ class Gate:
         self.keys = keys
         self.link = link
         self.spending = OutageSpending()
-        self.rates = RateBuckets()
+        self.rate_shares = RateShares()
+        self.rates = RateBuckets(self.rate_shares)
         self.leases = Leases()
         self.reservations = Reservations()
         self._metered = MeteredJudge(
