@@ -137,6 +137,8 @@ class ControlPlane:
         self._sync.on_nack = metrics.nacks.inc
         self._sync.on_delivered = metrics.count_snapshot
         metrics.count_sidecars(self._sidecars.__len__)
+        rates = self._rates.desk
+        metrics.count_rates(rates.__len__, lambda: rates.shares)
         self._leases.on_posted = posted
         self._lease_watch.on_checked = metrics.leases.observe
         metrics.count_broken_ledgers(lambda: len(self._ledgers.broken))

@@ -22,7 +22,6 @@ from sidecar.core.keys import KeyTable
 from sidecar.core.leases import Lack
 from sidecar.core.link import Link
 from sidecar.core.moment import Moment
-from sidecar.core.rate_shares import RateLack
 from sidecar.core.snapshots import SnapshotCache
 from sidecar.journal import DataDirectory, Journal, JournalSettings
 from sidecar.metrics.collector import SidecarCollector, Sources
@@ -125,7 +124,9 @@ class Sidecar:
         self._session.waited_for = self._waiting.customers
         self._session.on_welcome = self._waiting.ask_again
         self._waiting.on_lease_wanted = self._want_leases
-        self._waiting.on_share_wanted = self._want_shares
+        self._waiting.on_share_wanted = lambda lacks: self._session.want_shares(
+            lacks, machine.boot_ms()
+        )
         self._asking.on_answered = self._waiting.leased
         self._session.rate_talk.on_given = self._waiting.leased
         self._seam.on_recorded = self._recorded
@@ -146,10 +147,6 @@ class Sidecar:
 
     def _want_leases(self, lacks: Sequence[Lack]) -> None:
         self._asking.want(lacks)
-        self._session.on_outgoing()
-
-    def _want_shares(self, lacks: Sequence[RateLack]) -> None:
-        self.gate.rate_shares.want(lacks, machine.boot_ms())
         self._session.on_outgoing()
 
     def _moment(self) -> Moment:
@@ -220,10 +217,9 @@ class Sidecar:
         self._meters.settle_all()
         await self._wait_while(lambda: self._journal.unsettled_records, grace_s / 2)
         # What nobody will spend here, others have at once.
-        self.gate.leases.give_back_all()
-        self.gate.rate_shares.give_back_all(machine.boot_ms())
+        self.gate.give_back_all(machine.boot_ms())
         self._session.on_outgoing()
-        await self._wait_while(self._has_returns, RETURN_TIMEOUT_S)
+        await self._wait_while(self.gate.has_returns, RETURN_TIMEOUT_S)
         await asyncio.sleep(DRAIN_POLL_S)
         for task in self._tasks:
             task.cancel()
@@ -235,9 +231,6 @@ class Sidecar:
         unsettled = self._journal.unsettled_records
         self._journal.close()
         self._log.info("sidecar stopped", unsettled_records=unsettled)
-
-    def _has_returns(self) -> bool:
-        return bool(self.gate.leases.unreported) or self.gate.rate_shares.has_request
 
     async def _wait_while(self, has_work: Callable[[], object], timeout_s: float) -> None:
         """Wait until the control plane has been told everything, if it is there."""
@@ -332,18 +325,15 @@ class Sidecar:
                 await self._keeper.forget(evicted)
                 for customer in evicted:
                     if self._is_gone(customer):
-                        self.gate.book.forget(customer)
-                        self.gate.rates.forget(customer, moment.boot_ms)
+                        self.gate.forget(customer, moment.boot_ms)
                         if self.gate.shadow is not None:
                             self.gate.shadow.forget(customer)
 
     def _tidy_leases(self, moment: Moment) -> None:
         if moment.boot_ms - self._tidied_ms >= TIDY_INTERVAL_MS:
             self._tidied_ms = moment.boot_ms
-            self.gate.leases.tidy(moment.now_ms, moment.boot_ms)
-            is_outage = self.gate.is_outage(moment)
-            self.gate.rate_shares.tidy(moment.boot_ms, is_outage=is_outage)
-        if self.gate.leases.low or self._has_returns():
+            self.gate.tidy(moment)
+        if self.gate.leases.low or self.gate.has_returns():
             self._session.on_outgoing()
 
     def _look_after_journal(self, now_ms: int) -> None:

@@ -41,6 +41,16 @@ class ControlPlaneMetrics:
             "Sidecars with an open stream.",
             registry=registry,
         )
+        self.rates_shared = Gauge(
+            "weighbridge_control_plane_rates_shared",
+            "Rates that sidecars have or want shares of, or that are not full.",
+            registry=registry,
+        )
+        self.rate_shares = Gauge(
+            "weighbridge_control_plane_rate_shares",
+            "Shares of rates that sidecars have or want.",
+            registry=registry,
+        )
         self.usage_records_settled = Counter(
             "weighbridge_control_plane_usage_records_settled",
             "Usage records settled.",
@@ -150,3 +160,8 @@ class ControlPlaneMetrics:
     def count_sidecars(self, count: Callable[[], int]) -> None:
         """Ask `count` at each scrape how many sidecars are connected."""
         self.sidecars_connected.set_function(count)
+
+    def count_rates(self, rates: Callable[[], int], shares: Callable[[], int]) -> None:
+        """Ask at each scrape how many rates are shared out, and in how many shares."""
+        self.rates_shared.set_function(rates)
+        self.rate_shares.set_function(shares)

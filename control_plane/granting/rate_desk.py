@@ -85,7 +85,6 @@ class RateDesk:
         self._fenced_until_ms: int | None = None
         self._is_fenced = False
         self._forgotten_ms = 0
-        self.shares_told = 0
 
     def __len__(self) -> int:
         """Return how many rates are known."""
@@ -228,7 +227,6 @@ class RateDesk:
             session = self._seats[sidecar].session
             if session is not None:
                 given.sort(key=lambda share: share.serial)
-                self.shares_told += len(given)
                 deliveries.append(RateDelivery(session, RateSharesTold(tuple(given))))
         return deliveries
 

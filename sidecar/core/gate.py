@@ -188,6 +188,26 @@ class Gate:
             spend=judged.spend,
         )
 
+    def tidy(self, moment: Moment) -> None:
+        """Give back what nobody spends here."""
+        self.leases.tidy(moment.now_ms, moment.boot_ms)
+        self.rate_shares.tidy(moment.boot_ms, is_outage=self.is_outage(moment))
+
+    def give_back_all(self, boot_ms: int) -> None:
+        """Give back whatever was given to spend: this sidecar stops."""
+        self.leases.give_back_all()
+        self.rate_shares.give_back_all(boot_ms)
+
+    def has_returns(self) -> bool:
+        """Whether the control plane is to be told of what is given back."""
+        return bool(self.leases.unreported) or self.rate_shares.has_request
+
+    def forget(self, customer: str, boot_ms: int) -> None:
+        """Drop what a customer used, and what was taken from its rates."""
+        self.book.forget(customer)
+        self.rates.forget(customer)
+        self.rate_shares.forget(customer, boot_ms)
+
     def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:
         """Ask for the totals of a window that the customer's snapshot could not know of."""
         if compiler.catalog.version > customer.catalog_version_min:

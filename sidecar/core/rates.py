@@ -127,11 +127,9 @@ class RateBuckets:
         for bucket, level, period_ms in taken:
             bucket.put_back(level, period_ms)
 
-    def forget(self, customer: str, boot_ms: int) -> None:
-        """Drop a customer's buckets."""
+    def forget(self, customer: str) -> None:
+        """Drop a customer's own buckets."""
         self._customers.pop(customer, None)
-        if self._shares is not None:
-            self._shares.forget(customer, boot_ms)
 
     def _take(self, customer: str, key: FeatureKey, rate: Rate, used: Used) -> Taken:
         buckets = self._customers.setdefault(customer, {})

@@ -149,7 +149,7 @@ class Draft:
     def forget(self, customer: str) -> None:
         """Drop what is kept of a customer."""
         self._customers.pop(customer, None)
-        self._rates.forget(customer, 0)
+        self._rates.forget(customer)
 
     def most_differing(self, count: int) -> list[tuple[str, Differing]]:
         """Return the customers with the most calls that differ."""

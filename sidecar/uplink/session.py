@@ -10,6 +10,7 @@ from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import RecordMark
 from sidecar.core.gate import Gate
 from sidecar.core.moment import Moment
+from sidecar.core.rate_shares import RateLack
 from sidecar.core.snapshots import Mode
 from sidecar.journal import Journal
 from sidecar.uplink.applying import Applier
@@ -172,6 +173,11 @@ class Session:
     def want(self, customer: str) -> None:
         """Ask for a customer, whole: it is not here, or its totals are."""
         self._wanted[customer] = None
+        self.on_outgoing()
+
+    def want_shares(self, lacks: Iterable[RateLack], boot_ms: int) -> None:
+        """Ask for shares of rates that calls wait for."""
+        self._gate.rate_shares.want(lacks, boot_ms)
         self.on_outgoing()
 
     def usage_written(self) -> None:
