@@ -101,6 +101,10 @@ simulate: $(DEV) ## Run many seeds of the simulation (ARGS="--seeds 1000"; --see
 bench-catalogs: $(DEV) ## Measure changes of plans and customers (ARGS=--readme keeps the table)
 	$(BIN)/python -m bench.catalogs $(ARGS)
 
+.PHONY: bench-usage
+bench-usage: $(DEV) ## Measure what stored usage costs (about three minutes)
+	$(BIN)/python -m bench.usage $(ARGS)
+
 .PHONY: bench-leases
 bench-leases: $(DEV) ## Measure what leases cost (needs h2load; about four minutes)
 	$(BIN)/python -m bench.leases $(ARGS)

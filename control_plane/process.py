@@ -16,10 +16,13 @@ from sqlalchemy import Connection
 from control_plane.api.admin_service import AdminService
 from control_plane.api.billing_service import BillingService
 from control_plane.api.credit_service import CreditService
+from control_plane.api.http.opening import Served, open_http
 from control_plane.api.integration_service import IntegrationService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
 from control_plane.api.sync_service import Intake, StreamTimes, SyncService
+from control_plane.api.usage_service import UsageService
+from control_plane.api.webhook_service import WebhookService
 from control_plane.crediting.upkeep import LedgerUpkeep
 from control_plane.exporters.config import ExportsConfig, read_exports
 from control_plane.exporters.exporting import Exporting
@@ -36,8 +39,13 @@ from control_plane.metering.epochs import has_epochs
 from control_plane.metering.ingest import Settlement
 from control_plane.metering.priced_units import prune_priced_units
 from control_plane.metering.queue import IngestQueue
+from control_plane.metering.reporting import Reporter
 from control_plane.metering.retention import prune
+from control_plane.metering.threshold_watch import ThresholdWatch
+from control_plane.metering.thresholds import prune_thresholds
 from control_plane.metering.totals import count_overdrawn
+from control_plane.notifying.deliveries import prune_messages
+from control_plane.outgoing.sending import Outgoing
 from control_plane.provisioning import CatalogLibrary, current_revision
 from control_plane.provisioning.access import Role, register_token
 from control_plane.publishing.notices import ChangeNotices
@@ -86,18 +94,21 @@ class ControlPlane:
             wall_ms,
             StreamTimes(settings.heartbeat_interval_ms, settings.lease_ttl_ms),
         )
-        self._server = ApiServer(
-            settings.listen_address,
-            database,
-            metrics.observe_call,
-            Services(
-                AdminService(database, library, notices, self._sidecars, wall_ms),
-                CreditService(database, library, wall_ms),
-                BillingService(database, library, wall_ms),
-                IntegrationService(database, self._exporting, wall_ms),
-                self._sync,
-            ),
+        self._outgoing = Outgoing(settings, database, wall_ms, SystemRandom())
+        self._thresholds = ThresholdWatch(database, library, wall_ms)
+        reporter = Reporter(self._queue, lambda: secrets.token_hex(8))
+        services = Services(
+            AdminService(database, library, notices, self._sidecars, wall_ms),
+            CreditService(database, library, wall_ms),
+            BillingService(database, library, wall_ms),
+            IntegrationService(database, self._exporting, wall_ms),
+            UsageService(database, reporter),
+            self._sync,
+            WebhookService(database, wall_ms),
         )
+        self._server = ApiServer(settings.listen_address, database, metrics.observe_call, services)
+        served = Served(database, services.by_name(), reporter, wall_ms, metrics.observe_http)
+        self._http = open_http(settings.http_address, served)
         self._ledgers = LedgerUpkeep(database, library, wall_ms)
         notices.listen(lambda _notice: self._ledgers.wake())
         self._connect_metrics(notices)
@@ -126,6 +137,7 @@ class ControlPlane:
             if settlement.customers_created:
                 notices.publish(customers=settlement.customers_created)
             self._publisher.usage_settled()
+            self._thresholds.wake()
 
         def posted(leases: LeasesPosted) -> None:
             metrics.leases.count(self._desk, leases)
@@ -143,6 +155,8 @@ class ControlPlane:
         self._lease_watch.on_checked = metrics.leases.observe
         metrics.count_broken_ledgers(lambda: len(self._ledgers.broken))
         self._ledgers.on_checked = metrics.ledgers_checked.inc
+        metrics.outgoing.connect(self._outgoing)
+        self._thresholds.on_reached = metrics.outgoing.thresholds_reached.inc
         self._probes.details = self._details
         self._exporting.on_ran = lambda name, ran: metrics.count_export(name, ran.sent, ran.failed)
 
@@ -155,6 +169,7 @@ class ControlPlane:
         await self._register_tokens()
         await self._publisher.start()
         await self._exporting.open()
+        await self._outgoing.open()
         self._metrics.allocations_overdrawn.set(await self._database.read(count_overdrawn))
         self._tasks = [
             asyncio.create_task(work)
@@ -165,16 +180,21 @@ class ControlPlane:
                 self._rates.run(),
                 self._lease_watch.run(),
                 self._ledgers.run(),
+                self._outgoing.run(),
+                self._thresholds.run(),
                 self._exporting.run(),
                 self._prune(),
             )
         ]
         await self._server.start()
+        if self._http is not None:
+            await self._http.start()
         self._state = ""
         _log.info(
             "control plane listens",
             address=self._server.address,
             probes=f"{self._probes.host}:{self._probes.port}",
+            http="" if self._http is None else self._http.address,
             data_dir=str(self._settings.data_dir),
         )
 
@@ -187,11 +207,14 @@ class ControlPlane:
     async def stop(self) -> None:
         """Take no new calls, answer the open ones, and close. Also after a start that failed."""
         self._state = "stopping"
+        if self._http is not None:
+            await self._http.stop(self._settings.stop_grace_s)
         await self._server.stop(self._settings.stop_grace_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._publisher.close()
+        await self._outgoing.close()
         self._exporting.close()
         await asyncio.to_thread(self._probes.stop)
         await asyncio.to_thread(self._database.close)
@@ -258,6 +281,8 @@ def _prune(connection: Connection) -> int:
         prune(connection, now_ms)
         + prune_priced_units(connection, now_ms)
         + prune_leases(connection, now_ms)
+        + prune_messages(connection, now_ms)
+        + prune_thresholds(connection, now_ms)
     )
 
 

@@ -54,7 +54,12 @@ def _require_database(url: str) -> str:
     return url
 
 
+def _require_optional_address(text: str) -> str:
+    return _require_address(text) if text else text
+
+
 AddressText = Annotated[str, AfterValidator(_require_address)]
+OptionalAddressText = Annotated[str, AfterValidator(_require_optional_address)]
 
 
 class Settings(BaseModel):
@@ -85,6 +90,22 @@ class Settings(BaseModel):
     """How long units are waited for that other sidecars are asked for, before a refusal."""
     lease_check_interval_s: Annotated[float, Field(ge=0.1, le=86_400)] = 30.0
     """How often all pools are checked for units that were made or lost."""
+    webhook_timeout_s: Annotated[float, Field(ge=0.1, le=120)] = 10.0
+    """How long an endpoint may take to answer."""
+    webhook_backoff_ms_min: Annotated[int, Field(ge=10, le=3_600_000)] = 5_000
+    """How long to wait after the first failure; then twice as long each time."""
+    webhook_backoff_ms_max: Annotated[int, Field(ge=10, le=86_400_000)] = 3_600_000
+    """The longest wait between tries."""
+    top_up_provider: Literal["webhook", "http", "none"] = "webhook"
+    """Who has top-up orders paid: webhook endpoints, an HTTP provider, or nobody: none is made."""
+    top_up_url: str = ""
+    """Where the HTTP provider is asked: https, or http to a loopback address."""
+    top_up_secret_file: Path | None = None
+    """File with the secret (whsec_...) that questions to the HTTP provider are signed with."""
+    top_up_timeout_s: Annotated[float, Field(ge=0.1, le=300)] = 30.0
+    """How long the HTTP provider may take to answer; it is asked again under the same key."""
+    http_listen: OptionalAddressText = ""
+    """Where JSON and CloudEvents are taken over HTTP, see docs/http.md. Empty: nowhere."""
     exports_file: Path | None = None
     """File that says where usage is exported to, see docs/exports.md. Unset: nowhere."""
     stop_grace_s: Annotated[float, Field(ge=0, le=600)] = 10.0
@@ -115,6 +136,11 @@ class Settings(BaseModel):
     @property
     def listen_address(self) -> Address:
         return _address(self.listen)
+
+    @property
+    def http_address(self) -> Address | None:
+        """Where HTTP listens; None: nowhere."""
+        return _address(self.http_listen) if self.http_listen else None
 
     @property
     def probe_address(self) -> Address:

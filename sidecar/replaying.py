@@ -11,7 +11,7 @@ from sidecar.core.keys import KeyedAnswer
 from sidecar.core.reservations import Hold, HoldEnd
 from sidecar.core.usage import Position
 from sidecar.journal import START, Journal, StoredRecord
-from sidecar.wire.record import decode_record, holds_from_proto
+from sidecar.wire.record import HoldEnded, decode_record, holds_from_proto
 
 _SLICE_RECORDS: Final = 500
 _SLICE_BYTES: Final = 4 << 20
@@ -71,14 +71,12 @@ def _replay(stored: StoredRecord, gate: Gate, *, has_usage: bool) -> None:
     _replay_holds(*holds_from_proto(message.record, stored.written_at_ms), gate)
 
 
-def _replay_holds(
-    opened: Sequence[Hold], closed: Sequence[tuple[str, str, HoldEnd]], gate: Gate
-) -> None:
+def _replay_holds(opened: Sequence[Hold], closed: Sequence[HoldEnded], gate: Gate) -> None:
     for hold in opened:
         gate.reservations.put(hold)
-    for customer, reservation, end in closed:
+    for customer, reservation, end, charged in closed:
         ended = gate.reservations.find(customer, reservation)
         if ended is not None:
             gate.reservations.drop(ended)
             if end is HoldEnd.EXPIRED:
-                gate.reservations.put(ended._replace(has_expired=True, held=()))
+                gate.reservations.put(ended._replace(has_expired=True, held=(), charged=charged))

@@ -80,7 +80,7 @@ class _Parts:
     def lease(self) -> None:
         """Have more units than any run needs, as a control plane would grant them."""
         self._talk.begin_stream(sync_pb.Hello(), boot_ms())
-        self._talk.welcome(_TERM_MS)
+        self._talk.welcome(_TERM_MS, boot_ms())
         (answer,) = self._seam.answer([_consume(LEASED)])
         message = self._talk.next_request(boot_ms())
         if not isinstance(answer, Pending) or message is None:

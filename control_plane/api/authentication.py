@@ -19,11 +19,16 @@ from weighbridge.v1 import (
     credit_service_pb2,
     integration_service_pb2,
     sync_service_pb2,
+    usage_service_pb2,
+    webhook_service_pb2,
 )
 
 ADMIN_SERVICE: Final[str] = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 CREDIT_SERVICE: Final[str] = credit_service_pb2.DESCRIPTOR.services_by_name[
     "CreditService"
+].full_name
+WEBHOOK_SERVICE: Final[str] = webhook_service_pb2.DESCRIPTOR.services_by_name[
+    "WebhookService"
 ].full_name
 BILLING_SERVICE: Final[str] = billing_service_pb2.DESCRIPTOR.services_by_name[
     "BillingService"
@@ -31,13 +36,16 @@ BILLING_SERVICE: Final[str] = billing_service_pb2.DESCRIPTOR.services_by_name[
 INTEGRATION_SERVICE: Final[str] = integration_service_pb2.DESCRIPTOR.services_by_name[
     "IntegrationService"
 ].full_name
+USAGE_SERVICE: Final[str] = usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name
 SYNC_SERVICE: Final[str] = sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name
 
 ROLE_OF_SERVICE: Final[Mapping[str, Role]] = {
     ADMIN_SERVICE: Role.ADMIN,
     CREDIT_SERVICE: Role.ADMIN,
+    WEBHOOK_SERVICE: Role.ADMIN,
     BILLING_SERVICE: Role.ADMIN,
     INTEGRATION_SERVICE: Role.ADMIN,
+    USAGE_SERVICE: Role.ADMIN,
     SYNC_SERVICE: Role.SYNC,
 }
 # They tell whether the process serves, and what its interface is: nothing of a customer.

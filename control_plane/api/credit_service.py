@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from control_plane import crediting
 from control_plane.api.wrapping import Context
 from control_plane.crediting import Book, LedgerId, NewGrant, Reversal, Transaction, open_book
+from control_plane.crediting.ordering import confirm_order, fail_order, list_orders
 from control_plane.crediting.queries import (
     balances,
     balances_at,
@@ -21,6 +22,7 @@ from control_plane.provisioning.changing import require_customer
 from control_plane.provisioning.checks import named_few, require_instant
 from control_plane.storage.database import Database
 from control_plane.wire import ledger as wire
+from control_plane.wire import top_ups
 from weighbridge.rules.errors import NotFoundError
 from weighbridge.v1 import credit_service_pb2 as pb
 from weighbridge.v1 import credit_service_pb2_grpc
@@ -110,6 +112,34 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         self, request: pb.VerifyLedgersRequest, context: Context
     ) -> pb.VerifyLedgersResponse:
         return wire.verification_to_proto(await self._database.read(verify_ledgers))
+
+    async def ListTopUps(
+        self, request: pb.ListTopUpsRequest, context: Context
+    ) -> pb.ListTopUpsResponse:
+        query = top_ups.order_query_from_proto(request)
+        found = await self._database.read(lambda connection: list_orders(connection, query))
+        return top_ups.orders_to_proto(found, query.page_size - 1)
+
+    async def ConfirmTopUp(
+        self, request: pb.ConfirmTopUpRequest, context: Context
+    ) -> pb.ConfirmTopUpResponse:
+        price = top_ups.price_from_proto(request)
+        order, is_repeated = await self._database.write(
+            lambda connection: confirm_order(
+                connection, request.order, request.payment_id, price, self._now_ms()
+            )
+        )
+        return pb.ConfirmTopUpResponse(
+            order=top_ups.order_to_proto(order), repeated_key=is_repeated
+        )
+
+    async def FailTopUp(
+        self, request: pb.FailTopUpRequest, context: Context
+    ) -> pb.FailTopUpResponse:
+        order = await self._database.write(
+            lambda connection: fail_order(connection, request.order, request.reason, self._now_ms())
+        )
+        return pb.FailTopUpResponse(order=top_ups.order_to_proto(order))
 
     async def _post(self, ledger: LedgerId, work: Callable[[Book], Transaction]) -> Transaction:
         def post(connection: Connection) -> Transaction:

@@ -13,13 +13,26 @@ from control_plane.api.authentication import (
     BILLING_SERVICE,
     CREDIT_SERVICE,
     INTEGRATION_SERVICE,
+    USAGE_SERVICE,
+    WEBHOOK_SERVICE,
 )
 from control_plane.api.lease_metrics import LeaseMetrics
+from control_plane.api.outgoing_metrics import OutgoingMetrics
 from control_plane.metering.ingest import Settlement
 
 # Group commits take a few milliseconds; a catalog for many customers may take a second.
 SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 10)
 
+_ADMINISTRATION: Final = frozenset(
+    {
+        ADMIN_SERVICE,
+        CREDIT_SERVICE,
+        BILLING_SERVICE,
+        INTEGRATION_SERVICE,
+        USAGE_SERVICE,
+        WEBHOOK_SERVICE,
+    }
+)
 _SNAPSHOT_KINDS: Final = {
     "Catalog": "catalog",
     "WholeCustomer": "customer",
@@ -34,6 +47,7 @@ class ControlPlaneMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.leases = LeaseMetrics(registry)
+        self.outgoing = OutgoingMetrics(registry)
         self._count_ledgers(registry)
         self._count_exports(registry)
         self.sidecars_connected = Gauge(
@@ -103,6 +117,12 @@ class ControlPlaneMetrics:
         )
 
     def _count_exports(self, registry: CollectorRegistry) -> None:
+        self.http_requests = Counter(
+            "weighbridge_control_plane_http_requests",
+            "HTTP requests by path and status.",
+            ["path", "status"],
+            registry=registry,
+        )
         self.export_items = Counter(
             "weighbridge_control_plane_export_items",
             "Items sent to other systems, and not sent: to be tried again, or put aside.",
@@ -125,8 +145,12 @@ class ControlPlaneMetrics:
     def observe_call(self, method: str, code: grpc.StatusCode) -> None:
         """Count an administration call; the path is `/service/method`."""
         service, _, name = method.strip("/").partition("/")
-        if service in {ADMIN_SERVICE, CREDIT_SERVICE, BILLING_SERVICE, INTEGRATION_SERVICE}:
+        if service in _ADMINISTRATION:
             self.admin_calls.labels(name, code.name).inc()
+
+    def observe_http(self, path: str, status: int) -> None:
+        """Count an HTTP request; the path is the route's."""
+        self.http_requests.labels(path, str(status)).inc()
 
     def observe_database(self, purpose: str, seconds: float) -> None:
         """Time a transaction."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -16,6 +16,8 @@ from control_plane.api.authentication import (
     CREDIT_SERVICE,
     INTEGRATION_SERVICE,
     SYNC_SERVICE,
+    USAGE_SERVICE,
+    WEBHOOK_SERVICE,
     AuthenticationInterceptor,
 )
 from control_plane.api.billing_service import BillingService
@@ -23,6 +25,8 @@ from control_plane.api.credit_service import CreditService
 from control_plane.api.errors import CallObserver, ErrorInterceptor
 from control_plane.api.integration_service import IntegrationService
 from control_plane.api.sync_service import SyncService
+from control_plane.api.usage_service import UsageService
+from control_plane.api.webhook_service import WebhookService
 from control_plane.settings import Address
 from control_plane.storage.database import Database
 from weighbridge.rules.errors import FailedPreconditionError
@@ -33,6 +37,8 @@ from weighbridge.v1 import (
     credit_service_pb2_grpc,
     integration_service_pb2_grpc,
     sync_service_pb2_grpc,
+    usage_service_pb2_grpc,
+    webhook_service_pb2_grpc,
 )
 
 REQUEST_BYTES_MAX: Final = 16 << 20
@@ -43,7 +49,9 @@ SERVICES: Final = (
     CREDIT_SERVICE,
     BILLING_SERVICE,
     INTEGRATION_SERVICE,
+    USAGE_SERVICE,
     SYNC_SERVICE,
+    WEBHOOK_SERVICE,
 )
 
 _OPTIONS: Final = (
@@ -66,7 +74,19 @@ class Services(NamedTuple):
     credits: CreditService
     billing: BillingService
     integrations: IntegrationService
+    usage: UsageService
     sync: SyncService
+    webhooks: WebhookService
+
+    def by_name(self) -> dict[str, Any]:
+        """Return those for administrators by their names in the contract."""
+        return {
+            "AdminService": self.admin,
+            "CreditService": self.credits,
+            "BillingService": self.billing,
+            "IntegrationService": self.integrations,
+            "UsageService": self.usage,
+        }
 
 
 class ApiServer:
@@ -97,7 +117,11 @@ class ApiServer:
         integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server(
             services.integrations, self._server
         )
+        usage_service_pb2_grpc.add_UsageServiceServicer_to_server(services.usage, self._server)
         sync_service_pb2_grpc.add_SyncServiceServicer_to_server(services.sync, self._server)
+        webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(
+            services.webhooks, self._server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)

@@ -38,14 +38,15 @@ from weighbridge.rules.rating.money import plain
 from weighbridge.rules.rating.prices import Proration
 from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
 from weighbridge.rules.spend import money_of
+from weighbridge.rules.thresholds import NOTIFY_AT
 
 TEXT_LENGTH_MAX: Final = 200
 
 # What changes nothing for those who are on a plan: a trial is fixed when it begins.
-_DISPLAY_ONLY: Final = frozenset({"name", "offer", "trial", "upgrades_to"})
+_DISPLAY_ONLY: Final = frozenset({"name", "notify_at", "offer", "trial", "upgrades_to"})
 # What a partner app may do, customers see only in the app; on the default plan nobody is yet.
 _TOUCHING_NOBODY: Final = frozenset({"default_plan", "partner_apps"})
-_DISPLAY_OF_CREDITS: Final = frozenset({"name", "unit", "decimals", "worth"})
+_DISPLAY_OF_CREDITS: Final = frozenset({"name", "unit", "decimals", "worth", "notify_below"})
 
 
 class ChangeKind(Enum):
@@ -224,6 +225,7 @@ def _feature_tree(feature: Feature) -> Tree:
             ),
             "outage": outage if feature.type is FeatureType.METERED else "",
             "excess": _excess(feature.excess),
+            "notify_at": _percents(feature.notify_at),
             "enforcement": (
                 "" if feature.enforcement is Enforcement.ENFORCE else feature.enforcement.value
             ),
@@ -234,6 +236,12 @@ def _feature_tree(feature: Feature) -> Tree:
 def _consistency(feature: Feature) -> str:
     is_told = feature.type is FeatureType.METERED and feature.consistency is not Consistency.LEASED
     return feature.consistency.value if is_told else ""
+
+
+def _percents(notify_at: tuple[int, ...]) -> str:
+    if notify_at == NOTIFY_AT:
+        return ""
+    return ", ".join(f"{each} %" for each in notify_at) or "never"
 
 
 def _excess(excess: ExcessPolicy) -> str:

@@ -61,6 +61,7 @@ from weighbridge.rules.catalog import (
 from weighbridge.rules.lease import Consistency, LostLease
 from weighbridge.rules.rate import Rate, RatePeriod, RateScope
 from weighbridge.rules.reservation import OVERDRAFT, ExcessKind, ExcessPolicy
+from weighbridge.rules.thresholds import NOTIFY_AT
 
 Entitlements = Mapping[str, Entitlement]
 
@@ -285,6 +286,11 @@ def _feature(id_: str, written: FeatureDocument) -> Feature:
         ),
         meter=Meter(written.meter) if isinstance(written, MeteredFeature) else Meter.SUM,
         excess=_excess(written) if isinstance(written, MeteredFeature) else OVERDRAFT,
+        notify_at=(
+            tuple(sorted(set(written.notify_at)))
+            if isinstance(written, MeteredFeature)
+            else NOTIFY_AT
+        ),
         lost_lease=_lost_lease(written),
     )
 

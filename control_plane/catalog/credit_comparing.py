@@ -32,6 +32,7 @@ def credit_type_tree(credit_type: CreditType) -> Tree:
             "decimals": str(credit_type.decimals),
             "worth": _rate_trees(credit_type.worth),
             "costs": costs,
+            "notify_below": ", ".join(map(credits_text, credit_type.notify_below_micro)),
         }
     )
 

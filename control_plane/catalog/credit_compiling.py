@@ -77,6 +77,7 @@ def compile_credit_types(document: CatalogDocument) -> dict[str, CreditType]:
             decimals=written.decimals,
             worth=_rates(written.worth or {}, 1),
             costs=_costs(document, written),
+            notify_below_micro=tuple(sorted({_micro(each) for each in written.notify_below})),
         )
         for id_, written in document.credit_types.items()
     }

@@ -23,6 +23,7 @@ CREDIT_TYPES_MAX: Final = 100
 COSTS_MAX: Final = 1_000
 CREDIT_GRANTS_MAX: Final = 32
 TOP_UPS_MAX: Final = 16
+NOTIFY_MAX: Final = 10
 
 # Tags name the alternatives of a value. They have a blank, so that no key equals one.
 EXPIRY_WORD: Final = "expiry word"
@@ -71,6 +72,9 @@ class CreditTypeDocument(DocumentModel):
         2, description="Decimal places that people are shown."
     )
     worth: Money | Absent = Field(None, description="What one credit is worth, by currency.")
+    notify_below: Annotated[list[Credits], Field(max_length=NOTIFY_MAX)] = Field(
+        default_factory=list, description="Webhooks tell when no more credits than this are left."
+    )
     costs: Annotated[list[CreditCostDocument], Field(max_length=COSTS_MAX)] = Field(
         default_factory=list, description="What usage costs, by feature and dimensions."
     )

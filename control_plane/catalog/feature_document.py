@@ -14,10 +14,13 @@ from control_plane.catalog.document_parts import (
     Id,
     Name,
 )
+from weighbridge.rules.thresholds import NOTIFY_AT
 
 VALUES_MAX: Final = 256
+NOTIFY_MAX: Final = 10
 OF_MAX: Final = 256
 
+Percent = Annotated[int, Field(ge=1, le=1_000)]
 ConsistencyName = Literal["leased", "cached", "authoritative"]
 LostLeaseName = Literal["charge", "release"]
 EnforcementName = Literal["enforce", "observe"]
@@ -136,6 +139,10 @@ class MeteredFeature(DocumentModel):
         "overdraft", description="What becomes of usage beyond what a reservation held."
     )
     enforcement: EnforcementName = Field("enforce", description=ENFORCEMENT)
+    notify_at: Annotated[list[Percent], Field(max_length=NOTIFY_MAX)] = Field(
+        default_factory=lambda: list(NOTIFY_AT),
+        description="Webhooks tell when so many percent of a limit are used.",
+    )
 
 
 FeatureDocument = Annotated[

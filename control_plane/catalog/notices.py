@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from weighbridge.rules.catalog import Catalog
 
 CREDITS = (
-    "credits are kept and shown, and not enforced yet: no balance is reckoned, nothing is bought, "
-    "and no call is refused for want of credits"
+    "credits are kept and shown, and not enforced yet: usage is not charged, and no call is "
+    "refused for want of credits"
 )
 PARTNER_APPS = (
     "partner apps are kept and shown, and not enforced yet: no permission or quota refuses a call, "

@@ -23,6 +23,9 @@ from control_plane.crediting.rows import (
     lot_from_row,
     transaction_to_row,
 )
+from control_plane.crediting.telling import granted
+from control_plane.crediting.watching import note_balance
+from control_plane.notifying import tell
 from control_plane.provisioning.changing import require_customer
 from control_plane.storage.ledger_tables import (
     credit_balance,
@@ -84,6 +87,8 @@ class Book:
         self._changed: set[int] = set()
         self._grants: dict[int, NewGrantRow] = {}
         self._posted: dict[str, tuple[Transaction, bytes]] = {}
+        # Whether the balance is to be noted, also where nothing changes.
+        self.is_noted = False
 
     @property
     def lots(self) -> list[Lot]:
@@ -202,6 +207,7 @@ class Book:
         posted = list(self._posted.values())
         if not posted and not self._changed:
             return
+        self.is_noted = True
         self._save_head()
         if posted:
             rows = [transaction_to_row(each, digest) for each, digest in posted]
@@ -210,7 +216,15 @@ class Book:
             if entries:
                 self.connection.execute(insert(ledger_entry), entries)
         self._save_grants()
+        made = [granted(self.ledger, each, self.now_ms) for each in self._grants.values()]
+        tell(self.connection, made, self.now_ms)
         self._posted, self._grants, self._changed = {}, {}, set()
+
+    def note(self) -> None:
+        """Have what the balance is now told, and credits ordered, where somebody wants that."""
+        if self.is_noted:
+            is_unused = not self._number
+            note_balance(self.connection, self.ledger, self.lots, self.now_ms, is_unused=is_unused)
 
     def _digest(self, payload: Sequence[object]) -> bytes:
         asked = json.dumps([*self.ledger, *payload], ensure_ascii=True, separators=(",", ":"))
@@ -282,6 +296,7 @@ def open_book(connection: Connection, ledger: LedgerId, now_ms: int) -> Iterator
     book = Book(connection, ledger, now_ms)
     yield book
     book.save()
+    book.note()
 
 
 def require_callers_key(key: str) -> str:

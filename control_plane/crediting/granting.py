@@ -25,6 +25,7 @@ from weighbridge.rules.ledger import (
 from weighbridge.rules.units import KEY_LENGTH_MAX, require_text
 
 EXPIRED_PER_PAGE: Final = 500
+DAY_MS: Final = 24 * 3_600_000
 CURRENCY_LENGTH: Final = 3
 
 

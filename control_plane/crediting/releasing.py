@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from control_plane.crediting.book import OWN_KEY_MARK, Book, open_book
-from control_plane.crediting.granting import NewGrant, create_grant
+from control_plane.crediting.granting import DAY_MS, NewGrant, create_grant
 from control_plane.crediting.rows import LedgerId
 from weighbridge.rules.catalog import Catalog, Customer, CustomerStatus, Subscription
 from weighbridge.rules.credits import MICRO_MAX, CreditGrant, GrantEnd, GrantKind, grants_bought
@@ -18,8 +18,6 @@ from weighbridge.rules.ledger import Rollover
 from weighbridge.rules.lifecycle import plan_at
 from weighbridge.rules.window import WindowBounds, window_bounds
 from weighbridge.runtime.logs import get_logger
-
-DAY_MS: Final = 24 * 3_600_000
 
 _log = get_logger("crediting")
 

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from control_plane.crediting.releasing import Released, release_grants
+from control_plane.crediting.watches import watch_balances, watches_credits
 from control_plane.provisioning import CatalogLibrary, catalog_versions, load_customers
 from control_plane.storage.ledger_tables import credit_progress, credit_schedule
 from control_plane.storage.tables import catalog_version, customer
@@ -46,7 +47,11 @@ def release_due(connection: Connection, library: CatalogLibrary, now_ms: int) ->
     timely = _timely(connection, now_ms)
     is_idle = not changed and not timely and not _is_sweep_due(connection, before)
     catalogs = {} if is_idle else _catalogs(connection, library)
-    granting = [id_ for id_, catalog in catalogs.items() if _grants_credits(catalog)]
+    granting = [
+        id_
+        for id_, catalog in catalogs.items()
+        if _grants_credits(catalog) or watches_credits(catalog)
+    ]
     swept, after = _swept(connection, before, granting)
     looked_at = [row.id for row in changed if row.catalog_id in granting]
     made = 0
@@ -54,6 +59,7 @@ def release_due(connection: Connection, library: CatalogLibrary, now_ms: int) ->
         released = release_grants(connection, catalogs[each.catalog], each, now_ms)
         _schedule(connection, each.id, released)
         made += released.grants
+        watch_balances(connection, catalogs[each.catalog], each, now_ms)
     revision = max([before.customer_revision, *(row.version for row in changed)])
     _save(connection, before, after._replace(customer_revision=revision))
     pages = (changed, timely, swept)

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from sqlalchemy import Connection
+
 from control_plane.crediting.conservation import Checked, Terms, not_conserved
 from control_plane.crediting.granting import EXPIRED_PER_PAGE, expire_due
+from control_plane.crediting.ordering import expire_orders
 from control_plane.crediting.schedule import release_due
+from control_plane.crediting.watches import look_at_due
 from control_plane.provisioning import CatalogLibrary
 from control_plane.storage.database import Database
 from weighbridge.rules.errors import UnavailableError
@@ -18,6 +22,8 @@ from weighbridge.runtime.logs import get_logger
 POLL_S: Final = 1.0
 CUSTOMERS_PER_CHECK: Final = 200
 NAMED_MAX: Final = 10
+ANSWER_WITHIN_MS: Final = 24 * 3_600_000
+"""How long a top-up order that was told by webhook waits for its answer."""
 
 _log = get_logger("crediting")
 
@@ -78,8 +84,13 @@ class LedgerUpkeep:
         due = await self._database.write(
             lambda connection: release_due(connection, self._library, now_ms)
         )
-        booked = await self._database.write(lambda connection: expire_due(connection, now_ms))
+        booked = await self._database.write(lambda connection: self._book(connection, now_ms))
         return due.is_more or booked == EXPIRED_PER_PAGE
+
+    def _book(self, connection: Connection, now_ms: int) -> int:
+        expire_orders(connection, ANSWER_WITHIN_MS, now_ms)
+        look_at_due(connection, now_ms)
+        return expire_due(connection, now_ms)
 
     async def check(self) -> None:
         """Check the next customers' ledgers for conservation, and begin again after the last."""

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 
 import httpx
-from standardwebhooks import Webhook
 
 from control_plane.exporters.config import WebhookExporter
 from control_plane.exporters.http_outcome import outcome_of, unanswered
 from control_plane.exporters.instants import iso_instant
 from control_plane.exporters.items import Item, Outcome
+from control_plane.notifying.signing import require_secret, signed_headers
 from weighbridge.rules.errors import InvalidArgumentError
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class WebhookTarget:
@@ -29,10 +26,9 @@ class WebhookTarget:
         self._config = config
         self._now_ms = now_ms
         try:
-            self._webhook = Webhook(secret)
-        except (ValueError, RuntimeError) as error:
-            problem = "is no secret of Standard Webhooks: whsec_ and base64"
-            raise InvalidArgumentError(f"exporter {config.id}: secret_file", problem) from error
+            self._secret = require_secret(secret)
+        except ValueError as error:
+            raise InvalidArgumentError(f"exporter {config.id}: secret_file", str(error)) from error
         self._client = httpx.Client(timeout=config.timeout_s, trust_env=False)
 
     def send(self, items: Sequence[Item]) -> Mapping[int, Outcome]:
@@ -47,13 +43,8 @@ class WebhookTarget:
             }
         )
         id_ = f"{self._config.id}-{batch}"
-        at = _EPOCH + timedelta(milliseconds=self._now_ms())
-        headers = {
-            "content-type": "application/json",
-            "webhook-id": id_,
-            "webhook-timestamp": str(int(at.timestamp())),
-            "webhook-signature": self._webhook.sign(id_, at, body),
-        }
+        headers = signed_headers(id_, body, (self._secret,), self._now_ms())
+        headers["content-type"] = "application/json"
         try:
             response = self._client.post(self._config.url, content=body, headers=headers)
         except httpx.HTTPError as error:

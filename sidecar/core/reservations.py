@@ -2,7 +2,7 @@
 
 A hold draws its units from leases at once and counts as used here, so nobody else can have them.
 It ends when it is settled or released, or at its own deadline; then it holds nothing, but what the
-work used can be settled for a while all the same.
+work used can be settled for a while all the same. What a Meter has told is charged at the deadline.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ class HeldUnits(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """A reservation as it is. Instants are on the control plane's clock."""
+    """A reservation as it is. Instants are on the control plane's clock.
+
+    `used` is what a Meter has told so far, `charged` what of it was charged at the deadline.
+    """
 
     customer: str
     reservation: str
@@ -82,18 +85,26 @@ class Hold(NamedTuple):
     ancestors: tuple[str, ...] = ()
     has_expired: bool = False
     restated_at_ms: int = 0
+    used: int = 0
+    charged: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
         """What identifies it."""
         return (self.customer, self.reservation)
 
+    @property
+    def held_amount(self) -> int:
+        """Units that nobody else can have."""
+        return 0 if self.has_expired else self.amount
+
 
 class Closing(NamedTuple):
-    """A hold that holds nothing any more, and why."""
+    """A hold that holds nothing any more, and why; `charged` where it expired."""
 
     hold: Hold
     end: HoldEnd
+    charged: int = 0
 
 
 class Reservations:
@@ -140,6 +151,12 @@ class Reservations:
             self.held_units += hold.amount
             for counted in _counted_for(hold):
                 self._counting.setdefault(counted, {})[hold.key] = hold
+
+    def tell(self, customer: str, reservation: str, used: int) -> None:
+        """Note what the work over an open hold has used; the next record that opens it says so."""
+        hold = self.find(customer, reservation)
+        if hold is not None and not hold.has_expired and used > hold.used:
+            self.put(hold._replace(used=used))
 
     def drop(self, hold: Hold) -> None:
         """Forget a hold."""

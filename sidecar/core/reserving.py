@@ -25,7 +25,7 @@ from weighbridge.rules.errors import (
     InvalidArgumentError,
     WeighbridgeError,
 )
-from weighbridge.rules.reservation import OVERDRAFT, ExcessKind
+from weighbridge.rules.reservation import OVERDRAFT, ExcessKind, ExcessPolicy
 
 
 class HoldOutcome(NamedTuple):
@@ -47,8 +47,7 @@ class HoldOutcome(NamedTuple):
         """Units charged beyond what was held."""
         if self.used is None or self.hold is None:
             return 0
-        held = 0 if self.hold.has_expired else self.hold.amount
-        return max(self.used.request.units - held, 0)
+        return max(self.used.request.units - self.hold.held_amount, 0)
 
 
 class Ledger(Protocol):
@@ -95,9 +94,14 @@ class HoldStage:
                 return self._release(request)
 
     def expire(self, hold: Hold) -> None:
-        """End a hold at its deadline; what the work used can still be settled."""
-        self._close(hold, HoldEnd.EXPIRED, used=0)
-        self._put(hold._replace(has_expired=True, held=()))
+        """End a hold at its deadline; what the work used can still be settled.
+
+        What a Meter has told is charged: whoever would settle it may be gone.
+        """
+        charged = self._charge_told(hold) if hold.used else None
+        if charged is None:
+            self._close(hold, HoldEnd.EXPIRED, used=0)
+        self._put(hold._replace(has_expired=True, held=(), charged=charged or 0))
 
     def restate(self, hold: Hold) -> None:
         """Write an open hold again."""
@@ -187,28 +191,44 @@ class HoldStage:
     def _settle(self, request: HoldRequest) -> HoldOutcome:
         hold = self._gate.reservations.require(request.customer, request.reservation)
         amount = request.amount or 0
-        charged, takes = amount, ()  # type: tuple[int, Sequence[Take]]
-        if amount > hold.amount:
-            charged, takes = self._charged(hold, amount)
+        charged, used = self._charge(hold, amount, HoldEnd.SETTLED)
+        return HoldOutcome(request, hold, used=used, uncharged=max(amount - charged, 0))
+
+    def _charge_told(self, hold: Hold) -> int | None:
+        """End a hold with what its Meter has told; None: it cannot be charged."""
+        try:
+            most = self._excess_of(hold).charged_max(hold.amount)
+            told = hold.used if most is None else min(hold.used, most)
+            return self._charge(hold, told, HoldEnd.EXPIRED)[0]
+        except WeighbridgeError:
+            # A Settle is refused for it too: it is of too long ago, or not metered any more.
+            return None
+
+    def _charge(self, hold: Hold, amount: int, end: HoldEnd) -> tuple[int, Decided]:
+        """End a hold with so much used; return what of it is charged in all, and the charge."""
+        charged, takes = self._charged(hold, amount)
         # Not held any more while it is judged, or it would count twice.
         self._drop(hold)
         try:
-            used = self._ledger.charge(_settlement(hold, charged))
+            used = self._ledger.charge(_settlement(hold, max(charged - hold.charged, 0)))
         except WeighbridgeError:
             self._undo.pop()()
             raise
-        self._close(hold, HoldEnd.SETTLED, used=charged)
-        self._draw(takes, charged - hold.amount)
-        return HoldOutcome(request, hold, used=used, uncharged=amount - charged)
+        self._close(hold, end, used=charged)
+        self._draw(takes, charged - hold.held_amount)
+        return charged, used
 
     def _charged(self, hold: Hold, amount: int) -> tuple[int, Sequence[Take]]:
-        """Return how much of what is more than the hold is charged, and what is drawn for it.
+        """Return how much of what was used is charged, and what is drawn beyond what is held.
 
         Raises FailedPreconditionError where the feature's excess policy does not take it.
         """
-        known = self._gate.decide(_settlement(hold, 0), self._moment)
-        feature = known.feature if isinstance(known, Decided) else None
-        excess = OVERDRAFT if feature is None else feature.excess
+        if amount <= hold.held_amount:
+            return amount, ()
+        if amount <= hold.amount:
+            # It expired; what it held went back.
+            return amount, self._available(hold, amount - hold.charged)[1]
+        excess = self._excess_of(hold)
         most = excess.charged_max(hold.amount)
         if most is not None and amount > most:
             raise FailedPreconditionError(
@@ -216,15 +236,23 @@ class HoldStage:
                 f"can be settled with, which holds {hold.amount}: {hold.feature!r} has excess "
                 f"{excess.kind.value}; settle {most} or fewer, or extend it first"
             )
-        if excess.kind is not ExcessKind.TAKE_AVAILABLE:
-            return amount, ()
-        taken, takes = self._available(hold, amount - hold.amount)
-        return hold.amount + taken, takes
+        if excess.kind is ExcessKind.TAKE_AVAILABLE:
+            covered = max(hold.amount, hold.charged)
+            taken, takes = self._available(hold, amount - covered)
+            return covered + taken, takes
+        # What leases here cover is drawn; the rest is taken from what is available, or is overage.
+        covered = hold.charged if hold.has_expired else hold.amount
+        return amount, self._available(hold, amount - covered)[1]
+
+    def _excess_of(self, hold: Hold) -> ExcessPolicy:
+        known = self._gate.decide(_settlement(hold, 0), self._moment)
+        feature = known.feature if isinstance(known, Decided) else None
+        return OVERDRAFT if feature is None else feature.excess
 
     def _available(self, hold: Hold, units: int) -> tuple[int, Sequence[Take]]:
         """Return how many of the units limits and leases admit at once, and what to draw."""
-        # At most: all of it, what the limits leave of that, and what leases cover of that.
-        for _ in range(3):
+        # At most: all of it, what the limits leave of that, what pools have, and what is here.
+        for _ in range(4):
             if units <= 0:
                 break
             more = Request(
@@ -242,7 +270,9 @@ class HoldStage:
             elif isinstance(decided, NotLoaded):
                 break
             elif decided.verdict.allowed:
-                return units, decided.takes
+                # Where a window has turned since, the usage counts in the one before.
+                opened_ms = hold.opened_at_ms
+                return units, [t for t in decided.takes if t.pool.key.window_start_ms <= opened_ms]
             else:
                 units = decided.verdict.allowed_amount or 0
         return 0, ()
@@ -288,7 +318,7 @@ class HoldStage:
                         pool, -back, self._number
                     )
                 )
-        self.closed.append(Closing(hold, end))
+        self.closed.append(Closing(hold, end, used if end is HoldEnd.EXPIRED else 0))
 
     def _put(self, hold: Hold) -> None:
         reservations = self._gate.reservations

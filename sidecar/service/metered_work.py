@@ -106,11 +106,13 @@ class MeteredWork:
 
     def settled(self, settlement: sidecar_pb.SettleResponse) -> sidecar_pb.MeterResponse:
         """Say what was charged."""
+        charged = settlement.receipt.amount + settlement.charged_before_amount
         return sidecar_pb.MeterResponse(
             signal=sidecar_pb.METER_SIGNAL_SETTLED,
             used_amount=self.used,
             receipt=settlement.receipt,
-            uncharged_amount=self.used - settlement.receipt.amount,
+            uncharged_amount=max(self.used - charged, 0),
+            charged_before_amount=settlement.charged_before_amount,
         )
 
     def _response(

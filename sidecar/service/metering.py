@@ -86,6 +86,8 @@ class MeterService:
             await context.write(self._answer(metered, decision))
             async for request in requests:
                 metered.advance(request)
+                # Records of the hold carry it, for the case that nobody is left to settle it.
+                self._gate.reservations.tell(*metered.key, metered.used)
                 why = await self._stops(metered)
                 await context.write(self._answer(metered, None, why))
             await context.write(self._settled(metered))

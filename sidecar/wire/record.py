@@ -37,6 +37,15 @@ class RecordId(NamedTuple):
     number: int
 
 
+class HoldEnded(NamedTuple):
+    """How a hold ended, and what was charged where it expired."""
+
+    customer: str
+    reservation: str
+    end: HoldEnd
+    charged: int
+
+
 class EncodedRecord(NamedTuple):
     """A record as the journal stores it."""
 
@@ -74,12 +83,15 @@ def decode_record(payload: bytes) -> journal_pb.JournalRecord:
 
 def holds_from_proto(
     record: sync_pb.UsageRecord, written_at_ms: int
-) -> tuple[list[Hold], list[tuple[str, str, HoldEnd]]]:
+) -> tuple[list[Hold], list[HoldEnded]]:
     """Return the holds that a record opened and those it closed; their leases have ended since."""
     ends = {number: end for end, number in _HOLD_ENDS.items()}
     return (
         [_opened_from_proto(opened, written_at_ms) for opened in record.holds_opened],
-        [(c.customer, c.reservation, ends[c.end]) for c in record.holds_closed],
+        [
+            HoldEnded(each.customer, each.reservation, ends[each.end], each.charged_amount)
+            for each in record.holds_closed
+        ],
     )
 
 
@@ -96,6 +108,7 @@ def _opened_from_proto(message: sync_pb.HoldOpened, written_at_ms: int) -> Hold:
         dimensions=tuple(sorted(message.dimensions.items())),
         ancestors=tuple(message.ancestors),
         restated_at_ms=written_at_ms,
+        used=message.used_amount,
     )
 
 
@@ -107,6 +120,7 @@ def _fill_opened(message: sync_pb.HoldOpened, hold: Hold) -> None:
     message.amount = hold.amount
     message.opened_at_unix_ms = hold.opened_at_ms
     message.expires_at_unix_ms = hold.expires_at_ms
+    message.used_amount = hold.used
     message.ancestors.extend(hold.ancestors)
     message.dimensions.update(hold.dimensions)
     for held in hold.held:
@@ -118,6 +132,7 @@ def _fill_closed(message: sync_pb.HoldClosed, closing: Closing) -> None:
     message.customer = hold.customer
     message.reservation = hold.reservation
     message.end = _HOLD_ENDS[closing.end]
+    message.charged_amount = closing.charged
     for held in hold.held:
         message.held.add(lease=held.lease_id, units=held.units)
 

@@ -68,6 +68,7 @@ def _settled(outcome: HoldOutcome, epoch: str, number: int) -> sidecar_pb.Settle
         had_expired=_hold_of(outcome).has_expired,
         excess_amount=outcome.excess,
         uncharged_amount=outcome.uncharged,
+        charged_before_amount=_hold_of(outcome).charged,
     )
 
 

@@ -122,7 +122,7 @@ def test_what_is_imported_is_declared_where_it_is_needed() -> None:
         "weighbridge/runtime": both,
         "weighbridge/cli": always | extras["cli"],
         "sidecar": always | extras["sidecar"],
-        "control_plane": always | extras["control-plane"] | extras["exports"],
+        "control_plane": always | extras["control-plane"] | extras["exports"] | extras["http"],
     }
 
     assert {folder: imported(folder) - names for folder, names in allowed.items()} == {

@@ -22,7 +22,11 @@ UNLIMITED = "calls: unlimited"
 CASES = {
     "unknown key of a type": (
         ("decimals: 3", "places: 3"),
-        ("credit_types.ai.places", "places: 3", "known keys: name, unit, decimals, worth, costs"),
+        (
+            "credit_types.ai.places",
+            "places: 3",
+            "known keys: name, unit, decimals, worth, notify_below, costs",
+        ),
     ),
     "too many decimals": (
         ("decimals: 3", "decimals: 7"),

@@ -19,6 +19,8 @@ from control_plane.api.integration_service import IntegrationService
 from control_plane.api.metrics import ControlPlaneMetrics
 from control_plane.api.server import ApiServer, Services
 from control_plane.api.sync_service import Intake, StreamTimes, SyncService
+from control_plane.api.usage_service import UsageService
+from control_plane.api.webhook_service import WebhookService
 from control_plane.exporters.config import ExportsConfig
 from control_plane.exporters.exporting import Exporting
 from control_plane.granting.desk import LeaseDesk
@@ -28,6 +30,7 @@ from control_plane.granting.rate_serving import RateService
 from control_plane.granting.serving import LeaseService
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.metering.queue import IngestQueue
+from control_plane.metering.reporting import Reporter
 from control_plane.provisioning import CatalogLibrary
 from control_plane.provisioning.access import Role, register_token
 from control_plane.publishing.notices import ChangeNotice, ChangeNotices
@@ -36,7 +39,11 @@ from control_plane.publishing.sessions import SessionRegistry
 from control_plane.settings import Address
 from control_plane.storage.database import Database
 from weighbridge.runtime.tokens import new_token
-from weighbridge.v1 import admin_service_pb2_grpc, credit_service_pb2_grpc
+from weighbridge.v1 import (
+    admin_service_pb2_grpc,
+    credit_service_pb2_grpc,
+    webhook_service_pb2_grpc,
+)
 
 HEARTBEAT_INTERVAL_MS = 1_000
 
@@ -95,6 +102,7 @@ class AdminServer:
                 CreditService(database, library, clock),
                 BillingService(database, library, clock),
                 IntegrationService(database, self._exporting(), clock),
+                UsageService(database, Reporter(queue, lambda: "epoch")),
                 SyncService(
                     database,
                     library,
@@ -103,6 +111,7 @@ class AdminServer:
                     clock,
                     StreamTimes(HEARTBEAT_INTERVAL_MS, 60_000),
                 ),
+                WebhookService(database, clock),
             ),
         )
         await publisher.start()
@@ -130,6 +139,14 @@ class AdminServer:
         """Connect to the credit service with the token of administration."""
         async with self._connected(None) as channel:
             yield credit_service_pb2_grpc.CreditServiceStub(channel)
+
+    @asynccontextmanager
+    async def webhook_stub(
+        self,
+    ) -> AsyncIterator[webhook_service_pb2_grpc.WebhookServiceAsyncStub]:
+        """Connect to the webhook service with the token of administration."""
+        async with self._connected(None) as channel:
+            yield webhook_service_pb2_grpc.WebhookServiceStub(channel)
 
     @asynccontextmanager
     async def _connected(self, token: str | None) -> AsyncIterator[grpc.aio.Channel]:

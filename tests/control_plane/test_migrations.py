@@ -10,7 +10,14 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, String, inspect, text
 from sqlalchemy.dialects import postgresql
 
-from control_plane.storage import lease_tables, ledger_tables, spend_tables, tables
+from control_plane.storage import (
+    lease_tables,
+    ledger_tables,
+    spend_tables,
+    tables,
+    top_up_tables,
+    webhook_tables,
+)
 from control_plane.storage.database import Database
 from control_plane.storage.metadata import metadata
 from tests.postgresql_server import PostgresServer
@@ -21,6 +28,8 @@ assert {
     lease_tables.lease.metadata,
     spend_tables.priced_usage.metadata,
     ledger_tables.ledger_entry.metadata,
+    top_up_tables.top_up_order.metadata,
+    webhook_tables.webhook_delivery.metadata,
 } == {metadata}
 
 # Each engine's own record of the schema, of which Alembic's comparison reads only a part.

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 from tests.end_to_end.world import World, catalog, check, eventually
 from weighbridge import Client, RetryPolicy
 from weighbridge.client import SidecarUnreachableError
+from weighbridge.v1 import sidecar_service_pb2 as pb
+from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
 
 FEATURE = "events"
 PATIENT = RetryPolicy(attempts_max=100)
@@ -58,3 +63,24 @@ async def test_a_sidecar_that_is_killed_loses_nothing_of_a_meter(world: World) -
         with pytest.raises(SidecarUnreachableError):
             await work()
         assert eventually(lambda: world.admin().used("acme", FEATURE) == 9)
+
+
+async def test_what_a_meter_was_told_outlives_its_sidecar_and_its_client(world: World) -> None:
+    opening = pb.MeterOpen(customer="acme", feature=FEATURE, reservation="m1", chunk_amount=10)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{world.sidecar_port}") as channel:
+        stub: Any = SidecarServiceStub(channel)
+        stream = stub.Meter(timeout=20)
+        for message in (pb.MeterRequest(open=opening), pb.MeterRequest(used_amount=7)):
+            await stream.write(message)
+            assert (await stream.read()).signal == pb.METER_SIGNAL_CONTINUE
+        world.sidecar.kill()
+    world.sidecar.start()
+    # Nobody is left who meters it; only its deadline comes sooner than it would.
+    hold = {"customer": "acme", "reservation": "m1"}
+    extended = world.api().Extend(pb.ExtendRequest(**hold, ttl_ms=1_000), timeout=20)
+    assert extended.reservation.amount == 27
+    assert eventually(lambda: world.admin().used("acme", FEATURE) == 7)
+    assert check(world.api(), "acme", FEATURE).decision.reserved == 0
+    settled = world.api().Settle(pb.SettleRequest(**hold, amount=9), timeout=20)
+    assert (settled.receipt.amount, settled.charged_before_amount) == (2, 7)
+    assert eventually(lambda: world.admin().used("acme", FEATURE) == 9)

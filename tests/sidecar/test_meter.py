@@ -201,6 +201,26 @@ async def test_what_a_broken_stream_used_is_settled(world: MeterWorld) -> None:
     assert again.receipt.amount == 7
 
 
+async def test_records_of_the_hold_say_what_was_told(world: MeterWorld) -> None:
+    def told() -> int:
+        stored = world.journal.read_unsettled((0, 0), 1_000, 1 << 20)
+        records = [decode_record(each.payload).record for each in stored]
+        return [hold.used_amount for record in records for hold in record.holds_opened][-1]
+
+    stream = Stream(world)
+    await stream.open(CACHED)
+    assert told() == 0
+    await stream.used(7)
+    assert told() == 7
+    await stream.used(15)
+    # A whole chunk was held still, so nothing was written.
+    assert told() == 7
+    world.later(HOLD_TTL_MS // 2 + 1)
+    world.meters.tick()
+    assert told() == 15
+    await stream.end()
+
+
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [

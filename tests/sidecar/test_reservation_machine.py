@@ -36,11 +36,13 @@ TTL_MS = 60_000
 
 @dataclass
 class ModelHold:
-    """A hold as the model has it. `drawn` units of it came from leases."""
+    """A hold as the model has it; of `used`, `charged` units were charged at the deadline."""
 
     amount: int
     expires_at_ms: int
     has_expired: bool = False
+    used: int = 0
+    charged: int = 0
 
 
 class ReservationMachine(RuleBasedStateMachine):
@@ -112,18 +114,30 @@ class ReservationMachine(RuleBasedStateMachine):
             hold.amount += more
             hold.expires_at_ms = self.now_ms + TTL_MS
 
+    @precondition(lambda self: self._open_holds())
+    @rule(data=st.data(), used=AMOUNTS)
+    def tell(self, data: st.DataObject, used: int) -> None:
+        name = data.draw(st.sampled_from(sorted(self._open_holds())))
+        hold = self.holds[name]
+        hold.used = max(hold.used, min(used, hold.amount))
+        self.world.gate.reservations.tell("acme", name, hold.used)
+
     @precondition(lambda self: self.holds)
     @rule(data=st.data(), amount=st.integers(0, 9))
     def settle(self, data: st.DataObject, amount: int) -> None:
         name = data.draw(st.sampled_from(sorted(self.holds)))
         hold = self.holds.pop(name)
-        response = self._settle(name, amount)
         held = 0 if hold.has_expired else hold.amount
-        assert response.receipt.amount == amount
-        assert response.excess_amount == max(amount - held, 0)
+        here = sum(pool.remaining for pool in self.world.gate.leases.held())
+        # What leases here cover of the rest is drawn from them.
+        more = max(min(here, LIMIT - self.charged - self._held() - held), 0)
+        response = self._settle(name, amount)
+        left = max(amount - hold.charged, 0)
+        assert (response.receipt.amount, response.charged_before_amount) == (left, hold.charged)
+        assert response.excess_amount == max(left - held, 0)
         assert response.had_expired == hold.has_expired
-        self.charged += amount
-        self.admitted += min(amount, held)
+        self.charged += left
+        self.admitted += min(left, held + more)
         self.settled[name] = amount
         assert self._settle(name, amount).replayed
 
@@ -159,6 +173,9 @@ class ReservationMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
+        for name in self._open_holds():
+            # What was told since the last record is forgotten.
+            self.holds[name].used = self._recorded(name)
         self.world.close()
         self.world = self._open()
         self.world.seam.keep_holds()
@@ -196,10 +213,12 @@ class ReservationMachine(RuleBasedStateMachine):
     def holds_are_those_of_the_model(self) -> None:
         if hasattr(self, "world"):
             found = {
-                hold.reservation: (hold.amount, hold.has_expired)
+                hold.reservation: (hold.amount, hold.has_expired, hold.used, hold.charged)
                 for hold in self.world.gate.reservations
             }
-            assert found == {n: (h.amount, h.has_expired) for n, h in self.holds.items()}
+            assert found == {
+                n: (h.amount, h.has_expired, h.used, h.charged) for n, h in self.holds.items()
+            }
             assert self.world.gate.reservations.held_units == self._held()
 
     @invariant()
@@ -239,12 +258,19 @@ class ReservationMachine(RuleBasedStateMachine):
             for draw in record.draws:
                 drawn[draw.lease] += draw.units
             put_back = -sum(draw.units for draw in record.draws if draw.units < 0)
-            used = sum(e.amount for e in record.entries if e.kind == pb.USAGE_KIND_SETTLE)
+            settled = sum(e.amount for e in record.entries if e.kind == pb.USAGE_KIND_SETTLE)
             for closed in record.holds_closed:
+                has_expired = closed.end == pb.HOLD_END_EXPIRED
+                used = closed.charged_amount if has_expired else settled
                 held = sum(each.units for each in closed.held)
                 to_pool += held - min(used, held)
             to_pool -= put_back
         return drawn, to_pool
+
+    def _recorded(self, name: str) -> int:
+        """Return what the last record that opened a hold says of its use."""
+        opened = (hold for record in self._records() for hold in record.holds_opened)
+        return [hold.used_amount for hold in opened if hold.reservation == name][-1]
 
     def _records(self) -> Iterator[pb.UsageRecord]:
         after = START
@@ -286,8 +312,11 @@ class ReservationMachine(RuleBasedStateMachine):
         for name, hold in tuple(self.holds.items()):
             if hold.has_expired and self.now_ms - hold.expires_at_ms >= SETTLEABLE_MS:
                 del self.holds[name]
-            elif hold.expires_at_ms <= self.now_ms:
+            elif hold.expires_at_ms <= self.now_ms and not hold.has_expired:
                 hold.has_expired = True
+                hold.charged = hold.used
+                self.charged += hold.used
+                self.admitted += hold.used
         # What expires so late is forgotten the next time that holds are looked after.
         world.seam.keep_holds()
         for name, hold in tuple(self.holds.items()):

@@ -114,7 +114,7 @@ def test_more_than_was_held_is_charged_in_full(world: LeaseWorld) -> None:
     settled = settle(world, 13)
     assert (settled.receipt.amount, settled.excess_amount) == (13, 7)
     assert settled.receipt.overage_amount == 3
-    assert world.draws() == {1: 6}
+    assert world.draws() == {1: 10}
 
 
 def test_settling_again_gets_the_first_answer_and_another_amount_is_aborted(

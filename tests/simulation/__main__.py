@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import multiprocessing
 import os
+import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -68,21 +70,25 @@ def _run_many(arguments: argparse.Namespace, console: Console) -> list[Run]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     failed: list[Run] = []
     seeds = range(arguments.first, arguments.first + arguments.seeds)
+    run_one = functools.partial(_run_one, steps=arguments.steps, planted=arguments.planted)
     with (
         Progress(*columns, TimeRemainingColumn(), console=console) as progress,
-        ProcessPoolExecutor(arguments.jobs) as pool,
+        # Left, it ends its workers: nobody waits for the seeds beside the one that failed.
+        multiprocessing.Pool(arguments.jobs, _exit_when_terminated) as pool,
     ):
         bar = progress.add_task("simulating", total=len(seeds))
-        runs = [pool.submit(_run_one, seed, arguments.steps, arguments.planted) for seed in seeds]
-        for done in as_completed(runs):
-            run = done.result()
+        for run in pool.imap_unordered(run_one, seeds):
             if run.failure:
                 failed.append(run)
             progress.update(bar, advance=1, description=f"simulating, {len(failed)} failed")
             if failed and arguments.stop:
-                pool.shutdown(cancel_futures=True)
                 break
     return sorted(failed)
+
+
+def _exit_when_terminated() -> None:
+    """Unwind, so that a worker's directory is removed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 
 
 if __name__ == "__main__":

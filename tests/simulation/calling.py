@@ -30,6 +30,7 @@ class Calling(Part):
             (self._settle, 8),
             (self._release, 3),
             (self._extend, 3),
+            (self._tell, 3),
             (self._report, 2),
             (self._check, 3),
         )
@@ -107,6 +108,15 @@ class Calling(Part):
         if held is not None:
             request = sidecar_pb.ReleaseRequest(customer=held[0], reservation=held[1])
             node.call(Method.RELEASE, request)
+
+    def _tell(self, node: SidecarNode) -> None:
+        """Do to a hold what a Meter does with what it is told."""
+        held = self._hold_of(node)
+        if held is not None:
+            customer, reservation, amount = held
+            used = self.random.randint(0, amount + 1)
+            node.parts.gate.reservations.tell(customer, reservation, used)
+            self.world.tally.told(node, customer, reservation, used)
 
     def _extend(self, node: SidecarNode) -> None:
         held = self._hold_of(node)

@@ -52,6 +52,9 @@ class Part:
     granted: ClassVar[str] = ""
     """Lines of what the plan grants on them."""
 
+    priced: ClassVar[str] = ""
+    """Lines of what it costs in dollars."""
+
     def __init__(self, world: World) -> None:
         self.world = world
         self.random = Random(world.random.getrandbits(64))

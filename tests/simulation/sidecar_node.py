@@ -59,6 +59,7 @@ class SidecarNode:
         self._held_back: list[Callable[[], None]] = []
         self.on_answer: OnAnswer = lambda *_: None
         self.after: Callable[[SidecarNode], None] = lambda _node: None
+        self.on_expired: Callable[[SidecarNode, int], None] = lambda _node, _number: None
         self.on_synced: Callable[[SidecarNode], None] = lambda _node: None
 
     # Life
@@ -283,7 +284,10 @@ class SidecarNode:
         moment = parts._moment()
         parts._waiting.tick(moment)
         parts._tidy_leases(moment)
+        number = parts._journal.next_number
         parts._seam.keep_holds()
+        if parts._journal.next_number > number:
+            self.on_expired(self, number)
         parts._look_after_journal(moment.now_ms)
         self._send_soon()
         self._look_after_stream()

@@ -60,10 +60,16 @@ features:
       calls: {{limits: [{{limit: {calls}, window: lifetime}}]}}
       jobs: {{limits: [{{limit: {jobs}, window: lifetime}}, {{limit: {hour}, window: hour}}]}}
       turns: {{limits: [{{limit: 20, window: {{rolling: {{minutes: 1}}}}}}]}}
-{granted}"""
+{granted}    prices:
+      USD:
+        - {{flat: 0}}
+{priced}"""
 
 # Two statements each, for the simulation trusts nothing that posts.
-_USED = text("SELECT customer_id, feature_id, SUM(amount) FROM usage_event GROUP BY 1, 2")
+_USED = text(
+    "SELECT customer_id, feature_id, SUM(amount) FROM usage_event WHERE kind <> 'spend'"
+    " GROUP BY 1, 2"
+)
 _USED_BELOW = text(
     """
     SELECT COALESCE(SUM(amount), 0) FROM usage_event
@@ -129,6 +135,7 @@ class World:
         for node in self.nodes:
             node.on_answer = self._answered
             node.after = self._after
+            node.on_expired = self.tally.expired
         # Long ago, so that no step of the clock goes back behind it.
         self.upper.step_ms = -PROVISIONED_BEFORE_MS
         self._provision()
@@ -198,6 +205,7 @@ class World:
             **self.limits,
             features="".join(part.features for part in self.parts),
             granted="".join(part.granted for part in self.parts),
+            priced="".join(part.priced for part in self.parts),
         )
         source = CatalogSource(text, "catalog.yaml")
         with self.upper.database.writing() as connection:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from sidecar.core.usage import Position
 from sidecar.transport.seam import Call, Method, Status
+from sidecar.wire.record import decode_record
 from tests.simulation import rolling
 from tests.simulation.sidecar_node import SidecarNode
 from weighbridge.rules.catalog import Edition
@@ -70,6 +72,16 @@ class OpenHold:
     amount: int
     pools: Counter[PoolOf] = field(default_factory=Counter)
     rolling: list[rolling.Admitted] = field(default_factory=list)
+    told: int = 0
+
+    def end(self, admitted: Counter[PoolOf], covered: int) -> None:
+        """Have so many of its units be used, and the others be anybody's again."""
+        for pool, units in self.pools.items():
+            admitted[pool] -= max(units - covered, 0)
+        rolling.keep(self.rolling, covered)
+        self.rolling.clear()
+        self.pools.clear()
+        self.amount = 0
 
 
 class ViolationError(AssertionError):
@@ -133,7 +145,7 @@ class Tally:
                 self._settled(node, sidecar_pb.SettleRequest.FromString(call.payload), answer)
             case Method.RELEASE:
                 request = sidecar_pb.ReleaseRequest.FromString(call.payload)
-                self._freed(self.holds.pop(_hold_key(node, request), None))
+                self._released(self.holds.pop(_hold_key(node, request), None))
             case _:
                 pass
 
@@ -146,10 +158,33 @@ class Tally:
             if key[0] == str(node.disk) and (hold.pools or hold.rolling):
                 found = reservations.find(key[1], key[2])
                 if found is not None and found.has_expired:
-                    self._freed(hold)
-                    hold.rolling.clear()
-                    hold.pools.clear()
-                    hold.amount = 0
+                    hold.end(self.admitted, 0)
+
+    def told(self, node: SidecarNode, customer: str, reservation: str, used: int) -> None:
+        """Note what the work over a hold says it has used."""
+        hold = self.holds[str(node.disk), customer, reservation]
+        hold.told = max(hold.told, used)
+
+    def expired(self, node: SidecarNode, number: int) -> None:
+        """Take in what a record charges at deadlines: of what was told, as much as it has."""
+        journal = node.parts._journal
+        before = Position(journal.epoch_index, number - 1)
+        (stored,) = journal.read_after(before, 1, 1 << 20)
+        record = decode_record(stored.payload).record
+        for closed in record.holds_closed:
+            hold = self.holds.get((str(node.disk), closed.customer, closed.reservation))
+            if closed.charged_amount > (0 if hold is None else hold.told):
+                raise ViolationError(f"{node.name}: {closed} for {hold}")
+            if hold is not None:
+                hold.end(self.admitted, min(closed.charged_amount, hold.amount))
+        charged = sum(closed.charged_amount for closed in record.holds_closed)
+        if charged != sum(entry.amount for entry in record.entries):
+            raise ViolationError(f"{node.name}: {charged} charged at deadlines, in {record}")
+        made = RecordOf(journal.sidecar_id, record.epoch, number)
+        for entry in record.entries:
+            usage = Usage(entry.customer, entry.feature, entry.amount, "")
+            self.acknowledged.setdefault(made, []).append(usage)
+            self.answers["told and charged"] += 1
 
     def forget_holds(self, node: SidecarNode) -> None:
         """No hold of a disk that is gone is settled any more; what they hold stays admitted."""
@@ -240,18 +275,14 @@ class Tally:
             return
         hold = self.holds.pop(_hold_key(node, request), None)
         feature = request.reservation.partition("-")[0]
-        usage = Usage(request.customer, feature, request.amount, "")
-        self._acknowledge(node, response.receipt, usage)
+        left = max(request.amount - response.charged_before_amount, 0)
+        self._acknowledge(node, response.receipt, Usage(request.customer, feature, left, ""))
         if hold is not None:
-            covered = min(request.amount, hold.amount)
-            for pool, units in hold.pools.items():
-                self.admitted[pool] -= max(units - covered, 0)
-            rolling.keep(hold.rolling, covered)
+            hold.end(self.admitted, min(request.amount, hold.amount))
 
-    def _freed(self, hold: OpenHold | None) -> None:
+    def _released(self, hold: OpenHold | None) -> None:
         if hold is not None:
-            self.admitted.subtract(hold.pools)
-            rolling.keep(hold.rolling, 0)
+            hold.end(self.admitted, 0)
 
     def _acknowledge(self, node: SidecarNode, receipt: sidecar_pb.Receipt, usage: Usage) -> None:
         if receipt.amount != usage.units:

@@ -16,6 +16,8 @@ SEEDS = 6
 SEEDS_TO_FIND = 40
 LONGEST_S = 300
 
+pytestmark = pytest.mark.timeout(2 * LONGEST_S)
+
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run in a process of its own, where the order of sets is the same each time."""

@@ -9,5 +9,6 @@ from tests.simulation.changing import Changing
 from tests.simulation.exact import Exact
 from tests.simulation.failing import Failing
 from tests.simulation.parts import Part
+from tests.simulation.spending import Spending
 
-PARTS: Final[tuple[type[Part], ...]] = (Calling, Changing, Failing, Exact)
+PARTS: Final[tuple[type[Part], ...]] = (Calling, Changing, Failing, Exact, Spending)

@@ -19,6 +19,8 @@ from weighbridge.v1.billing_service_pb2_grpc import BillingServiceStub
 from weighbridge.v1.credit_service_pb2_grpc import CreditServiceStub
 from weighbridge.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from weighbridge.v1.sidecar_service_pb2_grpc import SidecarServiceStub
+from weighbridge.v1.usage_service_pb2_grpc import UsageServiceStub
+from weighbridge.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -106,8 +108,10 @@ class ControlPlane(Peer):
         self.metadata = (("authorization", f"Bearer {token}"),)
         self.admin = AdminServiceStub(self.channel)
         self.credits = CreditServiceStub(self.channel)
+        self.webhooks = WebhookServiceStub(self.channel)
         self.billing = BillingServiceStub(self.channel)
         self.integrations = IntegrationServiceStub(self.channel)
+        self.usage = UsageServiceStub(self.channel)
 
 
 class Sidecar(Peer):

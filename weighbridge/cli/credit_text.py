@@ -38,6 +38,14 @@ def parse_credits(name: str, text: str) -> int:
     return int(micros)
 
 
+def parse_price(text: str) -> pb.PricePaid:
+    """Return what was paid. Raises a usage error."""
+    minor, _, currency = text.partition(":")
+    if not minor.isdecimal() or not currency:
+        raise UsageError(f"--paid: {text!r} is not MINOR:CURRENCY, such as 1999:USD")
+    return pb.PricePaid(currency=currency, amount_minor=int(minor))
+
+
 def credits_text(micros: int) -> str:
     """Return micro-credits as credits: exact, without zeros at the end, thousands told apart."""
     whole, part = divmod(abs(micros), MICRO)

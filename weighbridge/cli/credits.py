@@ -16,16 +16,20 @@ from weighbridge.cli.credit_text import (
     grants_view,
     key_or_random,
     parse_credits,
+    parse_price,
     show_transaction,
 )
 from weighbridge.cli.exit_codes import UsageError
 from weighbridge.cli.instants import INSTANT_HELP, parse_instant
 from weighbridge.cli.json_shapes import message_to_json
 from weighbridge.cli.output import print_human, print_json
+from weighbridge.cli.top_up import app as top_up_app
+from weighbridge.cli.top_up_text import orders_view
 from weighbridge.v1 import credit_service_pb2 as pb
 from weighbridge.v1 import types_pb2
 
 app = typer.Typer(add_completion=False, help="Grant, charge and refund a customer's credits.")
+app.add_typer(top_up_app, name="top-up")
 
 
 class Kind(Enum):
@@ -89,7 +93,7 @@ def grant(
         priority=priority,
         effective_at_unix_ms=parse_instant(effective) if effective else None,
         expires_at_unix_ms=parse_instant(expires) if expires else None,
-        price_paid=_price(paid) if paid else None,
+        price_paid=parse_price(paid) if paid else None,
         note=note,
     )
     with open_control_plane(control_plane, token_file, timeout_s) as peer:
@@ -227,8 +231,24 @@ def grants(
         print_human(grants_view(list(response.grants)))
 
 
-def _price(text: str) -> pb.PricePaid:
-    minor, _, currency = text.partition(":")
-    if not minor.isdecimal() or not currency:
-        raise UsageError(f"--paid: {text!r} is not MINOR:CURRENCY, such as 1999:USD")
-    return pb.PricePaid(currency=currency, amount_minor=int(minor))
+@app.command(name="top-ups")
+def top_ups(
+    customer: options.CustomerArgument,
+    *,
+    credit_type: Annotated[
+        str, typer.Option("--credit", metavar="TYPE", help="Only of one type")
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="At most so many")] = 100,
+    control_plane: options.ControlPlaneOption = options.DEFAULT_CONTROL_PLANE,
+    token_file: options.TokenFileOption = options.DEFAULT_TOKEN_FILE,
+    timeout_s: options.TimeoutOption = options.DEFAULT_TIMEOUT_S,
+    as_json: options.JsonOption = False,
+) -> None:
+    """List a customer's top-up orders, newest first."""
+    request = pb.ListTopUpsRequest(customer=customer, credit_type=credit_type, page_size=limit)
+    with open_control_plane(control_plane, token_file, timeout_s) as peer:
+        response = peer.call(peer.credits.ListTopUps, request)
+    if as_json:
+        print_json(message_to_json(response))
+    else:
+        print_human(orders_view(list(response.orders)))

@@ -34,11 +34,13 @@ def settle(
         print_json(message_to_json(response))
         return
     excess, uncharged = response.excess_amount, response.uncharged_amount
+    before = response.charged_before_amount
     print_human(receipt_table(response.receipt, replayed=response.replayed))
     print_human(
         facts(
             [
                 ("beyond the hold", f"{excess:,}" if excess else ""),
+                ("charged before", f"{before:,}" if before else ""),
                 ("not charged", f"{uncharged:,}" if uncharged else ""),
                 ("expired", "before; it held nothing any more" if response.had_expired else ""),
             ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -86,7 +87,7 @@ class _Metering:
     def _settled_by_sidecar(self, settlement: Settlement) -> Settlement:
         """Return what it settled of a broken stream: as much as it had heard of."""
         unheard = self._used - self._answered
-        return Settlement(settlement.receipt, settlement.had_expired, uncharged_amount=unheard)
+        return replace(settlement, uncharged_amount=unheard)
 
 
 class Meter(_Metering):

@@ -174,13 +174,15 @@ class Settlement:
     """What a reservation was settled with.
 
     `had_expired`: it held nothing any more. `excess_amount` was charged beyond what it held, and
-    `uncharged_amount` used beyond what the feature's excess policy takes.
+    `uncharged_amount` used beyond what the feature's excess policy takes. Of a meter,
+    `charged_before_amount` was charged when its hold expired, besides what the receipt says.
     """
 
     receipt: Receipt
     had_expired: bool = False
     excess_amount: int = 0
     uncharged_amount: int = 0
+    charged_before_amount: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,7 @@ def settlement_from_proto(message: sidecar_service_pb2.SettleResponse) -> values
         had_expired=message.had_expired,
         excess_amount=message.excess_amount,
         uncharged_amount=message.uncharged_amount,
+        charged_before_amount=message.charged_before_amount,
     )
 
 
@@ -188,7 +189,11 @@ def meter_answer_from_proto(message: sidecar_service_pb2.MeterResponse) -> value
 def metered_from_proto(message: sidecar_service_pb2.MeterResponse) -> values.Settlement:
     """Convert the last answer of a Meter."""
     receipt = _receipt(message.receipt, is_replayed=False)
-    return values.Settlement(receipt, uncharged_amount=message.uncharged_amount)
+    return values.Settlement(
+        receipt,
+        uncharged_amount=message.uncharged_amount,
+        charged_before_amount=message.charged_before_amount,
+    )
 
 
 def entitlements_from_proto(message: types_pb2.CustomerEntitlements) -> values.Entitlements:

@@ -17,6 +17,7 @@ from weighbridge.rules.rating.prices import Price, Proration
 from weighbridge.rules.reservation import OVERDRAFT, ExcessPolicy
 from weighbridge.rules.revenue_share import RevenueShare
 from weighbridge.rules.spend import Spend
+from weighbridge.rules.thresholds import NOTIFY_AT
 from weighbridge.rules.window import Window
 
 
@@ -108,6 +109,7 @@ class Feature:
     consistency: Consistency = Consistency.CACHED
     meter: Meter = Meter.SUM
     excess: ExcessPolicy = OVERDRAFT
+    notify_at: tuple[int, ...] = NOTIFY_AT
     lost_lease: LostLease = LostLease.CHARGE
     spend: Spend | None = None
 
@@ -138,11 +140,8 @@ class Feature:
             case FeatureType.NUMBER:
                 return not entitlement.limits and not entitlement.values
             case FeatureType.BOOLEAN:
-                return (entitlement.number, entitlement.values, entitlement.limits) == (
-                    None,
-                    (),
-                    (),
-                )
+                is_numbered = entitlement.number is not None
+                return not is_numbered and not entitlement.values and not entitlement.limits
 
 
 @dataclass(frozen=True, slots=True)

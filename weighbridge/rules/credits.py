@@ -67,7 +67,8 @@ class MoneyRate:
 class CreditType:
     """A kind of credit. `decimals` are those that people are shown.
 
-    `costs` are by feature; `worth` says what one credit is worth, in each currency given.
+    `costs` are by feature; `worth` says what one credit is worth, in each currency given;
+    `notify_below_micro` are balances that others are told of.
     """
 
     id: str
@@ -76,6 +77,7 @@ class CreditType:
     decimals: int = 2
     worth: tuple[MoneyRate, ...] = ()
     costs: Mapping[str, tuple[CreditCost, ...]] = field(default_factory=dict)
+    notify_below_micro: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         require_count("decimals", self.decimals, 0, PLACES_MAX)

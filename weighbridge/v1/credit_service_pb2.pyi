@@ -68,6 +68,32 @@ ENTRY_KIND_PRESUME: EntryKind.ValueType  # 9
 ENTRY_KIND_PRESUME_REVERSAL: EntryKind.ValueType  # 10
 Global___EntryKind: _TypeAlias = EntryKind  # noqa: Y015
 
+class _TopUpState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TopUpStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TopUpState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOP_UP_STATE_UNSPECIFIED: _TopUpState.ValueType  # 0
+    TOP_UP_STATE_REQUESTED: _TopUpState.ValueType  # 1
+    """Not answered. A ledger has at most one such order."""
+    TOP_UP_STATE_PAID: _TopUpState.ValueType  # 2
+    TOP_UP_STATE_FAILED: _TopUpState.ValueType  # 3
+    TOP_UP_STATE_EXPIRED: _TopUpState.ValueType  # 4
+    """Nobody answered in time. A payment that is confirmed later counts all the same."""
+
+class TopUpState(_TopUpState, metaclass=_TopUpStateEnumTypeWrapper):
+    """What became of a top-up order."""
+
+TOP_UP_STATE_UNSPECIFIED: TopUpState.ValueType  # 0
+TOP_UP_STATE_REQUESTED: TopUpState.ValueType  # 1
+"""Not answered. A ledger has at most one such order."""
+TOP_UP_STATE_PAID: TopUpState.ValueType  # 2
+TOP_UP_STATE_FAILED: TopUpState.ValueType  # 3
+TOP_UP_STATE_EXPIRED: TopUpState.ValueType  # 4
+"""Nobody answered in time. A payment that is confirmed later counts all the same."""
+Global___TopUpState: _TypeAlias = TopUpState  # noqa: Y015
+
 @_typing.final
 class PricePaid(_message.Message):
     """Money in the currency's minor unit: 1999 USD are 19.99 dollars."""
@@ -908,3 +934,234 @@ class VerifyLedgersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyLedgersResponse: _TypeAlias = VerifyLedgersResponse  # noqa: Y015
+
+@_typing.final
+class TopUpOrder(_message.Message):
+    """Credits asked for because the balance was low."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICRO_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
+    REQUESTED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    ENDED_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    PRICE_PAID_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """What a payment is made under, once: an idempotency key."""
+    customer: _builtins.str
+    credit_type: _builtins.str
+    number: _builtins.int
+    """Counts from 1 in each ledger."""
+    state: Global___TopUpState.ValueType
+    amount_micro: _builtins.int
+    requested_at_unix_ms: _builtins.int
+    ended_at_unix_ms: _builtins.int
+    reason: _builtins.str
+    """Why it was not paid."""
+    payment_id: _builtins.str
+    """Of the payment; empty: it is not paid."""
+    grant: _builtins.int
+    """The grant it became; 0: none."""
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___PricePaid]:
+        """What the plan asks for the credits, in each of its currencies."""
+
+    @_builtins.property
+    def price_paid(self) -> Global___PricePaid: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        customer: _builtins.str = ...,
+        credit_type: _builtins.str = ...,
+        number: _builtins.int = ...,
+        state: Global___TopUpState.ValueType = ...,
+        amount_micro: _builtins.int = ...,
+        prices: _abc.Iterable[Global___PricePaid] | None = ...,
+        requested_at_unix_ms: _builtins.int = ...,
+        ended_at_unix_ms: _builtins.int | None = ...,
+        reason: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        price_paid: Global___PricePaid | None = ...,
+        grant: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_at_unix_ms", b"_ended_at_unix_ms", "ended_at_unix_ms", b"ended_at_unix_ms", "price_paid", b"price_paid"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_at_unix_ms", b"_ended_at_unix_ms", "amount_micro", b"amount_micro", "credit_type", b"credit_type", "customer", b"customer", "ended_at_unix_ms", b"ended_at_unix_ms", "grant", b"grant", "id", b"id", "number", b"number", "payment_id", b"payment_id", "price_paid", b"price_paid", "prices", b"prices", "reason", b"reason", "requested_at_unix_ms", b"requested_at_unix_ms", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ended_at_unix_ms: _TypeAlias = _typing.Literal["ended_at_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__ended_at_unix_ms: _TypeAlias = _typing.Literal["_ended_at_unix_ms", b"_ended_at_unix_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ended_at_unix_ms) -> _WhichOneofReturnType__ended_at_unix_ms | None: ...
+
+Global___TopUpOrder: _TypeAlias = TopUpOrder  # noqa: Y015
+
+@_typing.final
+class ListTopUpsRequest(_message.Message):
+    """Whose orders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    credit_type: _builtins.str
+    """Empty: of every type."""
+    page_size: _builtins.int
+    """1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        credit_type: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_type", b"credit_type", "customer", b"customer", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTopUpsRequest: _TypeAlias = ListTopUpsRequest  # noqa: Y015
+
+@_typing.final
+class ListTopUpsResponse(_message.Message):
+    """The orders, newest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopUpOrder]: ...
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___TopUpOrder] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTopUpsResponse: _TypeAlias = ListTopUpsResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmTopUpRequest(_message.Message):
+    """An order that is paid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    PRICE_PAID_FIELD_NUMBER: _builtins.int
+    order: _builtins.str
+    payment_id: _builtins.str
+    """Of the payment: one pays one order."""
+    @_builtins.property
+    def price_paid(self) -> Global___PricePaid:
+        """Unset: the order's own price, where it has one currency."""
+
+    def __init__(
+        self,
+        *,
+        order: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        price_paid: Global___PricePaid | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price_paid", b"price_paid"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "payment_id", b"payment_id", "price_paid", b"price_paid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmTopUpRequest: _TypeAlias = ConfirmTopUpRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmTopUpResponse(_message.Message):
+    """The order, paid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    REPEATED_KEY_FIELD_NUMBER: _builtins.int
+    repeated_key: _builtins.bool
+    """That payment had paid it already."""
+    @_builtins.property
+    def order(self) -> Global___TopUpOrder: ...
+    def __init__(
+        self,
+        *,
+        order: Global___TopUpOrder | None = ...,
+        repeated_key: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "repeated_key", b"repeated_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmTopUpResponse: _TypeAlias = ConfirmTopUpResponse  # noqa: Y015
+
+@_typing.final
+class FailTopUpRequest(_message.Message):
+    """An order that is not going to be paid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    order: _builtins.str
+    reason: _builtins.str
+    """For people, at most 256 characters."""
+    def __init__(
+        self,
+        *,
+        order: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailTopUpRequest: _TypeAlias = FailTopUpRequest  # noqa: Y015
+
+@_typing.final
+class FailTopUpResponse(_message.Message):
+    """The order, failed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> Global___TopUpOrder: ...
+    def __init__(
+        self,
+        *,
+        order: Global___TopUpOrder | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailTopUpResponse: _TypeAlias = FailTopUpResponse  # noqa: Y015

@@ -75,6 +75,21 @@ class CreditServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_credit__service__pb2.VerifyLedgersRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_credit__service__pb2.VerifyLedgersResponse.FromString,
                 _registered_method=True)
+        self.ListTopUps = channel.unary_unary(
+                '/weighbridge.v1.CreditService/ListTopUps',
+                request_serializer=weighbridge_dot_v1_dot_credit__service__pb2.ListTopUpsRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_credit__service__pb2.ListTopUpsResponse.FromString,
+                _registered_method=True)
+        self.ConfirmTopUp = channel.unary_unary(
+                '/weighbridge.v1.CreditService/ConfirmTopUp',
+                request_serializer=weighbridge_dot_v1_dot_credit__service__pb2.ConfirmTopUpRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_credit__service__pb2.ConfirmTopUpResponse.FromString,
+                _registered_method=True)
+        self.FailTopUp = channel.unary_unary(
+                '/weighbridge.v1.CreditService/FailTopUp',
+                request_serializer=weighbridge_dot_v1_dot_credit__service__pb2.FailTopUpRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_credit__service__pb2.FailTopUpResponse.FromString,
+                _registered_method=True)
 
 
 class CreditServiceServicer:
@@ -137,6 +152,27 @@ class CreditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTopUps(self, request, context):
+        """Lists a customer's top-up orders, newest first, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmTopUp(self, request, context):
+        """Says that an order is paid: its credits are granted, once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FailTopUp(self, request, context):
+        """Says that an order is not going to be paid.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CreditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +215,21 @@ def add_CreditServiceServicer_to_server(servicer, server):
                     servicer.VerifyLedgers,
                     request_deserializer=weighbridge_dot_v1_dot_credit__service__pb2.VerifyLedgersRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_credit__service__pb2.VerifyLedgersResponse.SerializeToString,
+            ),
+            'ListTopUps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTopUps,
+                    request_deserializer=weighbridge_dot_v1_dot_credit__service__pb2.ListTopUpsRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_credit__service__pb2.ListTopUpsResponse.SerializeToString,
+            ),
+            'ConfirmTopUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmTopUp,
+                    request_deserializer=weighbridge_dot_v1_dot_credit__service__pb2.ConfirmTopUpRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_credit__service__pb2.ConfirmTopUpResponse.SerializeToString,
+            ),
+            'FailTopUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.FailTopUp,
+                    request_deserializer=weighbridge_dot_v1_dot_credit__service__pb2.FailTopUpRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_credit__service__pb2.FailTopUpResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +449,87 @@ class CreditService:
             '/weighbridge.v1.CreditService/VerifyLedgers',
             weighbridge_dot_v1_dot_credit__service__pb2.VerifyLedgersRequest.SerializeToString,
             weighbridge_dot_v1_dot_credit__service__pb2.VerifyLedgersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTopUps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.CreditService/ListTopUps',
+            weighbridge_dot_v1_dot_credit__service__pb2.ListTopUpsRequest.SerializeToString,
+            weighbridge_dot_v1_dot_credit__service__pb2.ListTopUpsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmTopUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.CreditService/ConfirmTopUp',
+            weighbridge_dot_v1_dot_credit__service__pb2.ConfirmTopUpRequest.SerializeToString,
+            weighbridge_dot_v1_dot_credit__service__pb2.ConfirmTopUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FailTopUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.CreditService/FailTopUp',
+            weighbridge_dot_v1_dot_credit__service__pb2.FailTopUpRequest.SerializeToString,
+            weighbridge_dot_v1_dot_credit__service__pb2.FailTopUpResponse.FromString,
             options,
             channel_credentials,
             insecure,

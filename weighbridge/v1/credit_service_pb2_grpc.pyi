@@ -55,6 +55,12 @@ class CreditServiceStub:
     """Lists transactions with their entries, newest first, a page at a time."""
     VerifyLedgers: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.VerifyLedgersRequest, _credit_service_pb2.VerifyLedgersResponse]
     """Recomputes every balance from entries alone, and names each difference."""
+    ListTopUps: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.ListTopUpsRequest, _credit_service_pb2.ListTopUpsResponse]
+    """Lists a customer's top-up orders, newest first, a page at a time."""
+    ConfirmTopUp: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.ConfirmTopUpRequest, _credit_service_pb2.ConfirmTopUpResponse]
+    """Says that an order is paid: its credits are granted, once."""
+    FailTopUp: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.FailTopUpRequest, _credit_service_pb2.FailTopUpResponse]
+    """Says that an order is not going to be paid."""
 
 @_typing.type_check_only
 class CreditServiceAsyncStub(CreditServiceStub):
@@ -77,6 +83,12 @@ class CreditServiceAsyncStub(CreditServiceStub):
     """Lists transactions with their entries, newest first, a page at a time."""
     VerifyLedgers: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.VerifyLedgersRequest, _credit_service_pb2.VerifyLedgersResponse]  # type: ignore[assignment]
     """Recomputes every balance from entries alone, and names each difference."""
+    ListTopUps: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.ListTopUpsRequest, _credit_service_pb2.ListTopUpsResponse]  # type: ignore[assignment]
+    """Lists a customer's top-up orders, newest first, a page at a time."""
+    ConfirmTopUp: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.ConfirmTopUpRequest, _credit_service_pb2.ConfirmTopUpResponse]  # type: ignore[assignment]
+    """Says that an order is paid: its credits are granted, once."""
+    FailTopUp: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.FailTopUpRequest, _credit_service_pb2.FailTopUpResponse]  # type: ignore[assignment]
+    """Says that an order is not going to be paid."""
 
 class CreditServiceServicer(metaclass=_abc_1.ABCMeta):
     """Grants, charges, refunds, and what the ledgers hold."""
@@ -144,5 +156,29 @@ class CreditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_credit_service_pb2.VerifyLedgersResponse, _abc.Awaitable[_credit_service_pb2.VerifyLedgersResponse]]:
         """Recomputes every balance from entries alone, and names each difference."""
+
+    @_abc_1.abstractmethod
+    def ListTopUps(
+        self,
+        request: _credit_service_pb2.ListTopUpsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credit_service_pb2.ListTopUpsResponse, _abc.Awaitable[_credit_service_pb2.ListTopUpsResponse]]:
+        """Lists a customer's top-up orders, newest first, a page at a time."""
+
+    @_abc_1.abstractmethod
+    def ConfirmTopUp(
+        self,
+        request: _credit_service_pb2.ConfirmTopUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credit_service_pb2.ConfirmTopUpResponse, _abc.Awaitable[_credit_service_pb2.ConfirmTopUpResponse]]:
+        """Says that an order is paid: its credits are granted, once."""
+
+    @_abc_1.abstractmethod
+    def FailTopUp(
+        self,
+        request: _credit_service_pb2.FailTopUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credit_service_pb2.FailTopUpResponse, _abc.Awaitable[_credit_service_pb2.FailTopUpResponse]]:
+        """Says that an order is not going to be paid."""
 
 def add_CreditServiceServicer_to_server(servicer: CreditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -530,6 +530,7 @@ class SettleResponse(_message.Message):
     EXCESS_AMOUNT_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     UNCHARGED_AMOUNT_FIELD_NUMBER: _builtins.int
+    CHARGED_BEFORE_AMOUNT_FIELD_NUMBER: _builtins.int
     had_expired: _builtins.bool
     """The hold had expired before."""
     excess_amount: _builtins.int
@@ -537,6 +538,8 @@ class SettleResponse(_message.Message):
     replayed: _builtins.bool
     uncharged_amount: _builtins.int
     """Units used that are not charged: the feature takes what is available, and this was not."""
+    charged_before_amount: _builtins.int
+    """Units of a Meter that were charged when its hold expired; the receipt is of the others."""
     @_builtins.property
     def receipt(self) -> Global___Receipt: ...
     def __init__(
@@ -547,10 +550,11 @@ class SettleResponse(_message.Message):
         excess_amount: _builtins.int = ...,
         replayed: _builtins.bool = ...,
         uncharged_amount: _builtins.int = ...,
+        charged_before_amount: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["excess_amount", b"excess_amount", "had_expired", b"had_expired", "receipt", b"receipt", "replayed", b"replayed", "uncharged_amount", b"uncharged_amount"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charged_before_amount", b"charged_before_amount", "excess_amount", b"excess_amount", "had_expired", b"had_expired", "receipt", b"receipt", "replayed", b"replayed", "uncharged_amount", b"uncharged_amount"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -716,6 +720,7 @@ class MeterResponse(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     UNCHARGED_AMOUNT_FIELD_NUMBER: _builtins.int
+    CHARGED_BEFORE_AMOUNT_FIELD_NUMBER: _builtins.int
     signal: Global___MeterSignal.ValueType
     used_amount: _builtins.int
     """As told."""
@@ -728,6 +733,8 @@ class MeterResponse(_message.Message):
     threshold_percent: _builtins.int
     """WARN: the threshold that was passed, in percent of that limit."""
     uncharged_amount: _builtins.int
+    """SETTLED: as in a Settle."""
+    charged_before_amount: _builtins.int
     """SETTLED: as in a Settle."""
     @_builtins.property
     def decision(self) -> _types_pb2.Decision:
@@ -748,10 +755,11 @@ class MeterResponse(_message.Message):
         decision: _types_pb2.Decision | None = ...,
         receipt: Global___Receipt | None = ...,
         uncharged_amount: _builtins.int = ...,
+        charged_before_amount: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "decision", b"decision", "receipt", b"receipt", "remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "decision", b"decision", "held_amount", b"held_amount", "receipt", b"receipt", "remaining", b"remaining", "signal", b"signal", "threshold_percent", b"threshold_percent", "uncharged_amount", b"uncharged_amount", "used_amount", b"used_amount"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining", b"_remaining", "charged_before_amount", b"charged_before_amount", "decision", b"decision", "held_amount", b"held_amount", "receipt", b"receipt", "remaining", b"remaining", "signal", b"signal", "threshold_percent", b"threshold_percent", "uncharged_amount", b"uncharged_amount", "used_amount", b"used_amount"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__remaining: _TypeAlias = _typing.Literal["remaining"]  # noqa: Y015
     _WhichOneofArgType__remaining: _TypeAlias = _typing.Literal["_remaining", b"_remaining"]  # noqa: Y015

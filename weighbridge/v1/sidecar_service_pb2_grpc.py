@@ -167,7 +167,8 @@ class SidecarServiceServicer:
     def Meter(self, request_iterator, context):
         """Meters work whose cost is known only as it runs. The first message opens; each one after it says
         how much was used so far; each is answered. Units are held ahead of use. What was told is charged
-        when the caller ends its side, which gets a receipt, and when the stream breaks.
+        when the caller ends its side, which gets a receipt, and when the stream breaks; where the
+        sidecar goes away as well, when the hold expires, as far as the journal has it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,7 +63,8 @@ class SidecarServiceStub:
     Meter: _grpc.StreamStreamMultiCallable[_sidecar_service_pb2.MeterRequest, _sidecar_service_pb2.MeterResponse]
     """Meters work whose cost is known only as it runs. The first message opens; each one after it says
     how much was used so far; each is answered. Units are held ahead of use. What was told is charged
-    when the caller ends its side, which gets a receipt, and when the stream breaks.
+    when the caller ends its side, which gets a receipt, and when the stream breaks; where the
+    sidecar goes away as well, when the hold expires, as far as the journal has it.
     """
     Quote: _grpc.UnaryUnaryMultiCallable[_sidecar_service_pb2.QuoteRequest, _sidecar_service_pb2.QuoteResponse]
     """What usage would cost this customer on its own plan version, and whether it would pass now.
@@ -104,7 +105,8 @@ class SidecarServiceAsyncStub(SidecarServiceStub):
     Meter: _aio.StreamStreamMultiCallable[_sidecar_service_pb2.MeterRequest, _sidecar_service_pb2.MeterResponse]  # type: ignore[assignment]
     """Meters work whose cost is known only as it runs. The first message opens; each one after it says
     how much was used so far; each is answered. Units are held ahead of use. What was told is charged
-    when the caller ends its side, which gets a receipt, and when the stream breaks.
+    when the caller ends its side, which gets a receipt, and when the stream breaks; where the
+    sidecar goes away as well, when the hold expires, as far as the journal has it.
     """
     Quote: _aio.UnaryUnaryMultiCallable[_sidecar_service_pb2.QuoteRequest, _sidecar_service_pb2.QuoteResponse]  # type: ignore[assignment]
     """What usage would cost this customer on its own plan version, and whether it would pass now.
@@ -196,7 +198,8 @@ class SidecarServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_sidecar_service_pb2.MeterResponse], _abc.AsyncIterator[_sidecar_service_pb2.MeterResponse]]:
         """Meters work whose cost is known only as it runs. The first message opens; each one after it says
         how much was used so far; each is answered. Units are held ahead of use. What was told is charged
-        when the caller ends its side, which gets a receipt, and when the stream breaks.
+        when the caller ends its side, which gets a receipt, and when the stream breaks; where the
+        sidecar goes away as well, when the hold expires, as far as the journal has it.
         """
 
     @_abc_1.abstractmethod

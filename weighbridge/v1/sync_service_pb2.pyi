@@ -2299,6 +2299,7 @@ class HoldOpened(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     ANCESTORS_FIELD_NUMBER: _builtins.int
+    USED_AMOUNT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     reservation: _builtins.str
     """Chosen by the application; unique among the customer's on one sidecar."""
@@ -2308,6 +2309,8 @@ class HoldOpened(_message.Message):
     """All units held, those of earlier records included."""
     opened_at_unix_ms: _builtins.int
     expires_at_unix_ms: _builtins.int
+    used_amount: _builtins.int
+    """Of a Meter: what it has told so far, which is charged where the hold expires."""
     @_builtins.property
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldUnits]:
         """All units held, by lease; none where the feature is cached."""
@@ -2331,10 +2334,11 @@ class HoldOpened(_message.Message):
         held: _abc.Iterable[Global___HeldUnits] | None = ...,
         dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         ancestors: _abc.Iterable[_builtins.str] | None = ...,
+        used_amount: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "ancestors", b"ancestors", "customer", b"customer", "dimensions", b"dimensions", "expires_at_unix_ms", b"expires_at_unix_ms", "feature", b"feature", "held", b"held", "opened_at_unix_ms", b"opened_at_unix_ms", "reservation", b"reservation", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "ancestors", b"ancestors", "customer", b"customer", "dimensions", b"dimensions", "expires_at_unix_ms", b"expires_at_unix_ms", "feature", b"feature", "held", b"held", "opened_at_unix_ms", b"opened_at_unix_ms", "reservation", b"reservation", "resource", b"resource", "used_amount", b"used_amount"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2350,9 +2354,12 @@ class HoldClosed(_message.Message):
     RESERVATION_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    CHARGED_AMOUNT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     reservation: _builtins.str
     end: Global___HoldEnd.ValueType
+    charged_amount: _builtins.int
+    """EXPIRED: what an entry of this record charges, of what a Meter had told."""
     @_builtins.property
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldUnits]:
         """What it held, by lease, as its last HoldOpened said."""
@@ -2364,10 +2371,11 @@ class HoldClosed(_message.Message):
         reservation: _builtins.str = ...,
         end: Global___HoldEnd.ValueType = ...,
         held: _abc.Iterable[Global___HeldUnits] | None = ...,
+        charged_amount: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "end", b"end", "held", b"held", "reservation", b"reservation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charged_amount", b"charged_amount", "customer", b"customer", "end", b"end", "held", b"held", "reservation", b"reservation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

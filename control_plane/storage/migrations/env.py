@@ -5,13 +5,23 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from control_plane.storage import billing_tables, export_tables, lease_tables, ledger_tables, tables
+from control_plane.storage import (
+    billing_tables,
+    export_tables,
+    lease_tables,
+    ledger_tables,
+    tables,
+    top_up_tables,
+    webhook_tables,
+)
 from control_plane.storage.metadata import metadata
 
 assert {
     tables.customer.metadata,
     lease_tables.lease.metadata,
     ledger_tables.ledger_entry.metadata,
+    top_up_tables.top_up_order.metadata,
+    webhook_tables.webhook_delivery.metadata,
     billing_tables.statement.metadata,
     export_tables.export_item.metadata,
 } == {metadata}

@@ -1,0 +1,1 @@
+"""What stored usage costs: to settle, to sum, to bill, and to keep."""

@@ -1,0 +1,1 @@
+"""HTTP beside gRPC: administration as JSON, usage as CloudEvents."""

@@ -1,0 +1,1 @@
+"""What the control plane calls over HTTP: webhook endpoints, and the provider of top-ups."""
