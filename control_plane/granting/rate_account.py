@@ -166,7 +166,10 @@ class RateAccount:
         if serial == holder.serial:
             self.end(sidecar, now_ms)
         else:
+            # It has nothing of the one before, whatever it makes of the one on its way.
             self._move(now_ms)
+            holder.share = holder.offered
+            holder.is_pending = False
         self._put_back(returned)
 
     def end(self, sidecar: str, now_ms: int) -> None:
