@@ -7,6 +7,7 @@ from typing import Final
 
 from control_plane.exporters.items import Item, ItemState
 from control_plane.exporters.queue import ExportStatus
+from control_plane.importers.events import EventState, KnownEvent
 from control_plane.provisioning.external_ids import ExternalId
 from control_plane.wire.enums import enum_from_proto
 from weighbridge.v1 import integration_service_pb2 as pb
@@ -17,6 +18,31 @@ STATES: Final[Mapping[ItemState, pb.ExportItemState.ValueType]] = {
     ItemState.REFUSED: pb.EXPORT_ITEM_STATE_REFUSED,
     ItemState.UNCLEAR: pb.EXPORT_ITEM_STATE_UNCLEAR,
 }
+
+EVENT_STATES: Final[Mapping[EventState, pb.ImportedEventState.ValueType]] = {
+    EventState.APPLIED: pb.IMPORTED_EVENT_STATE_APPLIED,
+    EventState.IGNORED: pb.IMPORTED_EVENT_STATE_IGNORED,
+    EventState.SET_ASIDE: pb.IMPORTED_EVENT_STATE_SET_ASIDE,
+}
+
+
+def event_state_from_proto(number: pb.ImportedEventState.ValueType) -> EventState | None:
+    """Return a state, None for any. Raises InvalidArgumentError."""
+    return enum_from_proto("state", EVENT_STATES, number) if number else None
+
+
+def event_to_proto(known: KnownEvent) -> pb.ImportedEvent:
+    """Return an event that came."""
+    return pb.ImportedEvent(
+        source=known.event.source,
+        id=known.event.id,
+        type=known.event.type,
+        customer=known.taken.customer,
+        created_at_unix_ms=known.event.created_at_ms,
+        received_at_unix_ms=known.received_at_ms,
+        state=EVENT_STATES[known.taken.state],
+        reason=known.taken.reason,
+    )
 
 
 def state_from_proto(number: pb.ExportItemState.ValueType) -> ItemState | None:
