@@ -48,21 +48,10 @@ class ControlPlaneMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.leases = LeaseMetrics(registry)
         self.outgoing = OutgoingMetrics(registry)
-        self._count_ledgers(registry)
-        self._count_exports(registry)
+        self._count_parts(registry)
         self.sidecars_connected = Gauge(
             "weighbridge_control_plane_sidecars_connected",
             "Sidecars with an open stream.",
-            registry=registry,
-        )
-        self.rates_shared = Gauge(
-            "weighbridge_control_plane_rates_shared",
-            "Rates that sidecars have or want shares of, or that are not full.",
-            registry=registry,
-        )
-        self.rate_shares = Gauge(
-            "weighbridge_control_plane_rate_shares",
-            "Shares of rates that sidecars have or want.",
             registry=registry,
         )
         self.usage_records_settled = Counter(
@@ -134,6 +123,23 @@ class ControlPlaneMetrics:
             "weighbridge_control_plane_import_events",
             "Events that other systems sent: applied, ignored, set_aside, repeated, refused.",
             ["source", "outcome"],
+            registry=registry,
+        )
+
+    def _count_parts(self, registry: CollectorRegistry) -> None:
+        self._count_ledgers(registry)
+        self._count_shares(registry)
+        self._count_exports(registry)
+
+    def _count_shares(self, registry: CollectorRegistry) -> None:
+        self.rates_shared = Gauge(
+            "weighbridge_control_plane_rates_shared",
+            "Rates that sidecars have or want shares of, or that are not full.",
+            registry=registry,
+        )
+        self.rate_shares = Gauge(
+            "weighbridge_control_plane_rate_shares",
+            "Shares of rates that sidecars have or want.",
             registry=registry,
         )
 
