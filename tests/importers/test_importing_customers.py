@@ -41,7 +41,7 @@ def test_rows_are_applied_once(imported: Imported) -> None:
 
 
 def test_one_wrong_row_undoes_all(imported: Imported) -> None:
-    with pytest.raises(AlreadyExistsError, match=r"^line 3: external_id 'cus_1'"):
+    with pytest.raises(AlreadyExistsError, match=r"^line 3: external_id '17'"):
         run(imported, ACME, replace(ACME, line=3, customer="beta"))
     with pytest.raises(NotFoundError, match=r"^line 9: plan 'gold'"):
         run(imported, ACME, WantedCustomer(9, "beta", plan="gold"))
