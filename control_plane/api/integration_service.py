@@ -123,6 +123,18 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         known = await self._importing.replay(request.source, request.id)
         return pb.ReplayImportedEventResponse(event=wire.event_to_proto(known))
 
+    async def ImportCustomers(
+        self, request: pb.ImportCustomersRequest, context: Context
+    ) -> pb.ImportCustomersResponse:
+        rows = [wire.wanted_customer_from_proto(row) for row in request.rows]
+        changed = await self._importing.import_customers(rows, is_dry_run=request.dry_run)
+        return pb.ImportCustomersResponse(
+            rows=[
+                pb.CustomerRowChanges(line=each.line, customer=each.customer, changes=each.changes)
+                for each in changed
+            ]
+        )
+
 
 def _after(page_token: str) -> int:
     if page_token and not (page_token.isdecimal() and len(page_token) <= 18):  # noqa: PLR2004 - fits 64 bits

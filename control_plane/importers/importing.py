@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from control_plane.importers.config import ImportsConfig
+from control_plane.importers.customers import (
+    CustomerChanges,
+    WantedCustomer,
+    import_customers,
+)
 from control_plane.importers.events import (
     EventState,
     IncomingEvent,
@@ -40,6 +45,12 @@ class Receipt(NamedTuple):
 
     taken: Taken
     is_repeated: bool
+
+
+class _DryRunEndedError(Exception):
+    def __init__(self, changed: list[CustomerChanges]) -> None:
+        super().__init__()
+        self.changed = changed
 
 
 class Importing:
@@ -118,6 +129,30 @@ class Importing:
     ) -> tuple[list[KnownEvent], str]:
         """Return a page of events, oldest first."""
         return await self._database.read(lambda c: list_events(c, state, page_size, page_token))
+
+    async def import_customers(
+        self, rows: Sequence[WantedCustomer], *, is_dry_run: bool
+    ) -> list[CustomerChanges]:
+        """Have customers be as wanted, all or none; of a dry run, only say what would change.
+
+        Raises WeighbridgeError naming the line.
+        """
+
+        def write(connection: Connection) -> list[CustomerChanges]:
+            changed = import_customers(connection, self._library, rows, self._now_ms())
+            if is_dry_run:
+                # What is raised undoes the transaction.
+                raise _DryRunEndedError(changed)
+            return changed
+
+        try:
+            changed = await self._database.write(write)
+        except _DryRunEndedError as ended:
+            return ended.changed
+        for each in changed:
+            if each.changes:
+                self.on_changed(each.customer)
+        return changed
 
     async def _committed(
         self, event: IncomingEvent, write: Callable[[Connection], Receipt]

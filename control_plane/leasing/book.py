@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from functools import lru_cache
@@ -30,7 +29,7 @@ from control_plane.leasing.accounts import (
     Pool,
     TotalPlace,
 )
-from control_plane.leasing.credits import CreditUse, post_credits
+from control_plane.leasing.credits import CreditNotes
 from control_plane.leasing.rolling import RollingBuckets
 from control_plane.storage.lease_tables import lease, lease_holder, lease_pool
 from control_plane.storage.rows import (
@@ -75,7 +74,6 @@ _HOLDER_CHANGED: Final = ("state", "until_ms", "closes_after", "may_have_lost", 
 
 _HAS_POOLS: Final = select(exists(select(lease_pool.c.id)))
 _AVAILABLE: Final = [each.name for each in fields(Pool)].index("available")
-_PRESUMED: Final = [each.name for each in fields(Lease)].index("presumed")
 _HOLDER_COLUMNS: Final = [each.name for each in lease_holder.columns]
 _LEASE_COLUMNS: Final = [each.name for each in lease.columns]
 
@@ -140,9 +138,7 @@ class LeaseBook:
         self.pools: Shelf[int, Pool] = Shelf(Pool, attrgetter("id"))
         self.leases: Shelf[int, Lease] = Shelf(Lease, attrgetter("id"))
         self.holders: Shelf[EpochId, Holder] = Shelf(Holder, attrgetter("sidecar_id", "epoch"))
-        # What usage cost in credits; and by pool, by how much more of holds counts as spent.
-        self.credit_uses: list[CreditUse] = []
-        self.presumed_holds: Counter[int] = Counter()
+        self.credits = CreditNotes()
         self.buckets = RollingBuckets(connection)
 
     def has_pools(self) -> bool:
@@ -274,7 +270,9 @@ class LeaseBook:
 
         What was read stays loaded.
         """
-        credit_gains = self._post_credits(now_ms)
+        credit_gains = self.credits.post(
+            self.connection, self.pools.values(), self.leases.changed, now_ms
+        )
         pools = self.pools.changed()
         gains = [
             Gain(pool.key, pool.available)
@@ -287,18 +285,6 @@ class LeaseBook:
         self._write_holders()
         self._write_leases(now_ms)
         return gains
-
-    def _post_credits(self, now_ms: int) -> list[Gain]:
-        """Post to ledgers what this transaction did to leases of credits, and what usage cost."""
-        pools = {id_: pool for id_, pool in self.pools.items() if pool.ledger is not None}
-        uses, presumed = self.credit_uses, self.presumed_holds
-        self.credit_uses, self.presumed_holds = [], Counter()
-        if not pools and not uses:
-            return []
-        for held, before in self.leases.changed():
-            if held.pool_id in pools:
-                presumed[held.pool_id] += held.presumed - before[_PRESUMED]
-        return post_credits(self.connection, pools.values(), presumed, uses, now_ms)
 
     def make_pools(self, pools: Sequence[Pool], now_ms: int) -> list[Pool]:
         """Store new pools at once, and load them: their ids are the database's."""

@@ -8,9 +8,10 @@ charged, in burn order with what nobody holds, and the rest goes back to its gra
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -19,7 +20,7 @@ from control_plane.crediting.charging import LEASES, hand_out
 from control_plane.crediting.granting import book_expiries
 from control_plane.crediting.reversing import Reversal, reverse
 from control_plane.crediting.rows import LedgerId, UsageReference
-from control_plane.leasing.accounts import Gain, Pool
+from control_plane.leasing.accounts import Gain, Lease, Pool
 from control_plane.storage.ledger_tables import ledger_transaction
 from weighbridge.rules.lease import credit_pool
 from weighbridge.rules.ledger import (
@@ -32,6 +33,8 @@ from weighbridge.rules.ledger import (
     presume_entries,
     settle_entries,
 )
+
+_PRESUMED: Final = [each.name for each in fields(Lease)].index("presumed")
 
 
 class CreditUse(NamedTuple):
@@ -51,23 +54,51 @@ class CreditUse(NamedTuple):
         return f"{OWN_KEY_MARK}usage/{epoch}/{usage.record_number}/{self.place}"
 
 
-def post_credits(
+class CreditNotes:
+    """What a transaction is to post to ledgers.
+
+    `uses` is what usage cost; `presumed_holds` is by how much more of the holds of a pool counts as
+    spent.
+    """
+
+    def __init__(self) -> None:
+        self.uses: list[CreditUse] = []
+        self.presumed_holds: Counter[int] = Counter()
+
+    def post(
+        self,
+        connection: Connection,
+        pools: Iterable[Pool],
+        leases_changed: Callable[[], Iterable[tuple[Lease, Sequence[Any]]]],
+        now_ms: int,
+    ) -> list[Gain]:
+        """Post it, and what happened to leases of credits; each lease comes with what it was.
+
+        Returns the balances that have more than before.
+        """
+        of_credits = {pool.id: pool for pool in pools if pool.ledger is not None}
+        uses, presumed = self.uses, self.presumed_holds
+        if not of_credits and not uses:
+            return []
+        self.uses, self.presumed_holds = [], Counter()
+        for held, before in leases_changed():
+            if held.pool_id in of_credits:
+                presumed[held.pool_id] += held.presumed - before[_PRESUMED]
+        return _post(connection, of_credits.values(), presumed, uses, now_ms)
+
+
+def _post(
     connection: Connection,
     pools: Iterable[Pool],
-    presumed: Mapping[int, int],
+    presumed: Counter[int],
     uses: Sequence[CreditUse],
     now_ms: int,
 ) -> list[Gain]:
-    """Post to ledgers what changed: pools that have something, what is presumed, and charges.
-
-    `presumed` is by how much of each pool more or less counts as spent. Returns the balances that
-    have more than before.
-    """
     of: defaultdict[LedgerId, tuple[list[Pool], list[CreditUse]]]
     of = defaultdict(lambda: ([], []))
     for pool in pools:
         ledger = pool.ledger
-        if ledger is not None and (pool.available or pool.overage or presumed.get(pool.id)):
+        if ledger is not None and (pool.available or pool.overage or presumed[pool.id]):
             of[ledger][0].append(pool)
     for use in uses:
         of[use.ledger][1].append(use)

@@ -52,7 +52,7 @@ def post_holds(book: LeaseBook, steps: Sequence[HoldStep]) -> Mapping[int, int]:
         for pool_id, units, is_presumed in before[key]:
             changed[pool_id] -= units
             if is_presumed:
-                book.presumed_holds[pool_id] -= units
+                book.credits.presumed_holds[pool_id] -= units
         for id_, units in step.units:
             lease = book.leases.get(id_)
             if lease is not None and lease.sidecar_id == key.sidecar_id:

@@ -89,7 +89,7 @@ def _lose_holds(book: LeaseBook, lost_ms: int, released_of: ReleasedOf) -> bool:
     )
     for row in found:
         if book.pools[row.pool_id].place not in released:
-            book.presumed_holds[row.pool_id] += row.units
+            book.credits.presumed_holds[row.pool_id] += row.units
     update_rows(book.connection, lease_hold, ("is_presumed",), _HOLD, presumed)
     return len(found) == HOLDS_PER_TICK
 

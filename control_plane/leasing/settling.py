@@ -58,7 +58,7 @@ class PostedUsage:
 def post_usage(connection: Connection, usage: SettledUsage, now_ms: int) -> PostedUsage:
     """Post what was settled. Where a lease has not what a record drew, the usage drew nothing."""
     book = LeaseBook(connection)
-    book.credit_uses.extend(usage.credits)
+    book.credits.uses.extend(usage.credits)
     if not book.has_pools():
         refused = sum(len(draws) for _, draws in usage.draws)
         return PostedUsage(book.write(now_ms) if usage.credits else [], refused)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from sidecar.core.counting import Buckets, Counted
 from sidecar.core.leases import Lack, Take
 from sidecar.core.moment import Moment
+from sidecar.core.rate_shares import RateLack
 from sidecar.core.request import Request
 from sidecar.core.snapshots import CustomerState
 from weighbridge.rules.catalog import Feature
@@ -20,6 +21,19 @@ from weighbridge.rules.upgrade import Question, upgrade_hints
 
 Spent = tuple[tuple[str, int], ...]
 """Micros by spend feature."""
+
+
+HINTED: Final = frozenset(
+    {
+        Reason.FEATURE_NOT_IN_PLAN,
+        Reason.VALUE_NOT_ALLOWED,
+        Reason.LIMIT_REACHED,
+        Reason.RATE_LIMITED,
+        Reason.SPEND_LIMIT_REACHED,
+        Reason.CREDITS_EXHAUSTED,
+    }
+)
+"""Refusals that another plan or add-on may lift."""
 
 
 class Decided(NamedTuple):
@@ -70,9 +84,10 @@ class NotLoaded(NamedTuple):
 
 
 class NotLeased(NamedTuple):
-    """Units have to be leased before this can be answered."""
+    """Units have to be leased before this can be answered; or, first, shares of `rates` be had."""
 
     lacks: Sequence[Lack]
+    rates: Sequence[RateLack] = ()
 
 
 class Subject(NamedTuple):

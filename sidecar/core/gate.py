@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from sidecar.core.book import UsageBook
 from sidecar.core.counting import Counted, buckets_of, counted_above, limiting
-from sidecar.core.decided import Decided, Judged, NotLeased, NotLoaded, Subject, hints_of
+from sidecar.core.decided import HINTED, Decided, Judged, NotLeased, NotLoaded, Subject, hints_of
 from sidecar.core.holding import Owned, owned_above
 from sidecar.core.keys import KeyTable
 from sidecar.core.leases import Leases
@@ -16,21 +16,15 @@ from sidecar.core.metered import MeteredJudge
 from sidecar.core.moment import Moment
 from sidecar.core.money import monies_of
 from sidecar.core.outage import OutageSpending
-from sidecar.core.paying import tariff_of
-from sidecar.core.purses import credits_held
+from sidecar.core.paying import tariff_of, with_credits
+from sidecar.core.rate_shares import RateShares
 from sidecar.core.rates import RateBuckets
 from sidecar.core.releasing import is_release, not_releasable
 from sidecar.core.request import Kind, Request
 from sidecar.core.reservations import Reservations
 from sidecar.core.shadow import Shadow
 from sidecar.core.snapshots import CustomerState, SnapshotCache
-from weighbridge.rules.catalog import (
-    Customer,
-    Enforcement,
-    Entitlement,
-    Feature,
-    FeatureType,
-)
+from weighbridge.rules.catalog import Customer, Enforcement, Entitlement, Feature, FeatureType
 from weighbridge.rules.decision import (
     ALLOWED,
     DecidedBy,
@@ -46,17 +40,6 @@ from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentError
 from weighbridge.rules.granting import Bounded, Grant, NoGrant, bounded
 from weighbridge.rules.units import COUNTER_MAX
-
-_HINTED = frozenset(
-    {
-        Reason.FEATURE_NOT_IN_PLAN,
-        Reason.VALUE_NOT_ALLOWED,
-        Reason.LIMIT_REACHED,
-        Reason.RATE_LIMITED,
-        Reason.SPEND_LIMIT_REACHED,
-        Reason.CREDITS_EXHAUSTED,
-    }
-)
 
 
 class Gate:
@@ -77,7 +60,8 @@ class Gate:
         self.keys = keys
         self.link = link
         self.spending = OutageSpending()
-        self.rates = RateBuckets()
+        self.rate_shares = RateShares()
+        self.rates = RateBuckets(self.rate_shares)
         self.leases = Leases()
         self.reservations = Reservations()
         self._metered = MeteredJudge(
@@ -174,7 +158,7 @@ class Gate:
             judged.decided_by,
             feature,
             hints_of(subject._replace(tariff=judged.tariff), judged)
-            if judged.verdict.reason in _HINTED
+            if judged.verdict.reason in HINTED
             else (),
             compiler.catalog.version,
             state.customer.version,
@@ -192,6 +176,26 @@ class Gate:
             tariff=judged.tariff,
             credits_held=judged.credits_held,
         )
+
+    def tidy(self, moment: Moment) -> None:
+        """Give back what nobody spends here."""
+        self.leases.tidy(moment.now_ms, moment.boot_ms)
+        self.rate_shares.tidy(moment.boot_ms, is_outage=self.is_outage(moment))
+
+    def give_back_all(self, boot_ms: int) -> None:
+        """Give back whatever was given to spend: this sidecar stops."""
+        self.leases.give_back_all()
+        self.rate_shares.give_back_all(boot_ms)
+
+    def has_returns(self) -> bool:
+        """Whether the control plane is to be told of what is given back."""
+        return bool(self.leases.unreported) or self.rate_shares.has_request
+
+    def forget(self, customer: str, boot_ms: int) -> None:
+        """Drop what a customer used, and what was taken from its rates."""
+        self.book.forget(customer)
+        self.rates.forget(customer)
+        self.rate_shares.forget(customer, boot_ms)
 
     def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:
         """Ask for the totals of a window that the customer's snapshot could not know of."""
@@ -306,17 +310,12 @@ class Gate:
         self, subject: Subject, entitlement: Entitlement, counted: Sequence[Counted] = ()
     ) -> Judged | NotLeased:
         """Decide against all limits, and what pays for it."""
-        request = subject.request
-        if entitlement.credit is None and not request.is_priced:
-            return self._judge_units(subject, entitlement, counted)
-        tariff = request.tariff if request.is_priced else tariff_of(subject, entitlement.credit)
-        if tariff is None:
-            return self._judge_units(subject, entitlement, counted)
-        judged = self._judge_units(subject._replace(tariff=tariff), entitlement, counted)
-        if isinstance(judged, NotLeased):
+        if entitlement.credit is not None or subject.request.is_priced:
+            subject = subject._replace(tariff=tariff_of(subject, entitlement.credit))
+        judged = self._judge_units(subject, entitlement, counted)
+        if subject.tariff is None or isinstance(judged, NotLeased):
             return judged
-        held_here = credits_held(self.leases, tariff, subject.moment)
-        return judged._replace(tariff=tariff, credits_held=held_here)
+        return with_credits(judged, subject.tariff, self.leases, subject.moment)
 
     def _judge_units(
         self, subject: Subject, entitlement: Entitlement, counted: Sequence[Counted]

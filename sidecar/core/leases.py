@@ -382,8 +382,7 @@ class Leases:
     def tidy(self, now_ms: int, boot_ms: int) -> None:
         """End the leases that are idle, or whose window is over, and forget their pools."""
         for pool in tuple(self._pools.values()):
-            is_over = now_ms >= pool.end_ms
-            if (is_over or boot_ms - pool.used_ms >= IDLE_MS) and not pool.is_busy:
+            if (now_ms >= pool.end_ms or boot_ms - pool.used_ms >= IDLE_MS) and not pool.is_busy:
                 self._end(pool)
 
     def _end(self, pool: Pool) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sidecar.core.decided import Subject
+from sidecar.core.decided import Judged, Subject
+from sidecar.core.leases import Leases
+from sidecar.core.moment import Moment
+from sidecar.core.purses import credits_held
 from sidecar.core.request import Kind
 from weighbridge.rules.catalog import CreditDraw, Enforcement, LimitKind
 from weighbridge.rules.credits import CreditCost, CreditType, Tariff
@@ -15,6 +18,8 @@ def tariff_of(subject: Subject, draw: CreditDraw | None) -> Tariff | None:
     A Check names no dimensions: it is asked for the dearest usage, where none fits. Raises
     InvalidArgumentError where usage has no cost: it would be given away in silence.
     """
+    if subject.request.is_priced:
+        return subject.request.tariff
     if draw is None:
         return None
     request, grant, feature = subject.request, subject.grant, subject.feature
@@ -32,6 +37,11 @@ def tariff_of(subject: Subject, draw: CreditDraw | None) -> Tariff | None:
     is_hard = draw.kind is LimitKind.HARD and feature.enforcement is Enforcement.ENFORCE
     payer = grant.inherited_from or request.customer
     return Tariff(payer, draw.credit_type, cost.micro, is_hard)
+
+
+def with_credits(judged: Judged, tariff: Tariff, leases: Leases, moment: Moment) -> Judged:
+    """Say in a verdict what pays, and how much of it is here."""
+    return judged._replace(tariff=tariff, credits_held=credits_held(leases, tariff, moment))
 
 
 def _dearest(credit_type: CreditType, feature: str) -> CreditCost | None:

@@ -10,6 +10,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from weighbridge.v1 import sync_service_pb2 as _sync_service_pb2
+from weighbridge.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -636,3 +638,175 @@ class ReplayImportedEventResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplayImportedEventResponse: _TypeAlias = ReplayImportedEventResponse  # noqa: Y015
+
+@_typing.final
+class WantedAddOns(_message.Message):
+    """All add-ons to have; none of them is a choice too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADD_ONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def add_ons(self) -> _containers.RepeatedCompositeFieldContainer[_sync_service_pb2.SubscribedAddOn]: ...
+    def __init__(
+        self,
+        *,
+        add_ons: _abc.Iterable[_sync_service_pb2.SubscribedAddOn] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WantedAddOns: _TypeAlias = WantedAddOns  # noqa: Y015
+
+@_typing.final
+class CustomerRow(_message.Message):
+    """A customer as it is to be. What is empty or unset stays as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ExternalIdsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LINE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CATALOG_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    ADD_ONS_FIELD_NUMBER: _builtins.int
+    SEATS_FIELD_NUMBER: _builtins.int
+    EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
+    OVERRIDES_FIELD_NUMBER: _builtins.int
+    line: _builtins.int
+    """Where it stands in the file: errors name it."""
+    customer: _builtins.str
+    name: _builtins.str
+    catalog: _builtins.str
+    """Of a customer that is made; not needed where there is one."""
+    plan: _builtins.str
+    seats: _builtins.int
+    @_builtins.property
+    def add_ons(self) -> Global___WantedAddOns: ...
+    @_builtins.property
+    def external_ids(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """By system."""
+
+    @_builtins.property
+    def overrides(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Entitlement]:
+        """Each is all that its feature's override is to be; other features' stay."""
+
+    def __init__(
+        self,
+        *,
+        line: _builtins.int = ...,
+        customer: _builtins.str = ...,
+        name: _builtins.str = ...,
+        catalog: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        add_ons: Global___WantedAddOns | None = ...,
+        seats: _builtins.int | None = ...,
+        external_ids: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        overrides: _abc.Iterable[_types_pb2.Entitlement] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seats", b"_seats", "add_ons", b"add_ons", "seats", b"seats"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seats", b"_seats", "add_ons", b"add_ons", "catalog", b"catalog", "customer", b"customer", "external_ids", b"external_ids", "line", b"line", "name", b"name", "overrides", b"overrides", "plan", b"plan", "seats", b"seats"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seats: _TypeAlias = _typing.Literal["seats"]  # noqa: Y015
+    _WhichOneofArgType__seats: _TypeAlias = _typing.Literal["_seats", b"_seats"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seats) -> _WhichOneofReturnType__seats | None: ...
+
+Global___CustomerRow: _TypeAlias = CustomerRow  # noqa: Y015
+
+@_typing.final
+class ImportCustomersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Checks everything and says what would change."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___CustomerRow]:
+        """At most 2,000, each customer once."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___CustomerRow] | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCustomersRequest: _TypeAlias = ImportCustomersRequest  # noqa: Y015
+
+@_typing.final
+class CustomerRowChanges(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    line: _builtins.int
+    customer: _builtins.str
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For people; empty where it is so already."""
+
+    def __init__(
+        self,
+        *,
+        line: _builtins.int = ...,
+        customer: _builtins.str = ...,
+        changes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "customer", b"customer", "line", b"line"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CustomerRowChanges: _TypeAlias = CustomerRowChanges  # noqa: Y015
+
+@_typing.final
+class ImportCustomersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___CustomerRowChanges]: ...
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___CustomerRowChanges] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCustomersResponse: _TypeAlias = ImportCustomersResponse  # noqa: Y015

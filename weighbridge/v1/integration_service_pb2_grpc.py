@@ -75,6 +75,11 @@ class IntegrationServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_integration__service__pb2.ReplayImportedEventRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_integration__service__pb2.ReplayImportedEventResponse.FromString,
                 _registered_method=True)
+        self.ImportCustomers = channel.unary_unary(
+                '/weighbridge.v1.IntegrationService/ImportCustomers',
+                request_serializer=weighbridge_dot_v1_dot_integration__service__pb2.ImportCustomersRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_integration__service__pb2.ImportCustomersResponse.FromString,
+                _registered_method=True)
 
 
 class IntegrationServiceServicer:
@@ -137,6 +142,13 @@ class IntegrationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportCustomers(self, request, context):
+        """Has many customers be as a CRM has them: all of them or, where one cannot be, none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IntegrationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +191,11 @@ def add_IntegrationServiceServicer_to_server(servicer, server):
                     servicer.ReplayImportedEvent,
                     request_deserializer=weighbridge_dot_v1_dot_integration__service__pb2.ReplayImportedEventRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_integration__service__pb2.ReplayImportedEventResponse.SerializeToString,
+            ),
+            'ImportCustomers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportCustomers,
+                    request_deserializer=weighbridge_dot_v1_dot_integration__service__pb2.ImportCustomersRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_integration__service__pb2.ImportCustomersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +415,33 @@ class IntegrationService:
             '/weighbridge.v1.IntegrationService/ReplayImportedEvent',
             weighbridge_dot_v1_dot_integration__service__pb2.ReplayImportedEventRequest.SerializeToString,
             weighbridge_dot_v1_dot_integration__service__pb2.ReplayImportedEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportCustomers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.IntegrationService/ImportCustomers',
+            weighbridge_dot_v1_dot_integration__service__pb2.ImportCustomersRequest.SerializeToString,
+            weighbridge_dot_v1_dot_integration__service__pb2.ImportCustomersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,8 @@ class IntegrationServiceStub:
     """A page of the events that billing systems sent, oldest first."""
     ReplayImportedEvent: _grpc.UnaryUnaryMultiCallable[_integration_service_pb2.ReplayImportedEventRequest, _integration_service_pb2.ReplayImportedEventResponse]
     """Applies again an event that was set aside."""
+    ImportCustomers: _grpc.UnaryUnaryMultiCallable[_integration_service_pb2.ImportCustomersRequest, _integration_service_pb2.ImportCustomersResponse]
+    """Has many customers be as a CRM has them: all of them or, where one cannot be, none."""
 
 @_typing.type_check_only
 class IntegrationServiceAsyncStub(IntegrationServiceStub):
@@ -73,6 +75,8 @@ class IntegrationServiceAsyncStub(IntegrationServiceStub):
     """A page of the events that billing systems sent, oldest first."""
     ReplayImportedEvent: _aio.UnaryUnaryMultiCallable[_integration_service_pb2.ReplayImportedEventRequest, _integration_service_pb2.ReplayImportedEventResponse]  # type: ignore[assignment]
     """Applies again an event that was set aside."""
+    ImportCustomers: _aio.UnaryUnaryMultiCallable[_integration_service_pb2.ImportCustomersRequest, _integration_service_pb2.ImportCustomersResponse]  # type: ignore[assignment]
+    """Has many customers be as a CRM has them: all of them or, where one cannot be, none."""
 
 class IntegrationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Looks after exporters, imported events and external ids."""
@@ -140,5 +144,13 @@ class IntegrationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_integration_service_pb2.ReplayImportedEventResponse, _abc.Awaitable[_integration_service_pb2.ReplayImportedEventResponse]]:
         """Applies again an event that was set aside."""
+
+    @_abc_1.abstractmethod
+    def ImportCustomers(
+        self,
+        request: _integration_service_pb2.ImportCustomersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_integration_service_pb2.ImportCustomersResponse, _abc.Awaitable[_integration_service_pb2.ImportCustomersResponse]]:
+        """Has many customers be as a CRM has them: all of them or, where one cannot be, none."""
 
 def add_IntegrationServiceServicer_to_server(servicer: IntegrationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
