@@ -31,6 +31,9 @@ from control_plane.granting.granter import Granter
 from control_plane.granting.serving import LeaseService
 from control_plane.granting.watch import LeaseWatch
 from control_plane.granting.work import LeasesPosted
+from control_plane.importers.config import ImportsConfig, read_imports
+from control_plane.importers.events import prune_events
+from control_plane.importers.importing import Importing
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.leasing.retention import prune_leases
 from control_plane.metering.ingest import Settlement
@@ -83,6 +86,7 @@ class ControlPlane:
         self._queue = IngestQueue(database, library, wall_ms, SystemRandom())
         self._make_leases(settings)
         self._exporting = _exporting(settings, database)
+        self._importing = _importing(settings, database, library)
         self._sync = SyncService(
             database,
             library,
@@ -98,13 +102,20 @@ class ControlPlane:
             AdminService(database, library, notices, self._sidecars, wall_ms),
             CreditService(database, library, wall_ms),
             BillingService(database, library, wall_ms),
-            IntegrationService(database, self._exporting, wall_ms),
+            IntegrationService(database, self._exporting, self._importing, wall_ms),
             UsageService(database, reporter),
             self._sync,
             WebhookService(database, wall_ms),
         )
         self._server = ApiServer(settings.listen_address, database, metrics.observe_call, services)
-        served = Served(database, services.by_name(), reporter, wall_ms, metrics.observe_http)
+        served = Served(
+            database,
+            services.by_name(),
+            reporter,
+            wall_ms,
+            metrics.observe_http,
+            self._importing,
+        )
         self._http = open_http(settings.http_address, served)
         self._ledgers = LedgerUpkeep(database, library, wall_ms)
         notices.listen(lambda _notice: self._ledgers.wake())
@@ -152,6 +163,8 @@ class ControlPlane:
         metrics.outgoing.connect(self._outgoing)
         self._thresholds.on_reached = metrics.outgoing.thresholds_reached.inc
         self._probes.details = self._details
+        self._importing.on_taken = metrics.count_import
+        self._importing.on_changed = lambda customer: notices.publish(customers=[customer])
         self._exporting.on_ran = lambda name, ran: metrics.count_export(name, ran.sent, ran.failed)
 
     async def start(self) -> None:
@@ -266,12 +279,20 @@ def _exporting(settings: Settings, database: Database) -> Exporting:
     return Exporting(config, database, secrets.token_hex(8), wall_ms)
 
 
+def _importing(settings: Settings, database: Database, library: CatalogLibrary) -> Importing:
+    config = ImportsConfig()
+    if settings.imports_file is not None:
+        config = read_imports(settings.imports_file)
+    return Importing(config, database, library, wall_ms)
+
+
 def _prune(connection: Connection) -> int:
     now_ms = wall_ms()
     return (
         prune(connection, now_ms)
         + prune_priced_units(connection, now_ms)
         + prune_leases(connection, now_ms)
+        + prune_events(connection, now_ms)
         + prune_messages(connection, now_ms)
         + prune_thresholds(connection, now_ms)
     )

@@ -108,6 +108,8 @@ class Settings(BaseModel):
     """Where JSON and CloudEvents are taken over HTTP, see docs/http.md. Empty: nowhere."""
     exports_file: Path | None = None
     """File that says where usage is exported to, see docs/exports.md. Unset: nowhere."""
+    imports_file: Path | None = None
+    """File that says what prices of Stripe mean here, see docs/imports.md. Unset: none do."""
     stop_grace_s: Annotated[float, Field(ge=0, le=600)] = 10.0
     """How long a stop may take to answer open calls."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
@@ -118,6 +120,12 @@ class Settings(BaseModel):
     def _require_two_tokens(self) -> Self:
         if self.admin_token_path == self.sync_token_path:
             raise ValueError("admin_token_file and sync_token_file are the same file; use two")
+        return self
+
+    @model_validator(mode="after")
+    def _require_http(self) -> Self:
+        if self.imports_file is not None and not self.http_listen:
+            raise ValueError("imports_file: imports come over HTTP; set http_listen too")
         return self
 
     @property

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from control_plane.api.wrapping import Context
 from control_plane.exporters.exporting import Exporting
 from control_plane.exporters.queue import decide_item, export_status, list_items
+from control_plane.importers.importing import Importing
 from control_plane.provisioning.external_ids import list_external_ids, set_external_id
 from control_plane.storage.database import Database
 from control_plane.wire import integrations as wire
@@ -22,8 +23,15 @@ PAGE_SIZE_DEFAULT = 100
 class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer):
     """Queries and changes. Errors pass through: `control_plane.api.errors` answers them."""
 
-    def __init__(self, database: Database, exporting: Exporting, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        exporting: Exporting,
+        importing: Importing,
+        now_ms: Callable[[], int],
+    ) -> None:
         self._database = database
+        self._importing = importing
         self._exporting = exporting
         self._now_ms = now_ms
 
@@ -96,6 +104,35 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         )
         return pb.ListExternalIdsResponse(
             external_ids=map(wire.external_id_to_proto, found), next_page_token=token
+        )
+
+    async def ListImportedEvents(
+        self, request: pb.ListImportedEventsRequest, context: Context
+    ) -> pb.ListImportedEventsResponse:
+        state = wire.event_state_from_proto(request.state)
+        found, token = await self._importing.list_events(
+            state, request.page_size, request.page_token
+        )
+        return pb.ListImportedEventsResponse(
+            events=map(wire.event_to_proto, found), next_page_token=token
+        )
+
+    async def ReplayImportedEvent(
+        self, request: pb.ReplayImportedEventRequest, context: Context
+    ) -> pb.ReplayImportedEventResponse:
+        known = await self._importing.replay(request.source, request.id)
+        return pb.ReplayImportedEventResponse(event=wire.event_to_proto(known))
+
+    async def ImportCustomers(
+        self, request: pb.ImportCustomersRequest, context: Context
+    ) -> pb.ImportCustomersResponse:
+        rows = [wire.wanted_customer_from_proto(row) for row in request.rows]
+        changed = await self._importing.import_customers(rows, is_dry_run=request.dry_run)
+        return pb.ImportCustomersResponse(
+            rows=[
+                pb.CustomerRowChanges(line=each.line, customer=each.customer, changes=each.changes)
+                for each in changed
+            ]
         )
 
 

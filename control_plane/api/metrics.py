@@ -120,6 +120,13 @@ class ControlPlaneMetrics:
             registry=registry,
         )
 
+        self.import_events = Counter(
+            "weighbridge_control_plane_import_events",
+            "Events that other systems sent: applied, ignored, set_aside, repeated, refused.",
+            ["source", "outcome"],
+            registry=registry,
+        )
+
     def _count_ledgers(self, registry: CollectorRegistry) -> None:
         self.ledgers_checked = Counter(
             "weighbridge_control_plane_ledgers_checked",
@@ -150,6 +157,10 @@ class ControlPlaneMetrics:
         """Count what a run of an exporter did."""
         self.export_items.labels(exporter, "sent").inc(sent)
         self.export_items.labels(exporter, "not_sent").inc(failed)
+
+    def count_import(self, source: str, outcome: str) -> None:
+        """Count an event that another system sent."""
+        self.import_events.labels(source, outcome).inc()
 
     def count_settlement(self, settlement: Settlement) -> None:
         """Count what a transaction settled."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from weighbridge.rules.errors import InvalidArgumentError
+from control_plane.config_file import read_config
 
-SIZE_BYTES_MAX: Final = 1 << 20
+KINDS: Final = frozenset({"stripe", "zuora", "files", "webhook"})
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -152,30 +150,4 @@ class ExportsConfig(_Part):
 
 def read_exports(path: Path) -> ExportsConfig:
     """Read the file. Raises InvalidArgumentError that names the file and the key."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror or error}"
-        raise InvalidArgumentError(str(path), problem) from error
-    if len(text) > SIZE_BYTES_MAX:
-        raise InvalidArgumentError(str(path), f"is longer than {SIZE_BYTES_MAX} characters")
-    try:
-        found: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark is not None else ""
-        problem = getattr(error, "problem", None) or "is no YAML"
-        raise InvalidArgumentError(str(path), f"{line}{problem}") from error
-    try:
-        return TypeAdapter(ExportsConfig).validate_python(found or {})
-    except ValidationError as error:
-        where, problem = next(_told(error))
-        raise InvalidArgumentError(str(path), f"{where}{problem}") from None
-
-
-def _told(error: ValidationError) -> Iterator[tuple[str, str]]:
-    for each in error.errors(include_url=False, include_input=False):
-        # The kind is in the path where the union was chosen by it.
-        parts = [p for p in each["loc"] if p not in {"stripe", "zuora", "files", "webhook"}]
-        where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
-        yield (f"{where}: " if where else ""), each["msg"].removeprefix("Value error, ")
+    return read_config(path, ExportsConfig, tags=KINDS)

@@ -39,6 +39,7 @@ from control_plane.provisioning.revisions import current_revision, next_revision
 from control_plane.provisioning.subscriptions import (
     cancel_subscription,
     set_subscription,
+    set_subscription_end,
 )
 from control_plane.provisioning.unprovisioned import create_unprovisioned
 from control_plane.provisioning.wanted import WantedEntitlement, WantedLimit
@@ -85,5 +86,6 @@ __all__ = [
     "set_customer_status",
     "set_override",
     "set_subscription",
+    "set_subscription_end",
     "set_subscription_status",
 ]

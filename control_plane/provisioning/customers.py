@@ -158,6 +158,24 @@ def set_customer_status(
     return load_record(connection, customer_id)
 
 
+def customer_exists(connection: Connection, customer_id: str) -> bool:
+    """Whether there is such a customer, whatever its status."""
+    require_id("customer", customer_id)
+    query = select(customer.c.id).where(customer.c.id == customer_id)
+    return connection.execute(query).first() is not None
+
+
+def set_customer_name(
+    connection: Connection, customer_id: str, name: str, now_ms: int
+) -> CustomerRecord:
+    """Say what people call a customer."""
+    require_customer(connection, "customer", customer_id)
+    require_text("name", name, NAME_LENGTH_MAX)
+    connection.execute(update(customer).where(customer.c.id == customer_id).values(name=name))
+    take_version(connection, customer_id, now_ms)
+    return load_record(connection, customer_id)
+
+
 def create_resource(
     connection: Connection, customer_id: str, resource_id: str, now_ms: int
 ) -> CustomerRecord:

@@ -74,6 +74,15 @@ def find_customer(connection: Connection, system: str, name: str) -> str | None:
     return found
 
 
+def find_external_id(connection: Connection, system: str, customer: str) -> str | None:
+    """Return what a customer is called, None where it has no name there."""
+    table = external_id.c
+    found: str | None = connection.scalar(
+        select(table.external_id).where(table.system == system, table.customer_id == customer)
+    )
+    return found
+
+
 def list_external_ids(
     connection: Connection, customer: str, system: str, page_size: int, page_token: str
 ) -> tuple[list[ExternalId], str]:

@@ -108,11 +108,28 @@ def cancel_subscription(
     require_customer(connection, "customer", customer_id)
     require_resource(connection, customer_id, resource_id)
     current = require_current(connection, customer_id, resource_id, now_ms)
-    timeline = load_timeline(connection, customer_id, resource_id, now_ms)
     ends_at_ms = now_ms
     if when is ChangeTime.PERIOD_END:
         ends_at_ms = _period_end(current, customer_id, resource_id, now_ms)
-    if timeline.coming or current.ends_at_ms != ends_at_ms:
+    return set_subscription_end(connection, (customer_id, resource_id), ends_at_ms, now_ms)
+
+
+def set_subscription_end(
+    connection: Connection, owned: tuple[str, str], ends_at_ms: int | None, now_ms: int
+) -> CustomerRecord:
+    """Have the subscription of a (customer, resource) end at an instant; None: go on.
+
+    What was to come is taken back. A trial that goes on ends all the same.
+    """
+    customer_id, resource_id = owned
+    require_customer(connection, "customer", customer_id)
+    require_resource(connection, customer_id, resource_id)
+    current = require_current(connection, customer_id, resource_id, now_ms)
+    timeline = load_timeline(connection, customer_id, resource_id, now_ms)
+    if ends_at_ms is None:
+        _go_on(connection, customer_id, timeline, current, now_ms)
+    elif timeline.coming or current.ends_at_ms != ends_at_ms:
+        require_instant("ends_at_unix_ms", ends_at_ms)
         take_version(connection, customer_id, now_ms)
         drop_coming(connection, timeline.coming)
         if ends_at_ms > now_ms:

@@ -32,3 +32,10 @@ def test_without_exporters_it_says_so(cli: CommandLine) -> None:
     missing = cli("export", "run", "billing", "--dry-run")
     assert missing.exit_code == ExitCode.NOT_FOUND
     assert "there are: none" in missing.err
+
+
+def test_without_imports_nothing_is_kept(cli: CommandLine) -> None:
+    assert "no events" in cli("import", "list", "--state", "set-aside").out
+    assert cli("import", "replay", "--all", "--json").json == {"events": []}
+    assert cli("import", "replay", "evt_1").exit_code == ExitCode.NOT_FOUND
+    assert cli("import", "replay").exit_code == ExitCode.USAGE

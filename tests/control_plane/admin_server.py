@@ -26,6 +26,8 @@ from control_plane.exporters.exporting import Exporting
 from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import Granter
 from control_plane.granting.serving import LeaseService
+from control_plane.importers.config import ImportsConfig
+from control_plane.importers.importing import Importing
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.metering.queue import IngestQueue
 from control_plane.metering.reporting import Reporter
@@ -78,6 +80,9 @@ class AdminServer:
     def _exporting(self) -> Exporting:
         return Exporting(ExportsConfig(), self.database, "test", self.now_ms)
 
+    def _importing(self) -> Importing:
+        return Importing(ImportsConfig(), self.database, CatalogLibrary(), self.now_ms)
+
     def now_ms(self) -> int:
         return self.clock()
 
@@ -99,7 +104,7 @@ class AdminServer:
                 AdminService(database, library, self._notices, sidecars, clock),
                 CreditService(database, library, clock),
                 BillingService(database, library, clock),
-                IntegrationService(database, self._exporting(), clock),
+                IntegrationService(database, self._exporting(), self._importing(), clock),
                 UsageService(database, Reporter(queue, lambda: "epoch")),
                 SyncService(
                     database,

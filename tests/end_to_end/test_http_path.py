@@ -128,4 +128,7 @@ def test_the_interface_describes_itself(http: Http) -> None:
     for path, operations in document["paths"].items():
         for verb in operations:
             answer = http(verb.upper(), path.replace("{id}", "acme").replace("{customer}", "acme"))
+            if "{order}" in path and "does not exist" in answer.text:
+                # The path is there, and the order is not.
+                continue
             assert answer.status_code not in {404, 405, 500}, (verb, path, answer.text)

@@ -10,6 +10,7 @@ import typer
 from weighbridge.cli import options
 from weighbridge.cli.connection import ControlPlane, open_control_plane
 from weighbridge.cli.csv_file import read_lines
+from weighbridge.cli.customer_import import import_customers
 from weighbridge.cli.customer_view import customers_table, show_customer
 from weighbridge.cli.exit_codes import CommandError, UsageError
 from weighbridge.cli.json_shapes import message_to_json
@@ -29,6 +30,7 @@ _OPTIONAL: Final = ("name", "catalog", "plan", "parent", "resources")
 _PAGE_SIZE_MAX: Final = 1000
 
 app = typer.Typer(add_completion=False, help="Make, show, archive and revoke customers.")
+app.command("import")(import_customers)
 
 ResourcesOption = Annotated[
     list[str] | None,

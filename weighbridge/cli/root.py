@@ -46,6 +46,7 @@ COMMANDS: Final[dict[str, str]] = {
     "statement": "weighbridge.cli.statement",
     "explain": "weighbridge.cli.explain",
     "export": "weighbridge.cli.export",
+    "import": "weighbridge.cli.imports",
     "external-id": "weighbridge.cli.external_id",
     "replay": "weighbridge.cli.replay",
     "doctor": "weighbridge.cli.doctor",

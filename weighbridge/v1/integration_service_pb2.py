@@ -22,9 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from weighbridge.v1 import sync_service_pb2 as weighbridge_dot_v1_dot_sync__service__pb2
+from weighbridge.v1 import types_pb2 as weighbridge_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(weighbridge/v1/integration_service.proto\x12\x0eweighbridge.v1\"\xd3\x01\n\x08\x45xporter\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07pending\x18\x03 \x01(\x03\x12\x0c\n\x04sent\x18\x04 \x01(\x03\x12\x0f\n\x07refused\x18\x05 \x01(\x03\x12\x0f\n\x07unclear\x18\x06 \x01(\x03\x12\x18\n\x10pending_quantity\x18\x07 \x01(\x03\x12#\n\x16oldest_pending_unix_ms\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nlast_error\x18\t \x01(\tB\x19\n\x17_oldest_pending_unix_ms\"\xe3\x02\n\nExportItem\x12\x12\n\nidentifier\x18\x01 \x01(\t\x12\r\n\x05meter\x18\x02 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12>\n\ndimensions\x18\x05 \x03(\x0b\x32*.weighbridge.v1.ExportItem.DimensionsEntry\x12\x1c\n\x14window_start_unix_ms\x18\x06 \x01(\x03\x12\x1a\n\x12window_end_unix_ms\x18\x07 \x01(\x03\x12\x10\n\x08quantity\x18\x08 \x01(\x03\x12.\n\x05state\x18\t \x01(\x0e\x32\x1f.weighbridge.v1.ExportItemState\x12\x10\n\x08\x61ttempts\x18\n \x01(\x03\x12\r\n\x05\x65rror\x18\x0b \x01(\t\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x16\n\x14ListExportersRequest\"D\n\x15ListExportersResponse\x12+\n\texporters\x18\x01 \x03(\x0b\x32\x18.weighbridge.v1.Exporter\"7\n\x12RunExporterRequest\x12\x10\n\x08\x65xporter\x18\x01 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"\x97\x01\n\x13RunExporterResponse\x12\x15\n\revents_summed\x18\x01 \x01(\x03\x12\x12\n\nitems_made\x18\x02 \x01(\x03\x12\x12\n\nitems_sent\x18\x03 \x01(\x03\x12\x16\n\x0eitems_not_sent\x18\x04 \x01(\x03\x12)\n\x05items\x18\x05 \x03(\x0b\x32\x1a.weighbridge.v1.ExportItem\"\x81\x01\n\x16ListExportItemsRequest\x12\x10\n\x08\x65xporter\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.weighbridge.v1.ExportItemState\x12\x11\n\tpage_size\x18\x03 \x01(\x03\x12\x12\n\npage_token\x18\x04 \x01(\t\"]\n\x17ListExportItemsResponse\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.weighbridge.v1.ExportItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x17\x44\x65\x63ideExportItemRequest\x12\x10\n\x08\x65xporter\x18\x01 \x01(\t\x12\x12\n\nidentifier\x18\x02 \x01(\t\x12\x0f\n\x07is_sent\x18\x03 \x01(\x08\"D\n\x18\x44\x65\x63ideExportItemResponse\x12(\n\x04item\x18\x01 \x01(\x0b\x32\x1a.weighbridge.v1.ExportItem\"C\n\nExternalId\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x03 \x01(\t\"G\n\x14SetExternalIdRequest\x12/\n\x0b\x65xternal_id\x18\x01 \x01(\x0b\x32\x1a.weighbridge.v1.ExternalId\"\x17\n\x15SetExternalIdResponse\"a\n\x16ListExternalIdsRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x03\x12\x12\n\npage_token\x18\x04 \x01(\t\"d\n\x17ListExternalIdsResponse\x12\x30\n\x0c\x65xternal_ids\x18\x01 \x03(\x0b\x32\x1a.weighbridge.v1.ExternalId\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xad\x01\n\x0f\x45xportItemState\x12!\n\x1d\x45XPORT_ITEM_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45XPORT_ITEM_STATE_PENDING\x10\x01\x12\x1a\n\x16\x45XPORT_ITEM_STATE_SENT\x10\x02\x12\x1d\n\x19\x45XPORT_ITEM_STATE_REFUSED\x10\x03\x12\x1d\n\x19\x45XPORT_ITEM_STATE_UNCLEAR\x10\x04\x32\xd7\x04\n\x12IntegrationService\x12\\\n\rListExporters\x12$.weighbridge.v1.ListExportersRequest\x1a%.weighbridge.v1.ListExportersResponse\x12V\n\x0bRunExporter\x12\".weighbridge.v1.RunExporterRequest\x1a#.weighbridge.v1.RunExporterResponse\x12\x62\n\x0fListExportItems\x12&.weighbridge.v1.ListExportItemsRequest\x1a\'.weighbridge.v1.ListExportItemsResponse\x12\x65\n\x10\x44\x65\x63ideExportItem\x12\'.weighbridge.v1.DecideExportItemRequest\x1a(.weighbridge.v1.DecideExportItemResponse\x12\\\n\rSetExternalId\x12$.weighbridge.v1.SetExternalIdRequest\x1a%.weighbridge.v1.SetExternalIdResponse\x12\x62\n\x0fListExternalIds\x12&.weighbridge.v1.ListExternalIdsRequest\x1a\'.weighbridge.v1.ListExternalIdsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(weighbridge/v1/integration_service.proto\x12\x0eweighbridge.v1\x1a!weighbridge/v1/sync_service.proto\x1a\x1aweighbridge/v1/types.proto\"\xd3\x01\n\x08\x45xporter\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07pending\x18\x03 \x01(\x03\x12\x0c\n\x04sent\x18\x04 \x01(\x03\x12\x0f\n\x07refused\x18\x05 \x01(\x03\x12\x0f\n\x07unclear\x18\x06 \x01(\x03\x12\x18\n\x10pending_quantity\x18\x07 \x01(\x03\x12#\n\x16oldest_pending_unix_ms\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nlast_error\x18\t \x01(\tB\x19\n\x17_oldest_pending_unix_ms\"\xe3\x02\n\nExportItem\x12\x12\n\nidentifier\x18\x01 \x01(\t\x12\r\n\x05meter\x18\x02 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12>\n\ndimensions\x18\x05 \x03(\x0b\x32*.weighbridge.v1.ExportItem.DimensionsEntry\x12\x1c\n\x14window_start_unix_ms\x18\x06 \x01(\x03\x12\x1a\n\x12window_end_unix_ms\x18\x07 \x01(\x03\x12\x10\n\x08quantity\x18\x08 \x01(\x03\x12.\n\x05state\x18\t \x01(\x0e\x32\x1f.weighbridge.v1.ExportItemState\x12\x10\n\x08\x61ttempts\x18\n \x01(\x03\x12\r\n\x05\x65rror\x18\x0b \x01(\t\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x16\n\x14ListExportersRequest\"D\n\x15ListExportersResponse\x12+\n\texporters\x18\x01 \x03(\x0b\x32\x18.weighbridge.v1.Exporter\"7\n\x12RunExporterRequest\x12\x10\n\x08\x65xporter\x18\x01 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"\x97\x01\n\x13RunExporterResponse\x12\x15\n\revents_summed\x18\x01 \x01(\x03\x12\x12\n\nitems_made\x18\x02 \x01(\x03\x12\x12\n\nitems_sent\x18\x03 \x01(\x03\x12\x16\n\x0eitems_not_sent\x18\x04 \x01(\x03\x12)\n\x05items\x18\x05 \x03(\x0b\x32\x1a.weighbridge.v1.ExportItem\"\x81\x01\n\x16ListExportItemsRequest\x12\x10\n\x08\x65xporter\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.weighbridge.v1.ExportItemState\x12\x11\n\tpage_size\x18\x03 \x01(\x03\x12\x12\n\npage_token\x18\x04 \x01(\t\"]\n\x17ListExportItemsResponse\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.weighbridge.v1.ExportItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x17\x44\x65\x63ideExportItemRequest\x12\x10\n\x08\x65xporter\x18\x01 \x01(\t\x12\x12\n\nidentifier\x18\x02 \x01(\t\x12\x0f\n\x07is_sent\x18\x03 \x01(\x08\"D\n\x18\x44\x65\x63ideExportItemResponse\x12(\n\x04item\x18\x01 \x01(\x0b\x32\x1a.weighbridge.v1.ExportItem\"C\n\nExternalId\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x03 \x01(\t\"G\n\x14SetExternalIdRequest\x12/\n\x0b\x65xternal_id\x18\x01 \x01(\x0b\x32\x1a.weighbridge.v1.ExternalId\"\x17\n\x15SetExternalIdResponse\"a\n\x16ListExternalIdsRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x03\x12\x12\n\npage_token\x18\x04 \x01(\t\"d\n\x17ListExternalIdsResponse\x12\x30\n\x0c\x65xternal_ids\x18\x01 \x03(\x0b\x32\x1a.weighbridge.v1.ExternalId\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc7\x01\n\rImportedEvent\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x04 \x01(\t\x12\x1a\n\x12\x63reated_at_unix_ms\x18\x05 \x01(\x03\x12\x1b\n\x13received_at_unix_ms\x18\x06 \x01(\x03\x12\x31\n\x05state\x18\x07 \x01(\x0e\x32\".weighbridge.v1.ImportedEventState\x12\x0e\n\x06reason\x18\x08 \x01(\t\"u\n\x19ListImportedEventsRequest\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".weighbridge.v1.ImportedEventState\x12\x11\n\tpage_size\x18\x02 \x01(\x03\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x1aListImportedEventsResponse\x12-\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.weighbridge.v1.ImportedEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x1aReplayImportedEventRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"K\n\x1bReplayImportedEventResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.weighbridge.v1.ImportedEvent\"@\n\x0cWantedAddOns\x12\x30\n\x07\x61\x64\x64_ons\x18\x01 \x03(\x0b\x32\x1f.weighbridge.v1.SubscribedAddOn\"\xcf\x02\n\x0b\x43ustomerRow\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61talog\x18\x04 \x01(\t\x12\x0c\n\x04plan\x18\x05 \x01(\t\x12-\n\x07\x61\x64\x64_ons\x18\x06 \x01(\x0b\x32\x1c.weighbridge.v1.WantedAddOns\x12\x12\n\x05seats\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x42\n\x0c\x65xternal_ids\x18\x08 \x03(\x0b\x32,.weighbridge.v1.CustomerRow.ExternalIdsEntry\x12.\n\toverrides\x18\t \x03(\x0b\x32\x1b.weighbridge.v1.Entitlement\x1a\x32\n\x10\x45xternalIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_seats\"T\n\x16ImportCustomersRequest\x12)\n\x04rows\x18\x01 \x03(\x0b\x32\x1b.weighbridge.v1.CustomerRow\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"E\n\x12\x43ustomerRowChanges\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\x0f\n\x07\x63hanges\x18\x03 \x03(\t\"K\n\x17ImportCustomersResponse\x12\x30\n\x04rows\x18\x01 \x03(\x0b\x32\".weighbridge.v1.CustomerRowChanges*\xad\x01\n\x0f\x45xportItemState\x12!\n\x1d\x45XPORT_ITEM_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45XPORT_ITEM_STATE_PENDING\x10\x01\x12\x1a\n\x16\x45XPORT_ITEM_STATE_SENT\x10\x02\x12\x1d\n\x19\x45XPORT_ITEM_STATE_REFUSED\x10\x03\x12\x1d\n\x19\x45XPORT_ITEM_STATE_UNCLEAR\x10\x04*\xa2\x01\n\x12ImportedEventState\x12$\n IMPORTED_EVENT_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cIMPORTED_EVENT_STATE_APPLIED\x10\x01\x12 \n\x1cIMPORTED_EVENT_STATE_IGNORED\x10\x02\x12\"\n\x1eIMPORTED_EVENT_STATE_SET_ASIDE\x10\x03\x32\x98\x07\n\x12IntegrationService\x12\\\n\rListExporters\x12$.weighbridge.v1.ListExportersRequest\x1a%.weighbridge.v1.ListExportersResponse\x12V\n\x0bRunExporter\x12\".weighbridge.v1.RunExporterRequest\x1a#.weighbridge.v1.RunExporterResponse\x12\x62\n\x0fListExportItems\x12&.weighbridge.v1.ListExportItemsRequest\x1a\'.weighbridge.v1.ListExportItemsResponse\x12\x65\n\x10\x44\x65\x63ideExportItem\x12\'.weighbridge.v1.DecideExportItemRequest\x1a(.weighbridge.v1.DecideExportItemResponse\x12\\\n\rSetExternalId\x12$.weighbridge.v1.SetExternalIdRequest\x1a%.weighbridge.v1.SetExternalIdResponse\x12\x62\n\x0fListExternalIds\x12&.weighbridge.v1.ListExternalIdsRequest\x1a\'.weighbridge.v1.ListExternalIdsResponse\x12k\n\x12ListImportedEvents\x12).weighbridge.v1.ListImportedEventsRequest\x1a*.weighbridge.v1.ListImportedEventsResponse\x12n\n\x13ReplayImportedEvent\x12*.weighbridge.v1.ReplayImportedEventRequest\x1a+.weighbridge.v1.ReplayImportedEventResponse\x12\x62\n\x0fImportCustomers\x12&.weighbridge.v1.ImportCustomersRequest\x1a\'.weighbridge.v1.ImportCustomersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,40 +35,66 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXPORTITEM_DIMENSIONSENTRY']._loaded_options = None
   _globals['_EXPORTITEM_DIMENSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_EXPORTITEMSTATE']._serialized_start=1685
-  _globals['_EXPORTITEMSTATE']._serialized_end=1858
-  _globals['_EXPORTER']._serialized_start=61
-  _globals['_EXPORTER']._serialized_end=272
-  _globals['_EXPORTITEM']._serialized_start=275
-  _globals['_EXPORTITEM']._serialized_end=630
-  _globals['_EXPORTITEM_DIMENSIONSENTRY']._serialized_start=581
-  _globals['_EXPORTITEM_DIMENSIONSENTRY']._serialized_end=630
-  _globals['_LISTEXPORTERSREQUEST']._serialized_start=632
-  _globals['_LISTEXPORTERSREQUEST']._serialized_end=654
-  _globals['_LISTEXPORTERSRESPONSE']._serialized_start=656
-  _globals['_LISTEXPORTERSRESPONSE']._serialized_end=724
-  _globals['_RUNEXPORTERREQUEST']._serialized_start=726
-  _globals['_RUNEXPORTERREQUEST']._serialized_end=781
-  _globals['_RUNEXPORTERRESPONSE']._serialized_start=784
-  _globals['_RUNEXPORTERRESPONSE']._serialized_end=935
-  _globals['_LISTEXPORTITEMSREQUEST']._serialized_start=938
-  _globals['_LISTEXPORTITEMSREQUEST']._serialized_end=1067
-  _globals['_LISTEXPORTITEMSRESPONSE']._serialized_start=1069
-  _globals['_LISTEXPORTITEMSRESPONSE']._serialized_end=1162
-  _globals['_DECIDEEXPORTITEMREQUEST']._serialized_start=1164
-  _globals['_DECIDEEXPORTITEMREQUEST']._serialized_end=1244
-  _globals['_DECIDEEXPORTITEMRESPONSE']._serialized_start=1246
-  _globals['_DECIDEEXPORTITEMRESPONSE']._serialized_end=1314
-  _globals['_EXTERNALID']._serialized_start=1316
-  _globals['_EXTERNALID']._serialized_end=1383
-  _globals['_SETEXTERNALIDREQUEST']._serialized_start=1385
-  _globals['_SETEXTERNALIDREQUEST']._serialized_end=1456
-  _globals['_SETEXTERNALIDRESPONSE']._serialized_start=1458
-  _globals['_SETEXTERNALIDRESPONSE']._serialized_end=1481
-  _globals['_LISTEXTERNALIDSREQUEST']._serialized_start=1483
-  _globals['_LISTEXTERNALIDSREQUEST']._serialized_end=1580
-  _globals['_LISTEXTERNALIDSRESPONSE']._serialized_start=1582
-  _globals['_LISTEXTERNALIDSRESPONSE']._serialized_end=1682
-  _globals['_INTEGRATIONSERVICE']._serialized_start=1861
-  _globals['_INTEGRATIONSERVICE']._serialized_end=2460
+  _globals['_CUSTOMERROW_EXTERNALIDSENTRY']._loaded_options = None
+  _globals['_CUSTOMERROW_EXTERNALIDSENTRY']._serialized_options = b'8\001'
+  _globals['_EXPORTITEMSTATE']._serialized_start=2944
+  _globals['_EXPORTITEMSTATE']._serialized_end=3117
+  _globals['_IMPORTEDEVENTSTATE']._serialized_start=3120
+  _globals['_IMPORTEDEVENTSTATE']._serialized_end=3282
+  _globals['_EXPORTER']._serialized_start=124
+  _globals['_EXPORTER']._serialized_end=335
+  _globals['_EXPORTITEM']._serialized_start=338
+  _globals['_EXPORTITEM']._serialized_end=693
+  _globals['_EXPORTITEM_DIMENSIONSENTRY']._serialized_start=644
+  _globals['_EXPORTITEM_DIMENSIONSENTRY']._serialized_end=693
+  _globals['_LISTEXPORTERSREQUEST']._serialized_start=695
+  _globals['_LISTEXPORTERSREQUEST']._serialized_end=717
+  _globals['_LISTEXPORTERSRESPONSE']._serialized_start=719
+  _globals['_LISTEXPORTERSRESPONSE']._serialized_end=787
+  _globals['_RUNEXPORTERREQUEST']._serialized_start=789
+  _globals['_RUNEXPORTERREQUEST']._serialized_end=844
+  _globals['_RUNEXPORTERRESPONSE']._serialized_start=847
+  _globals['_RUNEXPORTERRESPONSE']._serialized_end=998
+  _globals['_LISTEXPORTITEMSREQUEST']._serialized_start=1001
+  _globals['_LISTEXPORTITEMSREQUEST']._serialized_end=1130
+  _globals['_LISTEXPORTITEMSRESPONSE']._serialized_start=1132
+  _globals['_LISTEXPORTITEMSRESPONSE']._serialized_end=1225
+  _globals['_DECIDEEXPORTITEMREQUEST']._serialized_start=1227
+  _globals['_DECIDEEXPORTITEMREQUEST']._serialized_end=1307
+  _globals['_DECIDEEXPORTITEMRESPONSE']._serialized_start=1309
+  _globals['_DECIDEEXPORTITEMRESPONSE']._serialized_end=1377
+  _globals['_EXTERNALID']._serialized_start=1379
+  _globals['_EXTERNALID']._serialized_end=1446
+  _globals['_SETEXTERNALIDREQUEST']._serialized_start=1448
+  _globals['_SETEXTERNALIDREQUEST']._serialized_end=1519
+  _globals['_SETEXTERNALIDRESPONSE']._serialized_start=1521
+  _globals['_SETEXTERNALIDRESPONSE']._serialized_end=1544
+  _globals['_LISTEXTERNALIDSREQUEST']._serialized_start=1546
+  _globals['_LISTEXTERNALIDSREQUEST']._serialized_end=1643
+  _globals['_LISTEXTERNALIDSRESPONSE']._serialized_start=1645
+  _globals['_LISTEXTERNALIDSRESPONSE']._serialized_end=1745
+  _globals['_IMPORTEDEVENT']._serialized_start=1748
+  _globals['_IMPORTEDEVENT']._serialized_end=1947
+  _globals['_LISTIMPORTEDEVENTSREQUEST']._serialized_start=1949
+  _globals['_LISTIMPORTEDEVENTSREQUEST']._serialized_end=2066
+  _globals['_LISTIMPORTEDEVENTSRESPONSE']._serialized_start=2068
+  _globals['_LISTIMPORTEDEVENTSRESPONSE']._serialized_end=2168
+  _globals['_REPLAYIMPORTEDEVENTREQUEST']._serialized_start=2170
+  _globals['_REPLAYIMPORTEDEVENTREQUEST']._serialized_end=2226
+  _globals['_REPLAYIMPORTEDEVENTRESPONSE']._serialized_start=2228
+  _globals['_REPLAYIMPORTEDEVENTRESPONSE']._serialized_end=2303
+  _globals['_WANTEDADDONS']._serialized_start=2305
+  _globals['_WANTEDADDONS']._serialized_end=2369
+  _globals['_CUSTOMERROW']._serialized_start=2372
+  _globals['_CUSTOMERROW']._serialized_end=2707
+  _globals['_CUSTOMERROW_EXTERNALIDSENTRY']._serialized_start=2647
+  _globals['_CUSTOMERROW_EXTERNALIDSENTRY']._serialized_end=2697
+  _globals['_IMPORTCUSTOMERSREQUEST']._serialized_start=2709
+  _globals['_IMPORTCUSTOMERSREQUEST']._serialized_end=2793
+  _globals['_CUSTOMERROWCHANGES']._serialized_start=2795
+  _globals['_CUSTOMERROWCHANGES']._serialized_end=2864
+  _globals['_IMPORTCUSTOMERSRESPONSE']._serialized_start=2866
+  _globals['_IMPORTCUSTOMERSRESPONSE']._serialized_end=2941
+  _globals['_INTEGRATIONSERVICE']._serialized_start=3285
+  _globals['_INTEGRATIONSERVICE']._serialized_end=4205
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class IntegrationServiceStub:
-    """Looks after exporters and external ids.
+    """Looks after exporters, imported events and external ids.
     """
 
     def __init__(self, channel):
@@ -65,10 +65,25 @@ class IntegrationServiceStub:
                 request_serializer=weighbridge_dot_v1_dot_integration__service__pb2.ListExternalIdsRequest.SerializeToString,
                 response_deserializer=weighbridge_dot_v1_dot_integration__service__pb2.ListExternalIdsResponse.FromString,
                 _registered_method=True)
+        self.ListImportedEvents = channel.unary_unary(
+                '/weighbridge.v1.IntegrationService/ListImportedEvents',
+                request_serializer=weighbridge_dot_v1_dot_integration__service__pb2.ListImportedEventsRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_integration__service__pb2.ListImportedEventsResponse.FromString,
+                _registered_method=True)
+        self.ReplayImportedEvent = channel.unary_unary(
+                '/weighbridge.v1.IntegrationService/ReplayImportedEvent',
+                request_serializer=weighbridge_dot_v1_dot_integration__service__pb2.ReplayImportedEventRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_integration__service__pb2.ReplayImportedEventResponse.FromString,
+                _registered_method=True)
+        self.ImportCustomers = channel.unary_unary(
+                '/weighbridge.v1.IntegrationService/ImportCustomers',
+                request_serializer=weighbridge_dot_v1_dot_integration__service__pb2.ImportCustomersRequest.SerializeToString,
+                response_deserializer=weighbridge_dot_v1_dot_integration__service__pb2.ImportCustomersResponse.FromString,
+                _registered_method=True)
 
 
 class IntegrationServiceServicer:
-    """Looks after exporters and external ids.
+    """Looks after exporters, imported events and external ids.
     """
 
     def ListExporters(self, request, context):
@@ -113,6 +128,27 @@ class IntegrationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListImportedEvents(self, request, context):
+        """A page of the events that billing systems sent, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayImportedEvent(self, request, context):
+        """Applies again an event that was set aside.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportCustomers(self, request, context):
+        """Has many customers be as a CRM has them: all of them or, where one cannot be, none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IntegrationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -146,6 +182,21 @@ def add_IntegrationServiceServicer_to_server(servicer, server):
                     request_deserializer=weighbridge_dot_v1_dot_integration__service__pb2.ListExternalIdsRequest.FromString,
                     response_serializer=weighbridge_dot_v1_dot_integration__service__pb2.ListExternalIdsResponse.SerializeToString,
             ),
+            'ListImportedEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImportedEvents,
+                    request_deserializer=weighbridge_dot_v1_dot_integration__service__pb2.ListImportedEventsRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_integration__service__pb2.ListImportedEventsResponse.SerializeToString,
+            ),
+            'ReplayImportedEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayImportedEvent,
+                    request_deserializer=weighbridge_dot_v1_dot_integration__service__pb2.ReplayImportedEventRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_integration__service__pb2.ReplayImportedEventResponse.SerializeToString,
+            ),
+            'ImportCustomers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportCustomers,
+                    request_deserializer=weighbridge_dot_v1_dot_integration__service__pb2.ImportCustomersRequest.FromString,
+                    response_serializer=weighbridge_dot_v1_dot_integration__service__pb2.ImportCustomersResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'weighbridge.v1.IntegrationService', rpc_method_handlers)
@@ -155,7 +206,7 @@ def add_IntegrationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IntegrationService:
-    """Looks after exporters and external ids.
+    """Looks after exporters, imported events and external ids.
     """
 
     @staticmethod
@@ -310,6 +361,87 @@ class IntegrationService:
             '/weighbridge.v1.IntegrationService/ListExternalIds',
             weighbridge_dot_v1_dot_integration__service__pb2.ListExternalIdsRequest.SerializeToString,
             weighbridge_dot_v1_dot_integration__service__pb2.ListExternalIdsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImportedEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.IntegrationService/ListImportedEvents',
+            weighbridge_dot_v1_dot_integration__service__pb2.ListImportedEventsRequest.SerializeToString,
+            weighbridge_dot_v1_dot_integration__service__pb2.ListImportedEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayImportedEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.IntegrationService/ReplayImportedEvent',
+            weighbridge_dot_v1_dot_integration__service__pb2.ReplayImportedEventRequest.SerializeToString,
+            weighbridge_dot_v1_dot_integration__service__pb2.ReplayImportedEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportCustomers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weighbridge.v1.IntegrationService/ImportCustomers',
+            weighbridge_dot_v1_dot_integration__service__pb2.ImportCustomersRequest.SerializeToString,
+            weighbridge_dot_v1_dot_integration__service__pb2.ImportCustomersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -14,20 +14,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
 
 from control_plane.api.authentication import bearer_token
+from control_plane.api.http.bodies import read_body
 from control_plane.api.http.errors import error_answer, told
 from control_plane.api.http.events import usage_of_request
+from control_plane.api.http.incoming import incoming_routes
 from control_plane.api.http.openapi import openapi_document
 from control_plane.api.http.routes import ROUTES, Route
-from control_plane.api.http.transcoding import BODY_BYTES_MAX, answer_of, request_of
+from control_plane.api.http.transcoding import answer_of, request_of
+from control_plane.importers.importing import Importing
 from control_plane.metering.reporting import Reporter
 from control_plane.provisioning.access import Role, require_token
 from control_plane.storage.database import Database
-from weighbridge.rules.errors import (
-    InvalidArgumentError,
-    UnauthenticatedError,
-    UnavailableError,
-    WeighbridgeError,
-)
+from weighbridge.rules.errors import UnauthenticatedError, UnavailableError, WeighbridgeError
 from weighbridge.runtime.logs import get_logger
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -46,6 +44,7 @@ class Parts(NamedTuple):
     reporter: Reporter
     now_ms: Callable[[], int]
     observe: Observe
+    importing: Importing
 
 
 def make_app(parts: Parts) -> Starlette:
@@ -56,7 +55,7 @@ def make_app(parts: Parts) -> Starlette:
         return JSONResponse(document)
 
     async def report(request: Request) -> Response:
-        body = await _read(request)
+        body = await read_body(request)
         usage = usage_of_request(request.headers, body, parts.now_ms())
         await parts.reporter.report(usage)
         return JSONResponse({"accepted": len(usage)}, HTTPStatus.ACCEPTED)
@@ -71,6 +70,11 @@ def make_app(parts: Parts) -> Starlette:
     routes.append(
         StarletteRoute(EVENTS, serving.wrap(report, Role.ADMIN, Role.SYNC), methods=["POST"])
     )
+    # They carry a signature instead of a token.
+    routes += [
+        StarletteRoute(path, serving.wrap(endpoint), methods=["POST"])
+        for path, endpoint in incoming_routes(parts.importing)
+    ]
     # What the interface is tells nothing of a customer.
     routes.append(StarletteRoute("/openapi.json", openapi, methods=["GET"]))
     return Starlette(routes=routes)
@@ -80,7 +84,7 @@ def _endpoint(parts: Parts, route: Route) -> Endpoint:
     method = getattr(parts.services[route.service], route.method)
 
     async def serve(request: Request) -> Response:
-        body = await _read(request) if route.verb in {"POST", "PUT"} else b""
+        body = await read_body(request) if route.verb in {"POST", "PUT"} else b""
         query: dict[str, list[str]] = {}
         for name, value in request.query_params.multi_items():
             query.setdefault(name, []).append(value)
@@ -98,7 +102,7 @@ class _Serving:
         self._parts = parts
 
     def wrap(self, endpoint: Endpoint, *roles: Role) -> Endpoint:
-        """Return an endpoint that lets pass who has a token of one of the roles."""
+        """Return an endpoint that lets pass who has a token of one of the roles; none: anybody."""
 
         async def serve(request: Request) -> Response:
             response = await self._answer(endpoint, roles, request)
@@ -111,7 +115,8 @@ class _Serving:
         self, endpoint: Endpoint, roles: tuple[Role, ...], request: Request
     ) -> Response:
         try:
-            await self._authenticate(request, roles)
+            if roles:
+                await self._authenticate(request, roles)
             return await endpoint(request)
         except WeighbridgeError as error:
             return error_answer(error)
@@ -139,13 +144,3 @@ class _Serving:
 
 def _require(role: Role, token: str, connection: Connection) -> None:
     require_token(connection, role, token)
-
-
-async def _read(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            problem = f"is longer than {BODY_BYTES_MAX} bytes; send less at once"
-            raise InvalidArgumentError("body", problem)
-    return bytes(body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from control_plane.importers.importing import Importing
 from control_plane.metering.reporting import Reporter
 from control_plane.settings import Address
 from control_plane.storage.database import Database
@@ -30,6 +31,7 @@ class Served(NamedTuple):
     reporter: Reporter
     now_ms: Callable[[], int]
     observe: Callable[[str, int], None]
+    importing: Importing
 
 
 def open_http(address: Address | None, served: Served) -> HttpSide | None:

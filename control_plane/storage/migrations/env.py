@@ -8,6 +8,7 @@ from sqlalchemy import Connection, create_engine
 from control_plane.storage import (
     billing_tables,
     export_tables,
+    import_tables,
     lease_tables,
     ledger_tables,
     tables,
@@ -24,6 +25,7 @@ assert {
     webhook_tables.webhook_delivery.metadata,
     billing_tables.statement.metadata,
     export_tables.export_item.metadata,
+    import_tables.import_event.metadata,
 } == {metadata}
 
 

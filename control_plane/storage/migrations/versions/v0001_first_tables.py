@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from control_plane.storage.migrations import billing, exports, ledger, webhooks
+from control_plane.storage.migrations import billing, exports, imports, ledger, webhooks
 from control_plane.storage.migrations.lease_tables import create_lease_tables
 from control_plane.storage.migrations.spend_tables import create_spend_tables
 from control_plane.storage.types import SERIAL, key_text
@@ -43,6 +43,7 @@ TABLES = [
     *ledger.TABLES,
     *billing.TABLES,
     *exports.TABLES,
+    *imports.TABLES,
     *webhooks.TABLES,
 ]
 
@@ -62,6 +63,7 @@ def upgrade() -> None:
     ledger.upgrade()
     billing.upgrade()
     exports.upgrade()
+    imports.upgrade()
     webhooks.upgrade()
 
 

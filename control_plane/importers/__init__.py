@@ -1,0 +1,1 @@
+"""Importers: what billing systems tell becomes plans and credits. Each event once."""
