@@ -28,6 +28,8 @@ from control_plane.exporters.config import ExportsConfig, read_exports
 from control_plane.exporters.exporting import Exporting
 from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import Granter
+from control_plane.granting.rate_desk import RateDesk
+from control_plane.granting.rate_serving import RateService
 from control_plane.granting.serving import LeaseService
 from control_plane.granting.watch import LeaseWatch
 from control_plane.granting.work import LeasesPosted
@@ -36,6 +38,7 @@ from control_plane.importers.events import prune_events
 from control_plane.importers.importing import Importing
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.leasing.retention import prune_leases
+from control_plane.metering.epochs import has_epochs
 from control_plane.metering.ingest import Settlement
 from control_plane.metering.priced_units import prune_priced_units
 from control_plane.metering.queue import IngestQueue
@@ -91,7 +94,7 @@ class ControlPlane:
             database,
             library,
             self._publisher,
-            Intake(self._queue, self._leases),
+            Intake(self._queue, self._leases, self._rates),
             wall_ms,
             StreamTimes(settings.heartbeat_interval_ms, settings.lease_ttl_ms),
         )
@@ -126,6 +129,7 @@ class ControlPlane:
         desk = self._desk = LeaseDesk(settings.lease_recall_ms)
         granter = Granter(SystemRandom(), terms)
         self._leases = LeaseService(desk, granter, self._queue, boot_ms)
+        self._rates = RateService(RateDesk(settings.lease_ttl_ms), boot_ms)
         self._lease_watch = LeaseWatch(self._database, settings.lease_check_interval_s)
 
     def _make_metrics(self) -> ControlPlaneMetrics:
@@ -156,6 +160,8 @@ class ControlPlane:
         self._sync.on_nack = metrics.nacks.inc
         self._sync.on_delivered = metrics.count_snapshot
         metrics.count_sidecars(self._sidecars.__len__)
+        rates = self._rates.desk
+        metrics.count_rates(rates.__len__, lambda: rates.shares)
         self._leases.on_posted = posted
         self._lease_watch.on_checked = metrics.leases.observe
         metrics.count_broken_ledgers(lambda: len(self._ledgers.broken))
@@ -171,6 +177,8 @@ class ControlPlane:
         """Migrate, register the tokens, and listen. Raises WeighbridgeError saying why not."""
         self._probes.start()
         await asyncio.to_thread(self._database.migrate)
+        if await self._database.read(has_epochs):
+            self._rates.fence()
         await self._register_tokens()
         await self._publisher.start()
         await self._exporting.open()
@@ -182,6 +190,7 @@ class ControlPlane:
                 self._publisher.run(),
                 self._queue.run(),
                 self._leases.run(),
+                self._rates.run(),
                 self._lease_watch.run(),
                 self._ledgers.run(),
                 self._outgoing.run(),

@@ -124,7 +124,11 @@ class Sidecar:
         self._session.waited_for = self._waiting.customers
         self._session.on_welcome = self._waiting.ask_again
         self._waiting.on_lease_wanted = self._want_leases
+        self._waiting.on_share_wanted = lambda lacks: self._session.want_shares(
+            lacks, machine.boot_ms()
+        )
         self._asking.on_answered = self._waiting.leased
+        self._session.rate_talk.on_given = self._waiting.leased
         self._seam.on_recorded = self._recorded
         self._session.on_start_over = lambda: self._log.warning(
             "the control plane was put back to an earlier state; all snapshots are taken anew"
@@ -213,9 +217,9 @@ class Sidecar:
         self._meters.settle_all()
         await self._wait_while(lambda: self._journal.unsettled_records, grace_s / 2)
         # What nobody will spend here, others have at once.
-        self.gate.leases.give_back_all()
+        self.gate.give_back_all(machine.boot_ms())
         self._session.on_outgoing()
-        await self._wait_while(lambda: self.gate.leases.unreported, RETURN_TIMEOUT_S)
+        await self._wait_while(self.gate.has_returns, RETURN_TIMEOUT_S)
         await asyncio.sleep(DRAIN_POLL_S)
         for task in self._tasks:
             task.cancel()
@@ -321,16 +325,15 @@ class Sidecar:
                 await self._keeper.forget(evicted)
                 for customer in evicted:
                     if self._is_gone(customer):
-                        self.gate.book.forget(customer)
-                        self.gate.rates.forget(customer)
+                        self.gate.forget(customer, moment.boot_ms)
                         if self.gate.shadow is not None:
                             self.gate.shadow.forget(customer)
 
     def _tidy_leases(self, moment: Moment) -> None:
         if moment.boot_ms - self._tidied_ms >= TIDY_INTERVAL_MS:
             self._tidied_ms = moment.boot_ms
-            self.gate.leases.tidy(moment.now_ms, moment.boot_ms)
-        if self.gate.leases.low or self.gate.leases.unreported:
+            self.gate.tidy(moment)
+        if self.gate.leases.low or self.gate.has_returns():
             self._session.on_outgoing()
 
     def _look_after_journal(self, now_ms: int) -> None:

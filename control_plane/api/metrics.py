@@ -48,8 +48,7 @@ class ControlPlaneMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.leases = LeaseMetrics(registry)
         self.outgoing = OutgoingMetrics(registry)
-        self._count_ledgers(registry)
-        self._count_exports(registry)
+        self._count_parts(registry)
         self.sidecars_connected = Gauge(
             "weighbridge_control_plane_sidecars_connected",
             "Sidecars with an open stream.",
@@ -127,6 +126,23 @@ class ControlPlaneMetrics:
             registry=registry,
         )
 
+    def _count_parts(self, registry: CollectorRegistry) -> None:
+        self._count_ledgers(registry)
+        self._count_shares(registry)
+        self._count_exports(registry)
+
+    def _count_shares(self, registry: CollectorRegistry) -> None:
+        self.rates_shared = Gauge(
+            "weighbridge_control_plane_rates_shared",
+            "Rates that sidecars have or want shares of, or that are not full.",
+            registry=registry,
+        )
+        self.rate_shares = Gauge(
+            "weighbridge_control_plane_rate_shares",
+            "Shares of rates that sidecars have or want.",
+            registry=registry,
+        )
+
     def _count_ledgers(self, registry: CollectorRegistry) -> None:
         self.ledgers_checked = Counter(
             "weighbridge_control_plane_ledgers_checked",
@@ -185,3 +201,8 @@ class ControlPlaneMetrics:
     def count_sidecars(self, count: Callable[[], int]) -> None:
         """Ask `count` at each scrape how many sidecars are connected."""
         self.sidecars_connected.set_function(count)
+
+    def count_rates(self, rates: Callable[[], int], shares: Callable[[], int]) -> None:
+        """Ask at each scrape how many rates are shared out, and in how many shares."""
+        self.rates_shared.set_function(rates)
+        self.rate_shares.set_function(shares)

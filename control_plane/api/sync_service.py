@@ -11,8 +11,9 @@ import grpc
 from sqlalchemy import Connection
 
 from control_plane.granting.desk import Session
+from control_plane.granting.rate_serving import RateService
 from control_plane.granting.serving import LeaseService
-from control_plane.granting.work import LeaseMessage
+from control_plane.granting.work import LeaseMessage, RateSharesTold
 from control_plane.metering.epochs import EpochClaim, EpochRefused, register_epoch
 from control_plane.metering.ingest import Settlement
 from control_plane.metering.queue import IngestQueue
@@ -37,6 +38,7 @@ from control_plane.wire.publishing import (
     held_from_proto,
     refused_from_proto,
 )
+from control_plane.wire.rate_sharing import rate_request_from_proto
 from control_plane.wire.usage import record_mark_to_proto, usage_record_from_proto
 from weighbridge.rules.errors import (
     FailedPreconditionError,
@@ -66,6 +68,7 @@ class Intake(NamedTuple):
 
     usage: IngestQueue
     leases: LeaseService
+    rates: RateService
 
 
 class StreamTimes(NamedTuple):
@@ -97,9 +100,10 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
         self._database = database
         self._library = library
         self._publisher = publisher
-        self._queue, self._leases = intake
+        self._queue, self._leases, self._rates = intake
         self._leases.deliver = _deliver_lease
         self._leases.fail = _fail
+        self._rates.deliver = _deliver_lease
         self._now_ms = now_ms
         self._heartbeat_interval_ms = times.heartbeat_interval_ms
         self._lease_ttl_ms = times.lease_ttl_ms
@@ -130,6 +134,7 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
         session = SidecarSession(greeting, self._now_ms())
         # Before the welcome: with it, the sidecar may spend what it holds.
         await self._leases.greet(session, greeting.claim)
+        self._rates.connect(session, greeting.sidecar_id, greeting.rate_shares)
         self._publisher.connect(session)
         _log.info("sidecar connected", sidecar_id=greeting.sidecar_id, epoch=greeting.epoch)
         receiving = asyncio.create_task(self._receive(request_iterator, session))
@@ -142,6 +147,7 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             await asyncio.gather(receiving, return_exceptions=True)
             self._publisher.disconnect(session)
             self._leases.disconnect(session)
+            self._rates.disconnect(session)
             _log.info("sidecar disconnected", sidecar_id=greeting.sidecar_id)
 
     async def _greeting(self, requests: Requests) -> Greeting:
@@ -258,9 +264,10 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
                 session.subscribe(held_from_proto("subscribe", request.subscribe.customers))
             case "unsubscribe":
                 session.unsubscribe(request.unsubscribe.customers)
-            case "lease_request":
-                self._leases.request(session, lease_request_from_proto(request.lease_request))
+            case "lease_request" | "rate_request":
+                self._take_wants(request, session)
             case "heartbeat":
+                self._rates.renew(session)
                 self._leases.renew(session, request.heartbeat.number)
             case "nack":
                 self._take_nack(request.nack, session)
@@ -269,6 +276,12 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             case _:
                 pass
         return None
+
+    def _take_wants(self, request: pb.SyncRequest, session: SidecarSession) -> None:
+        if request.HasField("rate_request"):
+            self._rates.request(session, rate_request_from_proto(request.rate_request))
+        else:
+            self._leases.request(session, lease_request_from_proto(request.lease_request))
 
     def _take_nack(self, message: pb.Nack, session: SidecarSession) -> None:
         self.on_nack()
@@ -332,7 +345,7 @@ async def _or_fail(answering: Coroutine[Any, Any, None], session: SidecarSession
         session.fail(error)
 
 
-def _deliver_lease(session: Session, message: LeaseMessage) -> None:
+def _deliver_lease(session: Session, message: LeaseMessage | RateSharesTold) -> None:
     assert isinstance(session, SidecarSession), "it said hello as such"
     try:
         session.put_urgent((message,))

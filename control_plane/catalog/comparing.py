@@ -356,7 +356,12 @@ def _trial_tree(trial: Trial | None) -> Tree:
 
 
 def _rate_tree(rate: Rate) -> Tree:
-    return {"limit": str(rate.limit), "per": rate.period.value, "burst": str(rate.burst)}
+    return {
+        "limit": str(rate.limit),
+        "per": rate.period.value,
+        "burst": str(rate.burst),
+        "scope": rate.scope.value,
+    }
 
 
 def _limit_text(limit: Limit, feature: Feature) -> str:

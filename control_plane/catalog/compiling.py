@@ -59,7 +59,7 @@ from weighbridge.rules.catalog import (
     UpgradeOffer,
 )
 from weighbridge.rules.lease import Consistency, LostLease
-from weighbridge.rules.rate import Rate, RatePeriod
+from weighbridge.rules.rate import Rate, RatePeriod, RateScope
 from weighbridge.rules.reservation import OVERDRAFT, ExcessKind, ExcessPolicy
 from weighbridge.rules.thresholds import NOTIFY_AT
 
@@ -175,7 +175,8 @@ def _limit(written: LimitDocument, feature: FeatureDocument) -> Limit:
 
 def _rate(written: RateDocument) -> Rate:
     burst = written.limit if written.burst is None else written.burst
-    return Rate(rate_id(written), written.limit, RatePeriod(written.per), burst)
+    period, scope = RatePeriod(written.per), RateScope(written.scope)
+    return Rate(rate_id(written), written.limit, period, burst, scope)
 
 
 def rate_id(written: RateDocument) -> str:
@@ -259,14 +260,12 @@ def _added_limit(
 
 
 def _added_rate(written: AddOnRateDocument, of_plan: Rate | None) -> Rate:
-    """Return a rate to add: its period is that of the plan's rate, else its own."""
-    if of_plan is not None:
-        period = of_plan.period
-    else:
-        assert written.per is not None
-        period = RatePeriod(written.per)
+    """Return a rate to add: period and scope are those of the plan's rate, else its own."""
     burst = written.limit if written.burst is None else written.burst
-    return Rate(written.id, written.limit, period, burst)
+    if of_plan is not None:
+        return Rate(written.id, written.limit, of_plan.period, burst, of_plan.scope)
+    assert written.per is not None
+    return Rate(written.id, written.limit, RatePeriod(written.per), burst)
 
 
 def _feature(id_: str, written: FeatureDocument) -> Feature:

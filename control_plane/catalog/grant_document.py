@@ -29,6 +29,7 @@ LengthName = Literal["hour", "day", "week"]
 LengthCount = Annotated[int, Field(ge=1, le=LENGTH_MS_MAX // MINUTE_MS)]
 KindName = Literal["hard", "soft"]
 RatePeriodName = Literal["second", "minute", "hour"]
+RateScopeName = Literal["sidecar", "fleet"]
 
 # Tags name the alternatives of a value. They have a blank, so that no key equals one.
 LIMIT_WORD: Final = "limit word"
@@ -164,6 +165,9 @@ class RateDocument(DocumentModel):
     limit: RateAmount = Field(description="Units that come back in each period.")
     per: RatePeriodName = Field(description="The period.")
     burst: RateAmount | Absent = Field(None, description="Units at once; else the limit.")
+    scope: RateScopeName = Field(
+        "sidecar", description="fleet: all sidecars together; sidecar: each has the whole rate."
+    )
 
 
 class AddOnRateDocument(DocumentModel):

@@ -74,8 +74,10 @@ class LedgerUpkeep:
         self._changed.set()
 
     async def _wait(self) -> None:
+        # Not wait_for: before Python 3.12 it loses a cancellation that comes with the event.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), POLL_S)
+            async with asyncio.timeout(POLL_S):
+                await self._changed.wait()
         self._changed.clear()
 
     async def book(self) -> bool:

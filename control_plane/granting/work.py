@@ -8,6 +8,7 @@ from typing import NamedTuple
 from control_plane.leasing.accounts import EpochId, Gain
 from control_plane.leasing.holding import HolderClaim, Returned
 from weighbridge.rules.lease import PoolKey
+from weighbridge.rules.rate_share import RateKey, RateShare
 
 
 class Want(NamedTuple):
@@ -80,6 +81,22 @@ class TermsRenewed(NamedTuple):
     """The terms of the epoch's leases were extended on a sign of life with this number."""
 
     number: int
+
+
+class ShareTold(NamedTuple):
+    """A sidecar's share of a rate from now on, and what it brings for its bucket."""
+
+    key: RateKey
+    serial: int
+    share: RateShare
+    added: int
+    retry_in_ms: int
+
+
+class RateSharesTold(NamedTuple):
+    """What a sidecar has of rates."""
+
+    shares: tuple[ShareTold, ...]
 
 
 LeaseMessage = LeaseAnswer | LeaseRecall | LeaseLift | TermsRenewed

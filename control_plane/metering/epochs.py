@@ -42,6 +42,11 @@ class EpochRefused:
     detail: str
 
 
+def has_epochs(connection: Connection) -> bool:
+    """Return whether any sidecar was ever connected."""
+    return connection.execute(select(usage_epoch.c.sidecar_id).limit(1)).first() is not None
+
+
 def register_epoch(
     connection: Connection, claim: EpochClaim, now_ms: int
 ) -> tuple[RecordMark, ...] | EpochRefused:

@@ -49,8 +49,10 @@ class ThresholdWatch:
                 is_more = False
             if not is_more:
                 await asyncio.sleep(INTERVAL_S)
+                # Not wait_for: before Python 3.12 it loses a cancel that comes with the event.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), POLL_S)
+                    async with asyncio.timeout(POLL_S):
+                        await self._changed.wait()
                 self._changed.clear()
 
     async def step(self) -> bool:

@@ -16,7 +16,7 @@ from weighbridge.rules.catalog import (
     Subscription,
     SubscriptionStatus,
 )
-from weighbridge.rules.rate import Rate, RatePeriod
+from weighbridge.rules.rate import Rate, RatePeriod, RateScope
 from weighbridge.rules.window import Period, Window, WindowKind
 
 Json = dict[str, Any]
@@ -51,11 +51,13 @@ def _rate_to_row(rate: Rate) -> Json:
         "limit": rate.limit,
         "period": rate.period.value,
         "burst": rate.burst,
+        "scope": rate.scope.value,
     }
 
 
 def _rate_from_row(row: Json) -> Rate:
-    return Rate(row["id"], row["limit"], RatePeriod(row["period"]), row["burst"])
+    period, scope = RatePeriod(row["period"]), RateScope(row["scope"])
+    return Rate(row["id"], row["limit"], period, row["burst"], scope)
 
 
 def _limit_to_row(limit: Limit) -> Json:

@@ -16,6 +16,7 @@ from control_plane.granting.work import (
     LeaseLift,
     LeaseMessage,
     LeaseRecall,
+    RateSharesTold,
     TermsRenewed,
 )
 from control_plane.metering.records import EpochKey, RecordMark, SetAside
@@ -57,7 +58,7 @@ class Totals(NamedTuple):
     usage_revision: int = 0
 
 
-Urgent = UsageSettled | UsageSetAside | Revoked | LeaseMessage
+Urgent = UsageSettled | UsageSetAside | Revoked | LeaseMessage | RateSharesTold
 
 
 REPORTS_WAITING_MAX: Final = 10_000
@@ -72,8 +73,8 @@ class Outbox:
         self._settled: dict[EpochKey, UsageSettled] = {}
         self._revoked: dict[str, Revoked] = {}
         self._reports: deque[UsageSetAside] = deque()
-        # Answers, recalls and lifts, in order; of terms, the last number says all.
-        self._leases: deque[LeaseMessage] = deque()
+        # Answers, recalls, lifts and shares, in order; of terms, the last number says all.
+        self._leases: deque[LeaseMessage | RateSharesTold] = deque()
         self._renewed: TermsRenewed | None = None
         self._totals: dict[str, dict[FeatureKey, FeatureTotals]] = {}
         self._included: tuple[RecordMark, ...] = ()
@@ -101,10 +102,10 @@ class Outbox:
                 self._revoked[customer] = message
             case TermsRenewed():
                 self._renewed = message
-            case LeaseAnswer() | LeaseRecall() | LeaseLift():
+            case LeaseAnswer() | LeaseRecall() | LeaseLift() | RateSharesTold():
                 if len(self._leases) >= LEASES_WAITING_MAX:
                     raise ResourceExhaustedError(
-                        f"{LEASES_WAITING_MAX} messages of leases wait to be read; "
+                        f"{LEASES_WAITING_MAX} messages of leases and rates wait to be read; "
                         "read the stream, then connect again"
                     )
                 self._leases.append(message)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, NamedTuple
 
+from control_plane.granting.rate_desk import HeldShare
 from control_plane.leasing.holding import HolderClaim
 from control_plane.metering.records import EpochKey
 from control_plane.publishing.incarnations import Seen
@@ -42,7 +43,7 @@ class Greeting:
     """What a sidecar says of itself when it connects. Versions held are by id; 0 is none.
 
     `epochs` are all it keeps records of, its own last; `drafts` are the catalogs it has drafts of;
-    `claim` is what it says of leases.
+    `claim` is what it says of leases, `rate_shares` what it has of rates.
     """
 
     sidecar_id: str
@@ -59,6 +60,7 @@ class Greeting:
     seen: Seen
     claim: HolderClaim
     drafts: tuple[str, ...] = ()
+    rate_shares: tuple[HeldShare, ...] = ()
 
     def without_held(self) -> Greeting:
         """Return it as if nothing were held."""

@@ -8,12 +8,13 @@ from control_plane.wire.enums import (
     LIMIT_KINDS,
     PERIODS,
     RATE_PERIODS,
+    RATE_SCOPES,
     WINDOW_KINDS,
     enum_from_proto,
 )
 from weighbridge.rules.catalog import CreditDraw, Entitlement, Limit
 from weighbridge.rules.errors import InvalidArgumentError
-from weighbridge.rules.rate import Rate
+from weighbridge.rules.rate import Rate, RateScope
 from weighbridge.rules.window import MOVING_KINDS, Window, WindowKind, length_problem
 from weighbridge.v1 import types_pb2
 
@@ -58,17 +59,28 @@ def limit_to_proto(limit: Limit) -> types_pb2.Limit:
 
 def rate_to_proto(rate: Rate) -> types_pb2.Rate:
     return types_pb2.Rate(
-        id=rate.id, limit=rate.limit, period=RATE_PERIODS[rate.period], burst=rate.burst
+        id=rate.id,
+        limit=rate.limit,
+        period=RATE_PERIODS[rate.period],
+        burst=rate.burst,
+        scope=RATE_SCOPES[rate.scope],
     )
 
 
 def rate_from_proto(field: str, rate: types_pb2.Rate) -> Rate:
-    """Return the rate; its burst is its limit where none is set. Raises InvalidArgumentError."""
+    """Return the rate; its burst is its limit where none is set, and each sidecar has it.
+
+    Raises InvalidArgumentError.
+    """
+    scope = RateScope.SIDECAR
+    if rate.scope:
+        scope = enum_from_proto(f"{field}.scope", RATE_SCOPES, rate.scope)
     return Rate(
         id=rate.id,
         limit=rate.limit,
         period=enum_from_proto(f"{field}.period", RATE_PERIODS, rate.period),
         burst=rate.burst if rate.HasField("burst") else rate.limit,
+        scope=scope,
     )
 
 

@@ -17,7 +17,7 @@ from weighbridge.rules.catalog import (
 )
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.lease import Consistency, LostLease
-from weighbridge.rules.rate import RatePeriod
+from weighbridge.rules.rate import RatePeriod, RateScope
 from weighbridge.rules.reservation import ExcessKind
 from weighbridge.rules.window import Period, WindowKind
 from weighbridge.v1 import types_pb2
@@ -99,6 +99,11 @@ RATE_PERIODS: Final[Mapping[RatePeriod, types_pb2.RatePeriod.ValueType]] = {
     RatePeriod.SECOND: types_pb2.RATE_PERIOD_SECOND,
     RatePeriod.MINUTE: types_pb2.RATE_PERIOD_MINUTE,
     RatePeriod.HOUR: types_pb2.RATE_PERIOD_HOUR,
+}
+
+RATE_SCOPES: Final[Mapping[RateScope, types_pb2.RateScope.ValueType]] = {
+    RateScope.SIDECAR: types_pb2.RATE_SCOPE_SIDECAR,
+    RateScope.FLEET: types_pb2.RATE_SCOPE_FLEET,
 }
 
 CUSTOMER_STATUSES: Final[Mapping[CustomerStatus, types_pb2.CustomerStatus.ValueType]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from control_plane.granting.work import LeaseAnswer, LeaseLift, LeaseRecall
+from control_plane.granting.work import LeaseAnswer, LeaseLift, LeaseRecall, RateSharesTold
 from control_plane.metering.records import EpochKey
 from control_plane.provisioning.drafts import CompiledDraft
 from control_plane.publishing.delivery import (
@@ -26,6 +26,7 @@ from control_plane.wire.leasing import (
     lift_to_proto,
     recall_to_proto,
 )
+from control_plane.wire.rate_sharing import held_shares_from_proto, shares_to_proto
 from control_plane.wire.snapshots import catalog_to_proto, customer_to_proto
 from control_plane.wire.usage import (
     epoch_key_from_proto,
@@ -83,6 +84,7 @@ def greeting_from_proto(hello: pb.Hello) -> Greeting:
         held_usage_revision=_version("hello.held_usage_revision", hello.held_usage_revision),
         epochs=(*(key for key in epochs if key != own), own),
         claim=claim_from_proto(hello),
+        rate_shares=held_shares_from_proto(hello.rate_shares),
         drafts=tuple(held_from_proto("hello.drafts", hello.drafts)),
         seen=Seen(
             require_optional_id("hello.incarnation", hello.incarnation),
@@ -206,6 +208,7 @@ _MESSAGES: Final[Mapping[type, Callable[[Any], pb.SyncResponse]]] = {
     LeaseAnswer: answer_to_proto,
     LeaseRecall: recall_to_proto,
     LeaseLift: lift_to_proto,
+    RateSharesTold: shares_to_proto,
     UsageSettled: _settled_to_proto,
     UsageSetAside: _set_aside_to_proto,
     Revoked: _revoked_to_proto,

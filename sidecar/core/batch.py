@@ -208,6 +208,8 @@ class Batch:
     def _count(self, decided: Decided | Undecided) -> Decided | Undecided:
         if isinstance(decided, Decided):
             self._gate.count(decided)
+            if decided.verdict.rate is not None and decided.request.kind is not Kind.CHECK:
+                self._note_refused(decided)
         return decided
 
     def _admit_report(self, request: Request, decided: Decided | Undecided) -> Decided:
@@ -332,6 +334,14 @@ class Batch:
         for ancestor, above in decided.rates_above:
             taken += rates.take(ancestor, ("", request.feature), above, used)
         return taken
+
+    def _note_refused(self, decided: Decided) -> None:
+        request, rates = decided.request, self._gate.rates
+        asked = Used(request.units, self._moment.boot_ms)
+        key = (request.resource, request.feature)
+        rates.note_refused(request.customer, key, decided.rates, asked)
+        for ancestor, above in decided.rates_above:
+            rates.note_refused(ancestor, ("", request.feature), above, asked)
 
     def _is_in_sum(self, request: Request, kind: Kind, amount: int, spent: Spent) -> bool:
         """Add to the entry of calls like this one; False: its own is to be the first of them."""

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from sidecar.core.counting import Buckets, Counted
 from sidecar.core.leases import Lack, Take
 from sidecar.core.moment import Moment
+from sidecar.core.rate_shares import RateLack
 from sidecar.core.request import Request
 from sidecar.core.snapshots import CustomerState
 from weighbridge.rules.catalog import Feature
@@ -66,9 +67,10 @@ class NotLoaded(NamedTuple):
 
 
 class NotLeased(NamedTuple):
-    """Units have to be leased before this can be answered."""
+    """Units have to be leased before this can be answered; or, first, shares of `rates` be had."""
 
     lacks: Sequence[Lack]
+    rates: Sequence[RateLack] = ()
 
 
 class Subject(NamedTuple):

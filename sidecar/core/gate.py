@@ -16,6 +16,7 @@ from sidecar.core.metered import MeteredJudge
 from sidecar.core.moment import Moment
 from sidecar.core.money import monies_of
 from sidecar.core.outage import OutageSpending
+from sidecar.core.rate_shares import RateShares
 from sidecar.core.rates import RateBuckets
 from sidecar.core.releasing import is_release, not_releasable
 from sidecar.core.request import Kind, Request
@@ -74,7 +75,8 @@ class Gate:
         self.keys = keys
         self.link = link
         self.spending = OutageSpending()
-        self.rates = RateBuckets()
+        self.rate_shares = RateShares()
+        self.rates = RateBuckets(self.rate_shares)
         self.leases = Leases()
         self.reservations = Reservations()
         self._metered = MeteredJudge(
@@ -185,6 +187,26 @@ class Gate:
             spent=judged.spent,
             spend=judged.spend,
         )
+
+    def tidy(self, moment: Moment) -> None:
+        """Give back what nobody spends here."""
+        self.leases.tidy(moment.now_ms, moment.boot_ms)
+        self.rate_shares.tidy(moment.boot_ms, is_outage=self.is_outage(moment))
+
+    def give_back_all(self, boot_ms: int) -> None:
+        """Give back whatever was given to spend: this sidecar stops."""
+        self.leases.give_back_all()
+        self.rate_shares.give_back_all(boot_ms)
+
+    def has_returns(self) -> bool:
+        """Whether the control plane is to be told of what is given back."""
+        return bool(self.leases.unreported) or self.rate_shares.has_request
+
+    def forget(self, customer: str, boot_ms: int) -> None:
+        """Drop what a customer used, and what was taken from its rates."""
+        self.book.forget(customer)
+        self.rates.forget(customer)
+        self.rate_shares.forget(customer, boot_ms)
 
     def window_is_new(self, customer: Customer, compiler: PlanCompiler) -> None:
         """Ask for the totals of a window that the customer's snapshot could not know of."""

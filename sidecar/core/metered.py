@@ -22,11 +22,12 @@ from sidecar.core.leases import Leases, Take
 from sidecar.core.moment import Moment
 from sidecar.core.money import Money, cover_money, with_money
 from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
-from sidecar.core.rates import RateBuckets
+from sidecar.core.rate_shares import RateLack
+from sidecar.core.rates import RateBuckets, Used
 from sidecar.core.releasing import given_back
 from sidecar.core.request import Kind
 from sidecar.core.reservations import Reservations
-from weighbridge.rules.catalog import Enforcement
+from weighbridge.rules.catalog import Enforcement, OutageKind
 from weighbridge.rules.decision import DecidedBy, Reason, apply_rates, decide_metered, refused
 from weighbridge.rules.rate import Rate
 
@@ -76,12 +77,30 @@ class MeteredJudge:
         if len(self._reservations):
             owned = with_holds(self._reservations, owned, moment.now_ms)
         judged = self._judge_limits(subject, owned, rates)
+        unshared = self._unshared(subject, judged, counted) if rates or counted else ()
+        if unshared:
+            if not self._is_outage(moment):
+                return NotLeased((), unshared)
+            judged, counted = self._judge_unshared(subject, judged, counted, unshared)
+        return self._judge_rest(subject, judged, owned, counted, monies)
+
+    def _judge_rest(
+        self,
+        subject: Subject,
+        judged: Judged,
+        owned: Sequence[Owned],
+        counted: Sequence[Counted],
+        monies: Sequence[Money],
+    ) -> Judged | NotLeased:
+        """Judge by rates, leases and the outage policy."""
+        if judged.decided_by is DecidedBy.OUTAGE_POLICY:
+            return judged
         rated = self._judge_rates(subject, judged, counted)
         if subject.feature.is_leased or monies:
             leased = self._judge_leased(subject, rated, owned, counted, monies)
             if leased is not None:
                 return leased
-        if self._is_outage(moment):
+        if self._is_outage(subject.moment):
             # What this sidecar counts alone, such as rates, no outage makes uncertain.
             return self._judge_rates(subject, self._judge_outage(subject, judged, owned), counted)
         return rated
@@ -166,6 +185,51 @@ class MeteredJudge:
         rates = self._rates.states(request.customer, key, judged.rates, boot_ms)
         verdict = apply_rates(judged.verdict, with_rates_above(rates, counted), request.units)
         return judged._replace(verdict=verdict)
+
+    def _unshared(
+        self, subject: Subject, judged: Judged, counted: Sequence[Counted]
+    ) -> list[RateLack]:
+        """Return the rates of which a share has to be had: where all else admits the call."""
+        request, moment = subject.request, subject.moment
+        is_open = judged.verdict.allowed or subject.feature.is_authoritative
+        if not request.is_admitted or not is_open:
+            return []
+        if request.kind is Kind.CHECK and not self._is_outage(moment):
+            # It is answered from what is known.
+            return []
+        wanted = Used(request.units, moment.boot_ms)
+        key = (request.resource, request.feature)
+        lacks = self._rates.lacks(request.customer, key, judged.rates, wanted)
+        for each in counted:
+            above = [state.rate for state in each.rates if not state.is_held]
+            customer = each.level.customer
+            lacks += self._rates.lacks(customer, ("", request.feature), above, wanted)
+        return lacks
+
+    def _judge_unshared(
+        self,
+        subject: Subject,
+        judged: Judged,
+        counted: Sequence[Counted],
+        unshared: Sequence[RateLack],
+    ) -> tuple[Judged, Sequence[Counted]]:
+        """Have the outage policy say what becomes of rates of which there is no share."""
+        match subject.feature.outage.kind:
+            case OutageKind.DENY | OutageKind.LEASED:
+                refusal = refused(Reason.OUTAGE_POLICY)
+                outage = DecidedBy.OUTAGE_POLICY
+                return judged._replace(verdict=refusal, decided_by=outage), counted
+            case OutageKind.ALLOW:
+                held = [
+                    each._replace(rates=[s for s in each.rates if s.is_held]) for each in counted
+                ]
+                own = subject.request.customer
+                missing = {lack.key.rate_id for lack in unshared if lack.key.customer == own}
+                rates = tuple(rate for rate in judged.rates if rate.id not in missing)
+                return judged._replace(rates=rates), held
+            case _:
+                # The last share goes on, and the whole rate where there never was one.
+                return judged, counted
 
     def _judge_uncovered(
         self, subject: Subject, judged: Judged, cover: Cover, owned: Sequence[Owned]

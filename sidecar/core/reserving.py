@@ -265,7 +265,8 @@ class HoldStage:
             )
             decided = self._gate.decide(more, self._moment)
             if isinstance(decided, NotLeased):
-                units = min(lack.covered for lack in decided.lacks)
+                # Without a share of a rate, nothing is known to pass.
+                units = min((lack.covered for lack in decided.lacks), default=0)
             elif isinstance(decided, NotLoaded):
                 break
             elif decided.verdict.allowed:

@@ -156,6 +156,10 @@ class SidecarCollector(Collector):
                 len(sources.waiting),
             ),
             "leases": ("Leases held.", len(sources.gate.leases)),
+            "rate_shares": (
+                "Shares of rates held.",
+                sum(1 for _ in sources.gate.rate_shares.held()),
+            ),
             "watches": ("Open watches.", len(sources.watchers)),
         }
         for name, (text, value) in values.items():
@@ -174,6 +178,7 @@ class SidecarCollector(Collector):
                 sources.waiting.waited_for_units,
             ),
             "lease_requests": ("Requests for units sent.", sources.asking.requests),
+            "rate_asks": ("Shares of rates asked for.", sources.gate.rate_shares.asks),
             "lease_refusals": (
                 "Limits of which the control plane had no more to lease.",
                 sources.asking.refusals,

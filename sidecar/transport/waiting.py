@@ -15,13 +15,16 @@ from sidecar.core.decided import NotLoaded
 from sidecar.core.gate import Gate
 from sidecar.core.leases import Lack
 from sidecar.core.moment import Moment
+from sidecar.core.rate_shares import RateLack
 from sidecar.transport.seam import Answer, Call, Pending, Seam, Status, Wait
 from weighbridge.rules.lease import PoolKey
+from weighbridge.rules.rate_share import RateKey
 
 ANSWER_MARGIN_MS: Final = 100
 
-Topic = str | tuple[PoolKey, ...]
-"""A customer, or the pools that have to have units together."""
+Part = PoolKey | RateKey
+Topic = str | tuple[Part, ...]
+"""A customer, or the pools that have to have units together, or the rates to have shares of."""
 
 
 class WaitingCalls:
@@ -33,8 +36,8 @@ class WaitingCalls:
         self._load_timeout_ms = load_timeout_ms
         self._waiters_max = waiters_max
         self._waiting: dict[Topic, list[Pending]] = {}
-        # The topics that name a pool.
-        self._of_pool: dict[PoolKey, set[Topic]] = {}
+        # The topics that name a pool or rate.
+        self._of_part: dict[Part, set[Topic]] = {}
         self._count = 0
         # Calls that had to wait for their customer, and for units: read by the metrics.
         self.waited_for_customers = 0
@@ -42,6 +45,7 @@ class WaitingCalls:
         # Told of a customer that nothing waited for before, and of units that a call lacks.
         self.on_load_wanted: Callable[[str], None] = _ignore
         self.on_lease_wanted: Callable[[Sequence[Lack]], None] = _ignore_lacks
+        self.on_share_wanted: Callable[[Sequence[RateLack]], None] = _ignore_lacks
         seam.on_wait = self.wait
 
     def __len__(self) -> int:
@@ -87,11 +91,11 @@ class WaitingCalls:
         """Decide the calls that waited for a customer."""
         self._decide([customer])
 
-    def leased(self, pools: Collection[PoolKey]) -> None:
-        """Decide the calls that waited for units of these pools: some are here, or refused."""
+    def leased(self, parts: Collection[Part]) -> None:
+        """Decide the calls that waited for units of these: some are here, or refused."""
         topics: dict[Topic, None] = {}
-        for pool in pools:
-            topics.update(dict.fromkeys(self._of_pool.get(pool, ())))
+        for part in parts:
+            topics.update(dict.fromkeys(self._of_part.get(part, ())))
         self._decide(topics)
 
     def ask_again(self) -> None:
@@ -121,7 +125,10 @@ class WaitingCalls:
 
     def _want(self, pending: Pending, *, is_first: bool) -> None:
         if not isinstance(pending.wait, NotLoaded):
-            self.on_lease_wanted(pending.wait.lacks)
+            if pending.wait.rates:
+                self.on_share_wanted(pending.wait.rates)
+            else:
+                self.on_lease_wanted(pending.wait.lacks)
         elif is_first:
             self.on_load_wanted(pending.wait.customer)
 
@@ -153,35 +160,38 @@ class WaitingCalls:
     def _begin(self, topic: Topic) -> None:
         self._waiting[topic] = []
         if not isinstance(topic, str):
-            for pool in topic:
-                self._of_pool.setdefault(pool, set()).add(topic)
+            for part in topic:
+                self._of_part.setdefault(part, set()).add(topic)
 
     def _end(self, topic: Topic) -> None:
         if self._waiting.pop(topic, None) is None or isinstance(topic, str):
             return
-        for pool in topic:
-            topics = self._of_pool[pool]
+        for part in topic:
+            topics = self._of_part[part]
             topics.discard(topic)
             if not topics:
-                del self._of_pool[pool]
+                del self._of_part[part]
 
 
 def _topic_of(wait: Wait) -> Topic:
     if isinstance(wait, NotLoaded):
         return wait.customer
+    if wait.rates:
+        return tuple(lack.key for lack in wait.rates)
     return tuple(lack.pool.key for lack in wait.lacks)
 
 
 def _subject(topic: Topic) -> str:
     if isinstance(topic, str):
         return f"customer: {topic!r} could not be loaded"
-    pool = topic[0]
-    return f"customer: units of {pool.feature!r} for {pool.customer!r} could not be leased"
+    part = topic[0]
+    what = "units" if isinstance(part, PoolKey) else "a share of a rate"
+    return f"customer: {what} of {part.feature!r} for {part.customer!r} could not be leased"
 
 
 def _ignore(_customer: str) -> None:
     return
 
 
-def _ignore_lacks(_lacks: Sequence[Lack]) -> None:
+def _ignore_lacks(_lacks: Sequence[Lack] | Sequence[RateLack]) -> None:
     return

@@ -10,10 +10,12 @@ from sidecar.core.clock import ControlPlaneClock
 from sidecar.core.epochs import RecordMark
 from sidecar.core.gate import Gate
 from sidecar.core.moment import Moment
+from sidecar.core.rate_shares import RateLack
 from sidecar.core.snapshots import Mode
 from sidecar.journal import Journal
 from sidecar.uplink.applying import Applier
 from sidecar.uplink.leasing import LeaseTalk
+from sidecar.uplink.rate_sharing import RateTalk
 from sidecar.uplink.sending import UsageSending
 from weighbridge.rules.errors import FailedPreconditionError
 from weighbridge.v1 import sync_service_pb2 as pb
@@ -46,6 +48,7 @@ class Session:
         self._applier = applier
         self._sending = sending
         self._lease_talk = lease_talk
+        self.rate_talk = RateTalk(gate.rate_shares)
         self._clock = clock
         self._outgoing: deque[pb.SyncRequest] = deque()
         self._wanted: dict[str, None] = {}
@@ -96,6 +99,7 @@ class Session:
             ],
         )
         self._lease_talk.begin_stream(hello, boot_ms)
+        self.rate_talk.begin_stream(hello, boot_ms)
         return pb.SyncRequest(hello=hello)
 
     def receive(self, message: pb.SyncResponse, moment: Moment) -> None:
@@ -112,6 +116,7 @@ class Session:
                 self._applier.progress.reached(heartbeat.revision, heartbeat.usage_revision)
                 self._sending.promised(heartbeat.usage_revision)
                 self._lease_talk.confirmed(heartbeat.number, moment.boot_ms)
+                self._extend_shares(moment.boot_ms)
             case "usage_ack":
                 ack = message.usage_ack
                 self._sending.acknowledged(_mark(ack.mark), ack.usage_revision, moment.now_ms)
@@ -120,9 +125,8 @@ class Session:
             case "usage_set_aside":
                 self.set_aside_records += 1
                 self.on_set_aside(message.usage_set_aside)
-            case "lease_answer" | "lease_recall" | "lease_lift":
-                self._lease_talk.receive(message, moment)
-                self.on_outgoing()
+            case "lease_answer" | "lease_recall" | "lease_lift" | "rate_shares":
+                self._receive_units(message, moment)
             case "initial_snapshot_complete":
                 self._applier.apply(message)
                 self._sending.caught_up()
@@ -138,6 +142,8 @@ class Session:
             return None
         # First, for calls wait for it.
         urgent = self._next_of_leases(boot_ms)
+        if urgent is None:
+            urgent = self.rate_talk.next_request(self._applier.progress.revision, boot_ms)
         if urgent is not None:
             return urgent
         if self._released:
@@ -167,6 +173,11 @@ class Session:
     def want(self, customer: str) -> None:
         """Ask for a customer, whole: it is not here, or its totals are."""
         self._wanted[customer] = None
+        self.on_outgoing()
+
+    def want_shares(self, lacks: Iterable[RateLack], boot_ms: int) -> None:
+        """Ask for shares of rates that calls wait for."""
+        self._gate.rate_shares.want(lacks, boot_ms)
         self.on_outgoing()
 
     def usage_written(self) -> None:
@@ -212,9 +223,21 @@ class Session:
         self._lease_talk.settled()
         self.is_welcome = True
         self._lease_talk.welcome(welcome.lease_ttl_ms, moment.boot_ms)
+        self._extend_shares(moment.boot_ms)
         self._wanted.update(dict.fromkeys(self.waited_for()))
         self.on_welcome()
         self.on_outgoing()
+
+    def _receive_units(self, message: pb.SyncResponse, moment: Moment) -> None:
+        if message.HasField("rate_shares"):
+            self.rate_talk.receive(message.rate_shares, moment.boot_ms)
+        else:
+            self._lease_talk.receive(message, moment)
+        self.on_outgoing()
+
+    def _extend_shares(self, boot_ms: int) -> None:
+        """Shares of rates may be spent as long as leases may."""
+        self._gate.rate_shares.begin_term(self._gate.leases.term_ends_ms, boot_ms)
 
     def _take_incarnation(self, welcome: pb.Welcome) -> None:
         applier = self._applier

@@ -11,7 +11,7 @@ from sidecar.core.request import Kind
 from weighbridge.rules.catalog import Feature, FeatureType, LimitKind
 from weighbridge.rules.decision import DecidedBy, LimitState, Reason, UpgradeHint, Verdict
 from weighbridge.rules.moving import bounds_of_use
-from weighbridge.rules.rate import RatePeriod, RateState
+from weighbridge.rules.rate import RatePeriod, RateScope, RateState
 from weighbridge.rules.window import Period, Window, WindowBounds, WindowKind
 from weighbridge.v1 import sidecar_service_pb2 as sidecar_pb
 from weighbridge.v1 import types_pb2 as pb
@@ -34,6 +34,10 @@ _WINDOW_KINDS: Final[Mapping[WindowKind, pb.WindowKind.ValueType]] = {
 _PERIODS: Final[Mapping[Period, pb.WindowPeriod.ValueType]] = {
     period: pb.WindowPeriod.Value(f"WINDOW_PERIOD_{period.name}") for period in Period
 }
+_RATE_SCOPES: Final[Mapping[RateScope, pb.RateScope.ValueType]] = {
+    scope: pb.RateScope.Value(f"RATE_SCOPE_{scope.name}") for scope in RateScope
+}
+
 _RATE_PERIODS: Final[Mapping[RatePeriod, pb.RatePeriod.ValueType]] = {
     period: pb.RatePeriod.Value(f"RATE_PERIOD_{period.name}") for period in RatePeriod
 }
@@ -148,7 +152,11 @@ def rate_usage_to_proto(state: RateState, limited_by: str = "") -> pb.RateUsage:
     rate = state.rate
     return pb.RateUsage(
         rate=pb.Rate(
-            id=rate.id, limit=rate.limit, period=_RATE_PERIODS[rate.period], burst=rate.burst
+            id=rate.id,
+            limit=rate.limit,
+            period=_RATE_PERIODS[rate.period],
+            burst=rate.burst,
+            scope=_RATE_SCOPES[rate.scope],
         ),
         remaining=state.remaining,
         limited_by=limited_by,

@@ -43,7 +43,7 @@ from weighbridge.rules.catalog import (
 )
 from weighbridge.rules.errors import InvalidArgumentError
 from weighbridge.rules.lease import Consistency, LostLease
-from weighbridge.rules.rate import Rate, RatePeriod
+from weighbridge.rules.rate import Rate, RatePeriod, RateScope
 from weighbridge.rules.reservation import ExcessKind, ExcessPolicy
 from weighbridge.rules.spend import Spend
 from weighbridge.rules.window import MOVING_KINDS, Window, WindowKind, length_problem
@@ -106,6 +106,12 @@ _METERS: Final[Mapping[int, Meter]] = {
     pb.METER_SUM: Meter.SUM,
     pb.METER_ALLOCATION: Meter.ALLOCATION,
     pb.METER_SPEND: Meter.SPEND,
+}
+_RATE_SCOPES: Final[Mapping[int, RateScope]] = {
+    # A control plane that does not say knows no other.
+    pb.RATE_SCOPE_UNSPECIFIED: RateScope.SIDECAR,
+    pb.RATE_SCOPE_SIDECAR: RateScope.SIDECAR,
+    pb.RATE_SCOPE_FLEET: RateScope.FLEET,
 }
 _RATE_PERIODS: Final[Mapping[int, RatePeriod]] = {
     pb.RATE_PERIOD_SECOND: RatePeriod.SECOND,
@@ -324,6 +330,7 @@ def _rate_from_proto(message: pb.Rate) -> Rate:
         id=message.id,
         limit=message.limit,
         period=known(_RATE_PERIODS, message.period, "rates.period"),
+        scope=known(_RATE_SCOPES, message.scope, "rates.scope"),
         burst=message.burst if message.HasField("burst") else message.limit,
     )
 

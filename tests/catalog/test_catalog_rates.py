@@ -122,7 +122,7 @@ def test_a_changed_rate_is_one_change_of_the_plan() -> None:
     assert (change.before, change.after, change.plans) == ("20", "30", {"free"})
     added, *_ = diff_catalogs(compiled(changed()), before)
     assert added.path == "plans.free.features.mails.rates"
-    assert added.after == "per_second: {limit: 10, per: second, burst: 20}"
+    assert added.after == "per_second: {limit: 10, per: second, burst: 20, scope: sidecar}"
 
 
 def test_observing_a_feature_touches_every_plan() -> None:

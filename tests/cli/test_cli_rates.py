@@ -13,7 +13,13 @@ from weighbridge.cli.exit_codes import UsageError
 from weighbridge.cli.rate_text import parse_rate, rate_text
 from weighbridge.v1 import admin_service_pb2, sync_service_pb2, types_pb2
 
-RATE = types_pb2.Rate(id="fast", limit=1000, period=types_pb2.RATE_PERIOD_SECOND, burst=2000)
+RATE = types_pb2.Rate(
+    id="fast",
+    limit=1000,
+    period=types_pb2.RATE_PERIOD_SECOND,
+    burst=2000,
+    scope=types_pb2.RATE_SCOPE_SIDECAR,
+)
 
 
 def shown(view: RenderableType) -> str:
@@ -28,6 +34,9 @@ def test_a_rate_is_written_in_one_word() -> None:
     plain = parse_rate("per_hour=5/hour")
     assert (plain.limit, plain.HasField("burst")) == (5, False)
     assert rate_text(RATE) == "1,000 per second, burst 2,000"
+    shared = parse_rate("fast=1000/second,2000,fleet")
+    assert shared.scope == types_pb2.RATE_SCOPE_FLEET
+    assert rate_text(shared) == "1,000 per second, burst 2,000, fleet-wide"
 
 
 @pytest.mark.parametrize("text", ["fast", "=1/second", "fast=-1/hour", "fast=1/day", "a=1/hour,"])

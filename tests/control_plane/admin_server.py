@@ -25,6 +25,8 @@ from control_plane.exporters.config import ExportsConfig
 from control_plane.exporters.exporting import Exporting
 from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import Granter
+from control_plane.granting.rate_desk import RateDesk
+from control_plane.granting.rate_serving import RateService
 from control_plane.granting.serving import LeaseService
 from control_plane.importers.config import ImportsConfig
 from control_plane.importers.importing import Importing
@@ -110,7 +112,7 @@ class AdminServer:
                     database,
                     library,
                     publisher,
-                    Intake(queue, leases),
+                    Intake(queue, leases, RateService(RateDesk(60_000), clock)),
                     clock,
                     StreamTimes(HEARTBEAT_INTERVAL_MS, 60_000),
                 ),

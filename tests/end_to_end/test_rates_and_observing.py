@@ -33,6 +33,7 @@ def test_a_rate_is_enforced_and_an_override_raises_it(world: World) -> None:
     usage = next(each for each in entitlements.features if each.feature == "events").rates[0]
     assert (usage.rate.limit, usage.rate.burst, usage.remaining) == (1, 3, 0)
     faster = pb.Rate(id="per_hour", limit=1, period=pb.RATE_PERIOD_HOUR, burst=10)
+    faster.scope = pb.RATE_SCOPE_SIDECAR
     request = admin_pb.SetOverrideRequest(
         customer="acme", entitlement=pb.Entitlement(feature="events", enabled=True, rates=[faster])
     )

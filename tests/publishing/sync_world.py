@@ -16,6 +16,8 @@ from control_plane.api.errors import ErrorInterceptor
 from control_plane.api.sync_service import Intake, StreamTimes, SyncService
 from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import Granter
+from control_plane.granting.rate_desk import RateDesk
+from control_plane.granting.rate_serving import RateService
 from control_plane.granting.serving import LeaseService
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.metering.ingest import Settlement
@@ -82,11 +84,12 @@ class SyncWorld:
         self.desk = LeaseDesk(self.recall_ms)
         granter = Granter(Random(2), LeaseTerms(LEASE_TTL_MS, LEASE_LOST_AFTER_MS))
         self.leases = LeaseService(self.desk, granter, self.queue, boot_ms)
+        self.rates = RateService(RateDesk(LEASE_TTL_MS), boot_ms)
         self.sync = SyncService(
             self.database,
             self.library,
             self.publisher,
-            Intake(self.queue, self.leases),
+            Intake(self.queue, self.leases, self.rates),
             now_ms,
             StreamTimes(self.heartbeat_interval_ms, LEASE_TTL_MS),
         )
@@ -98,6 +101,7 @@ class SyncWorld:
             asyncio.create_task(self.publisher.run()),
             asyncio.create_task(self.queue.run()),
             asyncio.create_task(self.leases.run()),
+            asyncio.create_task(self.rates.run()),
         ]
         await self._server.start()
 

@@ -11,6 +11,8 @@ from control_plane import provisioning
 from control_plane.api.sync_service import Intake, StreamTimes, SyncService
 from control_plane.granting.desk import LeaseDesk
 from control_plane.granting.granter import Granter
+from control_plane.granting.rate_desk import RateDesk
+from control_plane.granting.rate_serving import RateService
 from control_plane.granting.serving import LeaseService
 from control_plane.leasing.holding import HolderClaim, LeaseTerms
 from control_plane.metering.epochs import EpochRefused
@@ -247,7 +249,7 @@ class Process:
             self.database,
             self.library,
             self.publisher,
-            Intake(self.queue, self.leases),
+            Intake(self.queue, self.leases, RateService(RateDesk(TERMS.ttl_ms), self.now_ms)),
             self.now_ms,
             StreamTimes(HEARTBEAT_MS, TERMS.ttl_ms),
         )

@@ -10,7 +10,7 @@ from enum import Enum
 
 from weighbridge.rules.catalog import FeatureType, LimitKind
 from weighbridge.rules.decision import Reason
-from weighbridge.rules.rate import RatePeriod
+from weighbridge.rules.rate import RatePeriod, RateScope
 from weighbridge.rules.window import Period, WindowKind
 
 
@@ -250,7 +250,8 @@ class LimitUsage:
 class RateUsage:
     """The state of one rate at the sidecar. `per` None: a period this client does not know.
 
-    `limited_by` names the ancestor whose rate it is; None: the customer's own.
+    `limited_by` names the ancestor whose rate it is; None: the customer's own. `scope` says whether
+    each sidecar has it or all together; None: this client does not know.
     """
 
     id: str
@@ -259,6 +260,7 @@ class RateUsage:
     burst: int
     remaining: int
     limited_by: str | None = None
+    scope: RateScope | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from weighbridge.client import values
 from weighbridge.rules.catalog import FeatureType, LimitKind
 from weighbridge.rules.decision import Reason
-from weighbridge.rules.rate import RatePeriod
+from weighbridge.rules.rate import RatePeriod, RateScope
 from weighbridge.rules.rating.money import Currency
 from weighbridge.rules.spend import money_of
 from weighbridge.rules.window import Period, WindowKind
@@ -38,6 +38,7 @@ _FEATURE_TYPES: Final = _by_number(types_pb2.FeatureType, FeatureType, "FEATURE_
 _LIMIT_KINDS: Final = _by_number(types_pb2.LimitKind, LimitKind, "LIMIT_KIND_")
 _WINDOW_KINDS: Final = _by_number(types_pb2.WindowKind, WindowKind, "WINDOW_KIND_")
 _RATE_PERIODS: Final = _by_number(types_pb2.RatePeriod, RatePeriod, "RATE_PERIOD_")
+_RATE_SCOPES: Final = _by_number(types_pb2.RateScope, RateScope, "RATE_SCOPE_")
 _PERIODS: Final = _by_number(types_pb2.WindowPeriod, Period, "WINDOW_PERIOD_")
 _METER_SIGNALS: Final = _by_number(
     sidecar_service_pb2.MeterSignal, values.MeterSignal, "METER_SIGNAL_"
@@ -240,6 +241,7 @@ def _rate_usage_from_proto(message: types_pb2.RateUsage) -> values.RateUsage:
         burst=rate.burst,
         remaining=message.remaining,
         limited_by=message.limited_by or None,
+        scope=_RATE_SCOPES.get(rate.scope),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class RatePeriod(Enum):
@@ -21,17 +21,35 @@ class RatePeriod(Enum):
     HOUR = "hour"
 
 
-_PERIOD_MS = {RatePeriod.SECOND: 1_000, RatePeriod.MINUTE: 60_000, RatePeriod.HOUR: 3_600_000}
+class RateScope(Enum):
+    """Who has a rate together."""
+
+    SIDECAR = "sidecar"
+    FLEET = "fleet"
+
+
+HOUR_MS: Final = 3_600_000
+PARTS_PER_UNIT: Final = 1_000
+_PERIOD_MS = {RatePeriod.SECOND: 1_000, RatePeriod.MINUTE: 60_000, RatePeriod.HOUR: HOUR_MS}
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `limit` units per period in the long run, and `burst` at once."""
+    """At most `limit` units per period in the long run, and `burst` at once.
+
+    On each sidecar, or on all of them together.
+    """
 
     id: str
     limit: int
     period: RatePeriod
     burst: int
+    scope: RateScope = RateScope.SIDECAR
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all sidecars have it together."""
+        return self.scope is RateScope.FLEET
 
     @property
     def period_ms(self) -> int:
@@ -50,10 +68,18 @@ class Rate:
 
 
 class RateState(NamedTuple):
-    """A rate and the level of its bucket now."""
+    """A rate and the level of its bucket now.
+
+    Of a rate that sidecars share, `refill` is what comes back here, in thousandths of units per
+    hour (None: the whole rate), and nothing passes for `wait_ms`. Not `is_held`: no share of it is
+    here, so the level is only what is thought to be left.
+    """
 
     rate: Rate
     level: int
+    refill: int | None = None
+    wait_ms: int = 0
+    is_held: bool = True
 
     @property
     def remaining(self) -> int:
@@ -104,7 +130,12 @@ def retry_after_ms(state: RateState, amount: int) -> int | None:
     if amount > rate.burst or not rate.limit:
         return None
     missing = amount * rate.period_ms - state.level
-    return max(-(-missing // rate.limit), 0)
+    if state.refill is None:
+        return max(-(-missing // rate.limit), 0)
+    if not state.refill:
+        return state.wait_ms
+    refill = state.refill * rate.period_ms
+    return max(-(-missing * HOUR_MS * PARTS_PER_UNIT // refill), state.wait_ms, 0)
 
 
 def would_admit(rate: Rate, amount: int, refused_by: Rate | None) -> bool:

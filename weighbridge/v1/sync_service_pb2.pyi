@@ -127,6 +127,7 @@ class SyncRequest(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     LEASE_REQUEST_FIELD_NUMBER: _builtins.int
+    RATE_REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -143,6 +144,8 @@ class SyncRequest(_message.Message):
     def heartbeat(self) -> Global___Heartbeat: ...
     @_builtins.property
     def lease_request(self) -> Global___LeaseRequest: ...
+    @_builtins.property
+    def rate_request(self) -> Global___RateRequest: ...
     def __init__(
         self,
         *,
@@ -154,12 +157,13 @@ class SyncRequest(_message.Message):
         usage: Global___UsageBatch | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         lease_request: Global___LeaseRequest | None = ...,
+        rate_request: Global___RateRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "heartbeat", b"heartbeat", "hello", b"hello", "lease_request", b"lease_request", "message", b"message", "nack", b"nack", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "heartbeat", b"heartbeat", "hello", b"hello", "lease_request", b"lease_request", "message", b"message", "nack", b"nack", "rate_request", b"rate_request", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "heartbeat", b"heartbeat", "hello", b"hello", "lease_request", b"lease_request", "message", b"message", "nack", b"nack", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "heartbeat", b"heartbeat", "hello", b"hello", "lease_request", b"lease_request", "message", b"message", "nack", b"nack", "rate_request", b"rate_request", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "subscribe", "unsubscribe", "ack", "nack", "usage", "heartbeat", "lease_request"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "subscribe", "unsubscribe", "ack", "nack", "usage", "heartbeat", "lease_request", "rate_request"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -185,6 +189,7 @@ class SyncResponse(_message.Message):
     LEASE_ANSWER_FIELD_NUMBER: _builtins.int
     LEASE_RECALL_FIELD_NUMBER: _builtins.int
     LEASE_LIFT_FIELD_NUMBER: _builtins.int
+    RATE_SHARES_FIELD_NUMBER: _builtins.int
     DRAFT_FIELD_NUMBER: _builtins.int
     DRAFT_REMOVED_FIELD_NUMBER: _builtins.int
     CONTROL_PLANE_NOW_UNIX_MS_FIELD_NUMBER: _builtins.int
@@ -224,6 +229,8 @@ class SyncResponse(_message.Message):
     @_builtins.property
     def lease_lift(self) -> Global___LeaseLift: ...
     @_builtins.property
+    def rate_shares(self) -> Global___RateShares: ...
+    @_builtins.property
     def draft(self) -> Global___DraftCatalog: ...
     @_builtins.property
     def draft_removed(self) -> Global___DraftRemoved: ...
@@ -244,17 +251,18 @@ class SyncResponse(_message.Message):
         lease_answer: Global___LeaseAnswer | None = ...,
         lease_recall: Global___LeaseRecall | None = ...,
         lease_lift: Global___LeaseLift | None = ...,
+        rate_shares: Global___RateShares | None = ...,
         draft: Global___DraftCatalog | None = ...,
         draft_removed: Global___DraftRemoved | None = ...,
         control_plane_now_unix_ms: _builtins.int = ...,
         revision: _builtins.int = ...,
         usage_revision: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "rate_shares", b"rate_shares", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "revision", b"revision", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_revision", b"usage_revision", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog", "control_plane_now_unix_ms", b"control_plane_now_unix_ms", "customer", b"customer", "draft", b"draft", "draft_removed", b"draft_removed", "heartbeat", b"heartbeat", "identity_refused", b"identity_refused", "initial_snapshot_complete", b"initial_snapshot_complete", "lease_answer", b"lease_answer", "lease_lift", b"lease_lift", "lease_recall", b"lease_recall", "message", b"message", "rate_shares", b"rate_shares", "revision", b"revision", "revoked", b"revoked", "totals", b"totals", "unknown", b"unknown", "usage_ack", b"usage_ack", "usage_revision", b"usage_revision", "usage_set_aside", b"usage_set_aside", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "identity_refused", "catalog", "customer", "revoked", "unknown", "totals", "initial_snapshot_complete", "usage_ack", "usage_set_aside", "heartbeat", "lease_answer", "lease_recall", "lease_lift", "draft", "draft_removed"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "identity_refused", "catalog", "customer", "revoked", "unknown", "totals", "initial_snapshot_complete", "usage_ack", "usage_set_aside", "heartbeat", "lease_answer", "lease_recall", "lease_lift", "rate_shares", "draft", "draft_removed"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -340,6 +348,7 @@ class Hello(_message.Message):
     SEEN_REVISION_FIELD_NUMBER: _builtins.int
     SEEN_USAGE_REVISION_FIELD_NUMBER: _builtins.int
     DRAFTS_FIELD_NUMBER: _builtins.int
+    RATE_SHARES_FIELD_NUMBER: _builtins.int
     sidecar_id: _builtins.str
     """Random, made with the sidecar's data directory."""
     epoch: _builtins.str
@@ -387,6 +396,10 @@ class Hello(_message.Message):
     def drafts(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldVersion]:
         """Drafts held, by catalog; the version is the draft's number."""
 
+    @_builtins.property
+    def rate_shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldRateShare]:
+        """Shares of rates that are held; those that are not listed have ended."""
+
     def __init__(
         self,
         *,
@@ -408,10 +421,11 @@ class Hello(_message.Message):
         seen_revision: _builtins.int = ...,
         seen_usage_revision: _builtins.int = ...,
         drafts: _abc.Iterable[Global___HeldVersion] | None = ...,
+        rate_shares: _abc.Iterable[Global___HeldRateShare] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "drafts", b"drafts", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "incarnation", b"incarnation", "leases", b"leases", "may_have_lost_records", b"may_have_lost_records", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "seen_revision", b"seen_revision", "seen_usage_revision", b"seen_usage_revision", "sidecar_id", b"sidecar_id", "software_version", b"software_version", "written", b"written"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "boot_id", b"boot_id", "catalogs", b"catalogs", "customers", b"customers", "drafts", b"drafts", "epoch", b"epoch", "held_revision", b"held_revision", "held_usage_revision", b"held_usage_revision", "incarnation", b"incarnation", "leases", b"leases", "may_have_lost_records", b"may_have_lost_records", "mode", b"mode", "predecessor_epoch", b"predecessor_epoch", "rate_shares", b"rate_shares", "seen_revision", b"seen_revision", "seen_usage_revision", b"seen_usage_revision", "sidecar_id", b"sidecar_id", "software_version", b"software_version", "written", b"written"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2618,3 +2632,257 @@ class LeaseLift(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaseLift: _TypeAlias = LeaseLift  # noqa: Y015
+
+@_typing.final
+class RateKey(_message.Message):
+    """Which rate of a customer or resource: all sidecars together keep it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    RATE_ID_FIELD_NUMBER: _builtins.int
+    customer: _builtins.str
+    resource: _builtins.str
+    """Empty: the customer itself."""
+    feature: _builtins.str
+    rate_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        customer: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        feature: _builtins.str = ...,
+        rate_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "feature", b"feature", "rate_id", b"rate_id", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateKey: _TypeAlias = RateKey  # noqa: Y015
+
+@_typing.final
+class RatePart(_message.Message):
+    """A part of a rate, or all of it; of nothing, both are 0."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    parts: _builtins.int
+    """Thousandths of units that come back per hour."""
+    burst: _builtins.int
+    """Units at once."""
+    def __init__(
+        self,
+        *,
+        parts: _builtins.int = ...,
+        burst: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RatePart: _TypeAlias = RatePart  # noqa: Y015
+
+@_typing.final
+class HeldRateShare(_message.Message):
+    """A share that is held when a stream begins. Until the control plane states it again, the time in
+    which it may be spent is not extended.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    serial: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___RateKey: ...
+    @_builtins.property
+    def share(self) -> Global___RatePart: ...
+    @_builtins.property
+    def whole(self) -> Global___RatePart: ...
+    def __init__(
+        self,
+        *,
+        key: Global___RateKey | None = ...,
+        serial: _builtins.int = ...,
+        share: Global___RatePart | None = ...,
+        whole: Global___RatePart | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "share", b"share", "whole", b"whole"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "serial", b"serial", "share", b"share", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldRateShare: _TypeAlias = HeldRateShare  # noqa: Y015
+
+@_typing.final
+class RateAsk(_message.Message):
+    """A sidecar wants a share of a rate, or a larger one; or tells what it makes of the one it has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    UNITS_MIN_FIELD_NUMBER: _builtins.int
+    parts: _builtins.int
+    """What was asked of it here lately, in thousandths of units per hour. Unset: not known."""
+    units_min: _builtins.int
+    """The most that one call needs at once."""
+    @_builtins.property
+    def key(self) -> Global___RateKey: ...
+    @_builtins.property
+    def whole(self) -> Global___RatePart:
+        """The rate as the sidecar has it. Unset: not looked at lately."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___RateKey | None = ...,
+        whole: Global___RatePart | None = ...,
+        parts: _builtins.int | None = ...,
+        units_min: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parts", b"_parts", "key", b"key", "parts", b"parts", "whole", b"whole"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parts", b"_parts", "key", b"key", "parts", b"parts", "units_min", b"units_min", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__parts: _TypeAlias = _typing.Literal["parts"]  # noqa: Y015
+    _WhichOneofArgType__parts: _TypeAlias = _typing.Literal["_parts", b"_parts"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parts) -> _WhichOneofReturnType__parts | None: ...
+
+Global___RateAsk: _TypeAlias = RateAsk  # noqa: Y015
+
+@_typing.final
+class RateAck(_message.Message):
+    """A share is in force as the message with this serial gave it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    serial: _builtins.int
+    returned: _builtins.int
+    """What its bucket has too much for it, in units times 3,600,000,000."""
+    ended: _builtins.bool
+    """It was given back, whole."""
+    @_builtins.property
+    def key(self) -> Global___RateKey: ...
+    def __init__(
+        self,
+        *,
+        key: Global___RateKey | None = ...,
+        serial: _builtins.int = ...,
+        returned: _builtins.int = ...,
+        ended: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "key", b"key", "returned", b"returned", "serial", b"serial"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateAck: _TypeAlias = RateAck  # noqa: Y015
+
+@_typing.final
+class RateRequest(_message.Message):
+    """What a sidecar says of rates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACKS_FIELD_NUMBER: _builtins.int
+    ASKS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Every change up to this one is applied. Where sidecars differ on a rate, the highest counts."""
+    @_builtins.property
+    def acks(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateAck]: ...
+    @_builtins.property
+    def asks(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateAsk]: ...
+    def __init__(
+        self,
+        *,
+        acks: _abc.Iterable[Global___RateAck] | None = ...,
+        asks: _abc.Iterable[Global___RateAsk] | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "asks", b"asks", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateRequest: _TypeAlias = RateRequest  # noqa: Y015
+
+@_typing.final
+class RateShare(_message.Message):
+    """A sidecar's share of a rate from now on. It may be spent as long as leases may."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    ADDED_FIELD_NUMBER: _builtins.int
+    RETRY_IN_MS_FIELD_NUMBER: _builtins.int
+    serial: _builtins.int
+    """Higher than in all messages before it on the stream; acknowledged with it."""
+    added: _builtins.int
+    """What it brings for its bucket, in the unit of `RateAck.returned`."""
+    retry_in_ms: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___RateKey: ...
+    @_builtins.property
+    def share(self) -> Global___RatePart:
+        """Nothing: there is none, and more cannot be had before `retry_in_ms`."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___RateKey | None = ...,
+        serial: _builtins.int = ...,
+        share: Global___RatePart | None = ...,
+        added: _builtins.int = ...,
+        retry_in_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "share", b"share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "key", b"key", "retry_in_ms", b"retry_in_ms", "serial", b"serial", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateShare: _TypeAlias = RateShare  # noqa: Y015
+
+@_typing.final
+class RateShares(_message.Message):
+    """What a sidecar has of rates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateShare]: ...
+    def __init__(
+        self,
+        *,
+        shares: _abc.Iterable[Global___RateShare] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateShares: _TypeAlias = RateShares  # noqa: Y015

@@ -492,6 +492,28 @@ CUSTOMER_STATUS_ARCHIVED: CustomerStatus.ValueType  # 2
 CUSTOMER_STATUS_REVOKED: CustomerStatus.ValueType  # 3
 Global___CustomerStatus: _TypeAlias = CustomerStatus  # noqa: Y015
 
+class _RateScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RateScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RATE_SCOPE_UNSPECIFIED: _RateScope.ValueType  # 0
+    RATE_SCOPE_SIDECAR: _RateScope.ValueType  # 1
+    """Each sidecar has the whole rate."""
+    RATE_SCOPE_FLEET: _RateScope.ValueType  # 2
+    """All sidecars have it together."""
+
+class RateScope(_RateScope, metaclass=_RateScopeEnumTypeWrapper):
+    """Who has a rate together."""
+
+RATE_SCOPE_UNSPECIFIED: RateScope.ValueType  # 0
+RATE_SCOPE_SIDECAR: RateScope.ValueType  # 1
+"""Each sidecar has the whole rate."""
+RATE_SCOPE_FLEET: RateScope.ValueType  # 2
+"""All sidecars have it together."""
+Global___RateScope: _TypeAlias = RateScope  # noqa: Y015
+
 class _CreditGrantKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -626,12 +648,15 @@ class Rate(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
     BURST_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique within the entitlement."""
     limit: _builtins.int
     period: Global___RatePeriod.ValueType
     burst: _builtins.int
     """Unset in an override: the same as the limit."""
+    scope: Global___RateScope.ValueType
+    """Unspecified in an override: that of the plan's rate with this id, else each sidecar."""
     def __init__(
         self,
         *,
@@ -639,10 +664,11 @@ class Rate(_message.Message):
         limit: _builtins.int = ...,
         period: Global___RatePeriod.ValueType = ...,
         burst: _builtins.int | None = ...,
+        scope: Global___RateScope.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_burst", b"_burst", "burst", b"burst"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_burst", b"_burst", "burst", b"burst", "id", b"id", "limit", b"limit", "period", b"period"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_burst", b"_burst", "burst", b"burst", "id", b"id", "limit", b"limit", "period", b"period", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__burst: _TypeAlias = _typing.Literal["burst"]  # noqa: Y015
     _WhichOneofArgType__burst: _TypeAlias = _typing.Literal["_burst", b"_burst"]  # noqa: Y015
