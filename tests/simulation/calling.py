@@ -30,7 +30,7 @@ class Calling(Part):
             (self._settle, 8),
             (self._release, 3),
             (self._extend, 3),
-            (self._tell, 3),
+            (self._tell, 8),
             (self._report, 2),
             (self._check, 3),
         )
@@ -112,9 +112,9 @@ class Calling(Part):
     def _tell(self, node: SidecarNode) -> None:
         """Do to a hold what a Meter does with what it is told."""
         held = self._hold_of(node)
-        if held is not None:
+        if held is not None and held[2]:
             customer, reservation, amount = held
-            used = self.random.randint(0, amount + 1)
+            used = self.random.randint(1, amount + 1)
             node.parts.gate.reservations.tell(customer, reservation, used)
             self.world.tally.told(node, customer, reservation, used)
 

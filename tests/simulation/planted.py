@@ -154,6 +154,18 @@ def expiry_returns_twice() -> Iterator[None]:
 
 
 @contextmanager
+def told_charged_twice() -> Iterator[None]:
+    """Charge at its deadline twice what the work over a hold says it has used."""
+    charge = reserving.HoldStage._charge_told
+
+    def twice(self: Any, hold: Any) -> int | None:
+        return charge(self, hold._replace(used=2 * hold.used))
+
+    with patch.object(reserving.HoldStage, "_charge_told", twice):
+        yield
+
+
+@contextmanager
 def epoch_closed_before_its_records() -> Iterator[None]:
     """Give an epoch's leases back with the next hello, its records still on their way."""
 
@@ -191,6 +203,7 @@ PLANTED: Final[Mapping[str, Callable[[], Any]]] = {
     "draws left out of the record": draws_left_out,
     "granted without debit under recall": granted_without_debit,
     "expired hold returned twice": expiry_returns_twice,
+    "told usage charged twice": told_charged_twice,
     "epoch closed before its records came": epoch_closed_before_its_records,
     "undrawn usage not taken from the pool": overdraft_refused_silently,
     "holds forgotten by a restart": holds_forgotten_by_restart,
