@@ -36,6 +36,7 @@ from control_plane.granting.work import LeasesPosted
 from control_plane.importers.config import ImportsConfig, read_imports
 from control_plane.importers.events import prune_events
 from control_plane.importers.importing import Importing
+from control_plane.leasing.accounts import Gain
 from control_plane.leasing.holding import LeaseTerms
 from control_plane.leasing.retention import prune_leases
 from control_plane.metering.epochs import has_epochs
@@ -58,6 +59,7 @@ from control_plane.settings import Settings
 from control_plane.storage.database import Database
 from control_plane.storage.lock import locked_database
 from weighbridge.rules.errors import FailedPreconditionError, NotFoundError, UnavailableError
+from weighbridge.rules.lease import credit_pool
 from weighbridge.runtime.clock import boot_ms, wall_ms
 from weighbridge.runtime.logs import get_logger
 from weighbridge.runtime.probes import ProbeServer
@@ -98,12 +100,16 @@ class ControlPlane:
             wall_ms,
             StreamTimes(settings.heartbeat_interval_ms, settings.lease_ttl_ms),
         )
+        credits_ = CreditService(database, library, wall_ms)
+        credits_.on_filled = lambda ledger, available: self._leases.gained(
+            [Gain(credit_pool(*ledger), available)]
+        )
         self._outgoing = Outgoing(settings, database, wall_ms, SystemRandom())
         self._thresholds = ThresholdWatch(database, library, wall_ms)
         reporter = Reporter(self._queue, lambda: secrets.token_hex(8))
         services = Services(
             AdminService(database, library, notices, self._sidecars, wall_ms),
-            CreditService(database, library, wall_ms),
+            credits_,
             BillingService(database, library, wall_ms),
             IntegrationService(database, self._exporting, self._importing, wall_ms),
             UsageService(database, reporter),

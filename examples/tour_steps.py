@@ -77,13 +77,13 @@ MODELS: Final = (
     ("pay per use", "pay_per_use", ""),
     ("subscription", "subscription_tiers", ""),
     ("freemium", "freemium", ""),
-    ("credits", "credits", "requests, tokens and models; credits are shown, not enforced yet"),
+    ("credits", "credits", "requests, tokens and models"),
     (
         "revenue share",
         "revenue_share",
         "what a publisher may do; partner apps only shown",
     ),
-    ("hybrid", "hybrid", "completions, requests and models; credits are not enforced yet"),
+    ("hybrid", "hybrid", "completions, requests and models"),
 )
 
 SUBSCRIBERS: Final = (
@@ -127,7 +127,7 @@ FIRST_STEPS: Final = (
     Step("login-app", "consume", "users.monthly", allowed(), 3),
     Step("login-app", "consume", "users.monthly", refused("LIMIT_REACHED", "free"), 1),
     Step("login-app", "check", "mfa", refused("FEATURE_NOT_IN_PLAN", "essentials")),
-    # Credits, as far as counts go.
+    # Credits: limits beside what tokens cost, which a promotional grant pays.
     Step("llm-lab", "consume", "llm.requests", allowed(), 3),
     Step("llm-lab", "consume", "llm.requests", refused("LIMIT_REACHED", "tier_1"), 1),
     Step(
@@ -138,7 +138,14 @@ FIRST_STEPS: Final = (
         8_000,
         dimensions={"model": "gpt-4o-mini"},
     ),
-    Step("llm-lab", "consume", "llm.input_tokens", refused("LIMIT_REACHED", "scale"), 3_000),
+    Step(
+        "llm-lab",
+        "consume",
+        "llm.input_tokens",
+        refused("LIMIT_REACHED", "scale"),
+        3_000,
+        dimensions={"model": "gpt-4o-mini"},
+    ),
     Step("llm-lab", "check", "llm.models", refused("VALUE_NOT_ALLOWED", "tier_1"), value="gpt-4o"),
     # Revenue share, as far as publishers go.
     Step("market-maker", "consume", "marketplace.orders", allowed(), 3),

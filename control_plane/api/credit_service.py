@@ -17,6 +17,7 @@ from control_plane.crediting.queries import (
     list_transactions,
 )
 from control_plane.crediting.verifying import verify_ledgers
+from control_plane.leasing.credits import spendable
 from control_plane.provisioning import CatalogLibrary
 from control_plane.provisioning.changing import require_customer
 from control_plane.provisioning.checks import named_few, require_instant
@@ -37,6 +38,8 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         self._database = database
         self._library = library
         self._now_ms = now_ms
+        # Told what can be spent of a ledger after each change of it.
+        self.on_filled: Callable[[LedgerId, int], None] = _ignore
 
     async def GrantCredits(
         self, request: pb.GrantCreditsRequest, context: Context
@@ -79,8 +82,10 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         self, request: pb.RefundCreditsRequest, context: Context
     ) -> pb.RefundCreditsResponse:
         wanted = wire.reversal_from_proto(request)
-        posted = await self._database.write(
-            lambda connection: self._refund(connection, request.customer, wanted)
+        posted = self._posted(
+            *await self._database.write(
+                lambda connection: self._refund(connection, request.customer, wanted)
+            )
         )
         return pb.RefundCreditsResponse(
             transaction=wire.transaction_to_proto(posted), repeated_key=posted.is_repeated
@@ -142,11 +147,17 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         return pb.FailTopUpResponse(order=top_ups.order_to_proto(order))
 
     async def _post(self, ledger: LedgerId, work: Callable[[Book], Transaction]) -> Transaction:
-        def post(connection: Connection) -> Transaction:
+        def post(connection: Connection) -> tuple[Transaction, int]:
             with open_book(connection, ledger, self._now_ms()) as book:
-                return work(book)
+                return work(book), spendable(book)
 
-        return await self._database.write(post)
+        return self._posted(*await self._database.write(post))
+
+    def _posted(self, transaction: Transaction, available: int) -> Transaction:
+        """Tell of what can be spent now: a grant or a refund ends refusals at once."""
+        if available:
+            self.on_filled(transaction.ledger, available)
+        return transaction
 
     def _grant(self, book: Book, new: NewGrant) -> Transaction:
         # Asked first: a repeat gets its answer also where the catalog has the type no more.
@@ -163,7 +174,13 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
                 f"it has {named_few(catalog.credit_types)}"
             )
 
-    def _refund(self, connection: Connection, customer: str, wanted: Reversal) -> Transaction:
+    def _refund(
+        self, connection: Connection, customer: str, wanted: Reversal
+    ) -> tuple[Transaction, int]:
         original = crediting.require_transaction(connection, customer, wanted.of_key)
         with open_book(connection, original.ledger, self._now_ms()) as book:
-            return crediting.reverse(book, wanted)
+            return crediting.reverse(book, wanted), spendable(book)
+
+
+def _ignore(_ledger: LedgerId, _available: int) -> None:
+    return

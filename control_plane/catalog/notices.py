@@ -6,10 +6,6 @@ from collections.abc import Iterator
 
 from weighbridge.rules.catalog import Catalog
 
-CREDITS = (
-    "credits are kept and shown, and not enforced yet: usage is not charged, and no call is "
-    "refused for want of credits"
-)
 PARTNER_APPS = (
     "partner apps are kept and shown, and not enforced yet: no permission or quota refuses a call, "
     "and no money is shared"
@@ -18,7 +14,5 @@ PARTNER_APPS = (
 
 def notices(catalog: Catalog) -> Iterator[str]:
     """List what its parts do not do yet."""
-    if catalog.credit_types:
-        yield CREDITS
     if catalog.partner_apps:
         yield PARTNER_APPS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,9 @@ from weighbridge.rules.units import (
     require_optional_id,
     require_text,
 )
+
+LEASES: Final = "leases"
+"""The holder of all that is leased to sidecars: which of them has it, their leases say."""
 
 AHEAD_MS_MAX: Final = 24 * 3_600_000
 """How far ahead of this clock a time of use may lie; past that, a clock is wrong."""
@@ -116,6 +120,15 @@ def presume(book: Book, key: str, holder: str, at_ms: int) -> Transaction:
     parts = [Part(grant, amount) for grant, amount in sorted(own.items())]
     posting = Posting(key, EntryKind.PRESUME, at_ms, payload)
     return book.post(posting, presume_entries(parts))
+
+
+def hand_out(book: Book, holder: str, changes: Mapping[int, int]) -> None:
+    """Note what a holder has more or less of each grant; the grants know already."""
+    own = held_by(book, holder) if any(changes.values()) else Counter()
+    for grant, change in sorted(changes.items()):
+        if change:
+            before = own[grant]
+            _store_tranche(book.connection, book.ledger, holder, grant, before, before + change)
 
 
 def held_by(book: Book, holder: str) -> Counter[int]:

@@ -1,9 +1,12 @@
 """Conservation: no credit is made or lost. Each term is summed from rows of its own.
 
-    granted + overage = available + outstanding + settled + presumed + expired + withdrawn
+    granted + overage
+        = available + outstanding + suspended + settled + presumed + expired + withdrawn
 
 What is granted and over comes from entries; what grants have left that nobody holds, from grants;
-what is outstanding, from what is handed out. Nothing here is shared with what posts.
+what is outstanding, from leases that may be spent, open holds, and what is handed out otherwise;
+what is suspended, from leases whose epoch's term ran out. What the ledger says is with leases has
+to be what leases and holds have. Nothing here is shared with what posts.
 """
 
 from __future__ import annotations
@@ -22,21 +25,24 @@ class Terms(NamedTuple):
     overage: int
     available: int
     outstanding: int
+    suspended: int
     settled: int
     presumed: int
     expired: int
     withdrawn: int
+    # What the ledger says is with leases, less what leases and holds have: 0.
+    astray: int = 0
 
     @property
     def difference(self) -> int:
         """What there is more than there should be; 0 where it adds up."""
-        there = self.available + self.outstanding + self.settled + self.presumed
+        there = self.available + self.outstanding + self.suspended + self.settled + self.presumed
         return there + self.expired + self.withdrawn - self.granted - self.overage
 
     @property
     def is_conserved(self) -> bool:
         """Whether it adds up, and no term is below zero."""
-        return self.difference == 0 and min(self[2:]) >= 0
+        return not self.difference and not self.astray and min(self[2:-1]) >= 0
 
 
 class Checked(NamedTuple):
@@ -91,19 +97,46 @@ WITH entries AS (
     SELECT customer_id, credit_type, SUM(balance - reserved) AS available FROM credit_grant
     WHERE customer_id BETWEEN :first AND :last GROUP BY customer_id, credit_type
 ), held AS (
-    SELECT customer_id, credit_type, SUM(amount) AS outstanding FROM credit_tranche
+    SELECT customer_id, credit_type,
+        SUM(CASE WHEN holder = 'leases' THEN 0 ELSE amount END) AS otherwise,
+        SUM(CASE WHEN holder = 'leases' THEN amount ELSE 0 END) AS leased
+    FROM credit_tranche
     WHERE customer_id BETWEEN :first AND :last GROUP BY customer_id, credit_type
+), leases AS (
+    SELECT pool.customer_id, pool.feature_id AS credit_type,
+        SUM(CASE WHEN holder.state = 'suspended' THEN 0
+            ELSE lease.granted - lease.returned - lease.drawn - lease.presumed END) AS live,
+        SUM(CASE WHEN holder.state = 'suspended'
+            THEN lease.granted - lease.returned - lease.drawn - lease.presumed
+            ELSE 0 END) AS suspended
+    FROM lease_pool pool JOIN lease ON lease.pool_id = pool.id
+    LEFT JOIN lease_holder holder
+        ON holder.sidecar_id = lease.sidecar_id AND holder.epoch = lease.epoch
+    WHERE pool.window_key = 'credits' AND pool.customer_id BETWEEN :first AND :last
+    GROUP BY pool.customer_id, pool.feature_id
+), holds AS (
+    SELECT pool.customer_id, pool.feature_id AS credit_type,
+        SUM(CASE WHEN hold.is_presumed THEN 0 ELSE hold.units END) AS held
+    FROM lease_pool pool JOIN lease_hold hold ON hold.pool_id = pool.id
+    WHERE pool.window_key = 'credits' AND pool.customer_id BETWEEN :first AND :last
+    GROUP BY pool.customer_id, pool.feature_id
 ), ledgers AS (
     SELECT customer_id, credit_type FROM entries
     UNION SELECT customer_id, credit_type FROM grants
     UNION SELECT customer_id, credit_type FROM held
+    UNION SELECT customer_id, credit_type FROM leases
 )
 SELECT l.customer_id, l.credit_type, COALESCE(e.granted, 0), COALESCE(e.overage, 0),
-    COALESCE(g.available, 0), COALESCE(h.outstanding, 0), COALESCE(e.settled, 0),
-    COALESCE(e.presumed, 0), COALESCE(e.expired, 0), COALESCE(e.withdrawn, 0)
+    COALESCE(g.available, 0), COALESCE(h.otherwise, 0) + COALESCE(s.live, 0) + COALESCE(o.held, 0),
+    COALESCE(s.suspended, 0), COALESCE(e.settled, 0),
+    COALESCE(e.presumed, 0), COALESCE(e.expired, 0), COALESCE(e.withdrawn, 0),
+    COALESCE(h.leased, 0)
+        - COALESCE(s.live, 0) - COALESCE(s.suspended, 0) - COALESCE(o.held, 0)
 FROM ledgers l
 LEFT JOIN entries e ON e.customer_id = l.customer_id AND e.credit_type = l.credit_type
 LEFT JOIN grants g ON g.customer_id = l.customer_id AND g.credit_type = l.credit_type
 LEFT JOIN held h ON h.customer_id = l.customer_id AND h.credit_type = l.credit_type
+LEFT JOIN leases s ON s.customer_id = l.customer_id AND s.credit_type = l.credit_type
+LEFT JOIN holds o ON o.customer_id = l.customer_id AND o.credit_type = l.credit_type
 ORDER BY l.customer_id, l.credit_type
 """

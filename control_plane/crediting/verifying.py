@@ -151,6 +151,26 @@ SELECT customer_id, credit_type, 'grant ' || CAST(id AS TEXT) || ' reserved',
 FROM credit_grant WHERE reserved < 0 OR reserved > balance LIMIT :most
 """
 
+# What is leased is said twice: by the ledger, and by leases and holds.
+_LEASED: Final = """
+SELECT customer_id, credit_type, 'grant ' || grant_id || ' leased', SUM(leased), SUM(handed_out)
+FROM (
+    SELECT customer_id, credit_type, CAST(grant_id AS TEXT) AS grant_id, 0 AS leased,
+           amount AS handed_out
+    FROM credit_tranche WHERE holder = 'leases'
+    UNION ALL
+    SELECT pool.customer_id, pool.feature_id, pool.limit_id,
+           lease.granted - lease.returned - lease.drawn - lease.presumed, 0
+    FROM lease_pool pool JOIN lease ON lease.pool_id = pool.id WHERE pool.window_key = 'credits'
+    UNION ALL
+    SELECT pool.customer_id, pool.feature_id, pool.limit_id,
+           CASE WHEN hold.is_presumed THEN 0 ELSE hold.units END, 0
+    FROM lease_pool pool JOIN lease_hold hold ON hold.pool_id = pool.id
+    WHERE pool.window_key = 'credits'
+) said
+GROUP BY customer_id, credit_type, grant_id HAVING SUM(leased) <> SUM(handed_out) LIMIT :most
+"""
+
 _TRANCHES: Final = """
 SELECT customer_id, credit_type, 'tranche of grant ' || CAST(grant_id AS TEXT) || ' at ' || holder,
        'more than 0', amount
@@ -170,11 +190,11 @@ LIMIT :most
 
 # What takes a transaction back gives no account more than it took; taken back whole, exactly that.
 _TAKEN_BACK: Final = """
+WITH taking AS MATERIALIZED (SELECT * FROM ledger_transaction WHERE reverses IS NOT NULL)
 SELECT o.customer_id, o.credit_type,
        'transaction ' || CAST(o.number AS TEXT) || ' taken back from ' || o.account,
        -o.amount, COALESCE(SUM(e.amount), 0)
-FROM ledger_entry o
-JOIN ledger_transaction t
+FROM taking t JOIN ledger_entry o
     ON t.customer_id = o.customer_id AND t.credit_type = o.credit_type AND t.reverses = o.number
 LEFT JOIN ledger_entry e
     ON e.customer_id = t.customer_id AND e.credit_type = t.credit_type AND e.number = t.number
@@ -201,6 +221,7 @@ _CHECKS: Final = (
     _Check("credit_grant", _GRANTS_RESERVED),
     _Check("credit_grant", _GRANTS_COVER),
     _Check("credit_tranche", _TRANCHES),
+    _Check("credit_tranche", _LEASED),
     _Check("ledger_entry", _ACCOUNTS),
     _Check("ledger_entry", _TAKEN_BACK),
 )

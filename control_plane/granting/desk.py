@@ -204,6 +204,7 @@ class LeaseDesk:
         self._take_askings(batch, now_ms)
         if now_ms >= self._tick_ms:
             work.is_tick = True
+            work.refused = self._refused.credit_pools()
             self._tick_ms = now_ms + TICK_MS
         return None if work.is_empty else batch
 

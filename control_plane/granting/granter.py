@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from random import Random
 from typing import Final
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, select
 from control_plane.granting.limits import FoundLimit, LimitFinder, is_released
 from control_plane.granting.newcomers import create_newcomers
 from control_plane.granting.pools import open_pools
+from control_plane.granting.purses import Purse, count_sharers, open_purses, refilled
 from control_plane.granting.work import (
     Asking,
     Elsewhere,
@@ -68,6 +70,8 @@ class Granter:
         book = LeaseBook(connection)
         self._take_in(book, work, cache, posted)
         posted.gains = book.write(now_ms)
+        if work.refused:
+            posted.gains += refilled(connection, work.refused, now_ms)
         if work.askings:
             _Granting(self, book, cache, posted).answer(work.askings)
         posted.holders = set(book.holders)
@@ -129,6 +133,7 @@ class _Granting:
         self._cache = cache
         self._posted = posted
         self._pools: dict[PoolKey, Pool] = {}
+        self._purses: dict[PoolKey, Purse] = {}
         self._held: dict[HeldKey, Lease] = {}
         self._sharers: Counter[int] = Counter()
 
@@ -139,13 +144,17 @@ class _Granting:
         self._posted.customers_created = create_newcomers(
             book.connection, self._cache, askings, now_ms
         )
-        limits = self._granter.limits_of(self._cache, keys, now_ms)
+        of_credits = {key for key in keys if key.credit_type}
+        limits = self._granter.limits_of(self._cache, keys - of_credits, now_ms)
         self._pools = open_pools(book, limits, now_ms)
+        if of_credits:
+            self._purses = open_purses(book, of_credits, now_ms)
+            count_sharers(book.connection, self._purses)
         wanted = {
             (pool.id, *asking.epoch)
             for asking in askings
             for want in asking.wants
-            if (pool := self._pools.get(want.pool)) is not None
+            for pool in self._pools_of(want.pool)
         }
         self._held = book.load_held(wanted)
         self._sharers = self._count_sharers(wanted)
@@ -158,6 +167,8 @@ class _Granting:
                 answers.append(Short(()))
             else:
                 answers.append(self._grant(asking))
+        for purse in self._purses.values():
+            purse.save()
         # The pools' rows, and those who may hold their leases, come before the leases.
         self._posted.gains += book.write(now_ms)
         if short:
@@ -176,8 +187,8 @@ class _Granting:
     def _lacking(self, asking: Asking) -> tuple[Want, ...]:
         lacking = []
         for want in asking.wants:
-            pool = self._pools.get(want.pool)
-            if pool is None or _available(pool, want) < want.units_min:
+            available = self._available(want)
+            if available is None or available < want.units_min:
                 lacking.append(want)
         if not lacking and not self._granter.open_holder(
             self._book, asking.epoch, self._posted.now_ms
@@ -185,9 +196,50 @@ class _Granting:
             return asking.wants
         return tuple(lacking)
 
+    def _available(self, want: Want) -> int | None:
+        """Return what there is to give; None where it is not leased."""
+        if want.pool.credit_type:
+            purse = self._purses.get(want.pool)
+            return None if purse is None else purse.available
+        pool = self._pools.get(want.pool)
+        return None if pool is None else _available(pool, want)
+
+    def _pools_of(self, key: PoolKey) -> Iterable[Pool]:
+        purse = self._purses.get(key)
+        if purse is not None:
+            return purse.pools.values()
+        pool = self._pools.get(key)
+        return () if pool is None else (pool,)
+
+    def _grant_credits(self, want: Want, epoch: EpochId) -> list[LeaseNow]:
+        """Give out of a balance: a lease of each grant that it takes."""
+        purse = self._purses[want.pool]
+        held_before = [self._held.get((pool.id, *epoch)) for pool in purse.pools.values()]
+        asks_anew = not any(held is not None and held.rest for held in held_before)
+        sharers = purse.sharers + asks_anew
+        units = grantable(purse.available, want.units_min, want.units, sharers)
+        leases = []
+        for grant, pool, carved in purse.carve(units):
+            key = (pool.id, *epoch)
+            held = self._held.get(key)
+            if held is None:
+                held = self._held[key] = self._granter.new_lease(pool, epoch)
+                self._book.leases.add(held)
+            held.granted += carved
+            held.limit_units = 0
+            self._posted.units_granted += carved
+            leases.append(
+                LeaseNow(held.id, pool.key, held.granted, held.limit_units, tranche=grant)
+            )
+        purse.sharers += asks_anew and units > 0
+        return leases
+
     def _grant(self, asking: Asking) -> Granted:
         leases = []
         for want in asking.wants:
+            if want.pool.credit_type:
+                leases += self._grant_credits(want, asking.epoch)
+                continue
             pool = self._pools[want.pool]
             key = (pool.id, *asking.epoch)
             sharers = self._sharers[pool.id]
@@ -210,11 +262,16 @@ class _Granting:
         self, short: dict[int, tuple[Want, ...]], answers: list[Granted | Short]
     ) -> None:
         keys = {want.pool for lacking in short.values() for want in lacking}
-        held = self._held_elsewhere(pool.id for k in keys if (pool := self._pools.get(k)))
+        held = self._held_elsewhere(pool.id for key in keys for pool in self._pools_of(key))
         for index, lacking in short.items():
             answers[index] = Short(tuple(self._shortage(want, held) for want in lacking))
 
     def _shortage(self, want: Want, held: Mapping[int, list[Elsewhere]]) -> Shortage:
+        purse = self._purses.get(want.pool)
+        if purse is not None:
+            of_grants = (each for pool in purse.pools.values() for each in held[pool.id])
+            left = tuple(islice(of_grants, HELD_ELSEWHERE_MAX))
+            return Shortage(want.pool, purse.available, 0, purse.next_at_ms, left)
         pool = self._pools.get(want.pool)
         if pool is None:
             return Shortage(want.pool, 0, want.limit, None, is_leased=False)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable
+from itertools import islice
 from typing import Final, NamedTuple
 
 from weighbridge.rules.lease import PoolKey
 
 ASKERS_PER_POOL_MAX: Final = 1_000
 POOLS_MAX: Final = 100_000
+CREDIT_POOLS_MAX: Final = 1_000
 
 
 class _Refused(NamedTuple):
@@ -44,6 +46,11 @@ class RefusedAskers:
             oldest = next(iter(self._by_pool))
             for each in list(self._by_pool[oldest]):
                 self._remove(oldest, each)
+
+    def credit_pools(self) -> tuple[PoolKey, ...]:
+        """Return the balances of which somebody was refused."""
+        balances = (pool for pool in self._by_pool if pool.credit_type)
+        return tuple(islice(balances, CREDIT_POOLS_MAX))
 
     def lift(self, pool: PoolKey, available: int, now_ms: int) -> list[Hashable]:
         """Take out as many as so many units serve; and those whose refusals have lapsed.

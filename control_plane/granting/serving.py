@@ -88,6 +88,11 @@ class LeaseService:
             except TimeoutError:
                 self._queue.wake()
 
+    def gained(self, gains: Sequence[Gain]) -> None:
+        """Take in that pools have more than before: those who wait are tried, refusals lifted."""
+        self._send(self._desk.gained(gains, self._clock_ms()))
+        self._queue.wake()
+
     def take(self) -> Batch | None:
         """Return the work that waits."""
         return self._desk.take(self._clock_ms())

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from control_plane.leasing.accounts import EpochId, Gain
 from control_plane.leasing.holding import HolderClaim, Returned
 from weighbridge.rules.lease import PoolKey
+from weighbridge.rules.ledger import Grant
 from weighbridge.rules.rate_share import RateKey, RateShare
 
 
@@ -41,6 +42,8 @@ class LeaseNow(NamedTuple):
     pool: PoolKey
     granted: int
     limit: int
+    # Of credits: the grant that it is of.
+    tranche: Grant | None = None
 
 
 class Refusal(NamedTuple):
@@ -118,6 +121,8 @@ class LeaseWork:
     returns: list[tuple[EpochId, tuple[Returned, ...]]] = field(default_factory=list)
     askings: list[Asking] = field(default_factory=list)
     is_tick: bool = False
+    # Balances of which somebody was refused: looked at with each tick, since many things fill them.
+    refused: tuple[PoolKey, ...] = ()
 
     @property
     def is_empty(self) -> bool:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
-from weighbridge.rules.lease import PoolKey
+from control_plane.crediting.rows import LedgerId
+from weighbridge.rules.lease import PoolKey, credit_pool
 from weighbridge.rules.moving import BUCKETS
 from weighbridge.rules.rolling import RollingUnits
 from weighbridge.rules.units import COUNTER_MAX
@@ -21,6 +22,10 @@ EpochId = tuple[str, str]
 
 NO_RECORD: Final = COUNTER_MAX
 """What a lease closes after that ended with nothing left: no record closes it before its epoch."""
+
+
+CREDITS: Final = "credits"
+"""What pools of credits have for a window; no window is called so."""
 
 
 class TotalPlace(NamedTuple):
@@ -73,8 +78,16 @@ class Pool:
     leaves_at_ms: int | None = None
 
     @property
+    def ledger(self) -> LedgerId | None:
+        """Where it is what is leased of a grant of credits: the ledger that has the grant."""
+        place = self.place
+        return LedgerId(place.customer, place.feature) if place.window_key == CREDITS else None
+
+    @property
     def key(self) -> PoolKey:
         place = self.place
+        if place.window_key == CREDITS:
+            return credit_pool(place.customer, place.feature, int(self.limit_id))
         return PoolKey(
             place.customer, place.resource, place.feature, self.limit_id, place.window_start_ms
         )

@@ -29,6 +29,7 @@ from control_plane.leasing.accounts import (
     Pool,
     TotalPlace,
 )
+from control_plane.leasing.credits import CreditNotes
 from control_plane.leasing.rolling import RollingBuckets
 from control_plane.storage.lease_tables import lease, lease_holder, lease_pool
 from control_plane.storage.rows import (
@@ -137,6 +138,7 @@ class LeaseBook:
         self.pools: Shelf[int, Pool] = Shelf(Pool, attrgetter("id"))
         self.leases: Shelf[int, Lease] = Shelf(Lease, attrgetter("id"))
         self.holders: Shelf[EpochId, Holder] = Shelf(Holder, attrgetter("sidecar_id", "epoch"))
+        self.credits = CreditNotes()
         self.buckets = RollingBuckets(connection)
 
     def has_pools(self) -> bool:
@@ -268,12 +270,16 @@ class LeaseBook:
 
         What was read stays loaded.
         """
+        credit_gains = self.credits.post(
+            self.connection, self.pools.values(), self.leases.changed, now_ms
+        )
         pools = self.pools.changed()
         gains = [
             Gain(pool.key, pool.available)
             for pool, before in pools
             if pool.available > before[_AVAILABLE]
         ]
+        gains += credit_gains
         self._write_pools([pool for pool, _ in pools], now_ms)
         self.buckets.write()
         self._write_holders()

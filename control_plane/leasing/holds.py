@@ -49,8 +49,10 @@ def post_holds(book: LeaseBook, steps: Sequence[HoldStep]) -> Mapping[int, int]:
     after: dict[HoldKey, HoldStep] = {step.key: step for step in steps}
     rows = []
     for key, step in after.items():
-        for pool_id, units in before[key]:
+        for pool_id, units, is_presumed in before[key]:
             changed[pool_id] -= units
+            if is_presumed:
+                book.credits.presumed_holds[pool_id] -= units
         for id_, units in step.units:
             lease = book.leases.get(id_)
             if lease is not None and lease.sidecar_id == key.sidecar_id:
@@ -70,11 +72,13 @@ def _lapses_ms(rolling_ms: int | None, expires_at_ms: int) -> int | None:
 
 def _stored(
     book: LeaseBook, keys: Iterable[HoldKey]
-) -> defaultdict[HoldKey, list[tuple[int, int]]]:
-    found: defaultdict[HoldKey, list[tuple[int, int]]] = defaultdict(list)
+) -> defaultdict[HoldKey, list[tuple[int, int, bool]]]:
+    found: defaultdict[HoldKey, list[tuple[int, int, bool]]] = defaultdict(list)
     rows = {tuple(row) for row in rows_by_key(book.connection, lease_hold, _HOLD, keys)}
-    for sidecar_id, customer, reservation, _, pool_id, units, *_ in rows:
-        found[HoldKey(sidecar_id, customer, reservation)].append((pool_id, units))
+    for sidecar_id, customer, reservation, _, pool_id, units, _, is_presumed, *_ in rows:
+        found[HoldKey(sidecar_id, customer, reservation)].append(
+            (pool_id, units, bool(is_presumed))
+        )
     return found
 
 

@@ -87,6 +87,9 @@ def _lose_holds(book: LeaseBook, lost_ms: int, released_of: ReleasedOf) -> bool:
     presumed = (
         (True, *_key(row)) for row in found if book.pools[row.pool_id].place not in released
     )
+    for row in found:
+        if book.pools[row.pool_id].place not in released:
+            book.credits.presumed_holds[row.pool_id] += row.units
     update_rows(book.connection, lease_hold, ("is_presumed",), _HOLD, presumed)
     return len(found) == HOLDS_PER_TICK
 

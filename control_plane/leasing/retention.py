@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, exists, select, tuple_
 
-from control_plane.leasing.accounts import HolderState
+from control_plane.leasing.accounts import CREDITS, HolderState
 from control_plane.storage.lease_tables import lease, lease_hold, lease_holder, lease_pool
 
 KEPT_MS: Final = 48 * 3_600_000
@@ -28,8 +28,10 @@ def prune_leases(connection: Connection, now_ms: int) -> int:
 def _prune_pools(connection: Connection, before_ms: int) -> int:
     """Remove pools of windows that ended, whatever was left in their leases."""
     pool = lease_pool.c
-    ended = select(pool.id).where(pool.window_end_ms <= before_ms).order_by(pool.window_end_ms)
-    ids = connection.scalars(ended.limit(ROWS_MAX // 4)).all()
+    # What is leased of credits is the customer's until it is known what became of it.
+    is_let_go = (pool.window_key != CREDITS) | (pool.granted_limit == 0)
+    ended = select(pool.id).where(pool.window_end_ms <= before_ms, is_let_go)
+    ids = connection.scalars(ended.order_by(pool.window_end_ms).limit(ROWS_MAX // 4)).all()
     if not ids:
         return 0
     connection.execute(delete(lease_hold).where(lease_hold.c.pool_id.in_(ids)))

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from control_plane.leasing.accounts import EpochId, Gain, HolderState, Lease
 from control_plane.leasing.book import LeaseBook
+from control_plane.leasing.credits import CreditUse
 from control_plane.leasing.holds import HoldStep, post_holds
 from weighbridge.rules.rolling import RollingUnits
 
@@ -33,14 +34,16 @@ class SettledUsage(NamedTuple):
     """What a transaction settled.
 
     `draws` are those of each record with its epoch, `totals` the windows touched as they are now,
-    `marks` those of every epoch that moved; `holds` come in the order of their records. `rolling`
-    are the rolling windows touched, by the place of their pools.
+    `marks` those of every epoch that moved; `holds` come in the order of their records, and
+    so do `credits`, what usage cost in these. `rolling` are the rolling windows touched, by the
+    place of their pools.
     """
 
     draws: Sequence[tuple[EpochId, Sequence[Draw]]]
     totals: Mapping[Any, int]
     marks: Mapping[EpochId, int]
     holds: Sequence[HoldStep] = ()
+    credits: Sequence[CreditUse] = ()
     rolling: Mapping[Any, RollingUsage] = {}
 
 
@@ -55,8 +58,10 @@ class PostedUsage:
 def post_usage(connection: Connection, usage: SettledUsage, now_ms: int) -> PostedUsage:
     """Post what was settled. Where a lease has not what a record drew, the usage drew nothing."""
     book = LeaseBook(connection)
+    book.credits.uses.extend(usage.credits)
     if not book.has_pools():
-        return PostedUsage(draws_refused=sum(len(draws) for _, draws in usage.draws))
+        refused = sum(len(draws) for _, draws in usage.draws)
+        return PostedUsage(book.write(now_ms) if usage.credits else [], refused)
     drawn, refused = _apply_draws(book, usage, now_ms)
     for pool_id, units in post_holds(book, usage.holds).items():
         # What is held was drawn, and is not used: it is not the pool's again.

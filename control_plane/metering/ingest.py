@@ -10,8 +10,11 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
+from control_plane.crediting import UsageReference
 from control_plane.leasing.accounts import EpochId, Gain
+from control_plane.leasing.credits import CreditUse
 from control_plane.leasing.settling import SettledUsage, post_usage
+from control_plane.metering.charges import unadmitted_charge
 from control_plane.metering.counters import Counter, CounterCache
 from control_plane.metering.epochs import move_marks, open_marks
 from control_plane.metering.keys import KeyUse, claim_keys
@@ -107,6 +110,7 @@ class _Settling:
         self._cache = cache
         self._now_ms = now_ms
         self._tally = Tally()
+        self._credits: list[CreditUse] = []
         self._spending = SpendMeter(connection, self._tally, now_ms)
         self._settlement = Settlement({})
         self._set_aside_rows: list[tuple[str, str, int, str, bytes, int]] = []
@@ -145,9 +149,8 @@ class _Settling:
         """Post what was settled to the leases it was drawn from, and to the pools it counts in."""
         draws = [(record.epoch_key, record.draws) for record in records if record.draws]
         holds = [hold for record in records for hold in record.holds]
-        usage = SettledUsage(
-            draws, self._tally.totals(), moved, holds, rolling=self._tally.rolling()
-        )
+        rolling = self._tally.rolling()
+        usage = SettledUsage(draws, self._tally.totals(), moved, holds, self._credits, rolling)
         posted = post_usage(self._connection, usage, self._now_ms)
         self._settlement.draws_refused = posted.draws_refused
         self._settlement.gains = posted.gains
@@ -286,6 +289,7 @@ class _Settling:
                 self._put_aside(record, entry, SetAsideReason.OVERFLOW)
                 continue
             rows.append(_event_row(record, entry))
+            self._note_credit(record, entry)
             if spends is not None:
                 money += [
                     _event_row(record, _money_entry(entry, spent))
@@ -293,6 +297,24 @@ class _Settling:
                 ]
         insert_rows(self._connection, usage_event, _EVENT_COLUMNS, [*rows, *money])
         self._settlement.events += len(rows)
+
+    def _note_credit(self, record: UsageRecord, entry: UsageEntry) -> None:
+        """Have usage charged that costs credits: by who admitted it, else by what there is now."""
+        customer = self._cache.find(entry.customer)
+        if customer is None or entry.amount <= 0:
+            return
+        credit = entry.credit
+        if credit is None and not entry.catalog_version:
+            credit = unadmitted_charge(customer, entry)
+        if credit is None or not credit.micro:
+            return
+        ledger = credit.ledger
+        payers = {entry.customer, *(each.customer.id for each in customer.lineage())}
+        if ledger.customer not in payers:
+            ledger = ledger._replace(customer=entry.customer)
+        usage = UsageReference(entry.key, *record.mark)
+        place = len(self._credits)
+        self._credits.append(CreditUse(ledger, credit.micro, entry.occurred_at_ms, usage, place))
 
     def _store_records(self, fresh: Sequence[UsageRecord]) -> None:
         self._settlement.records += len(fresh)

@@ -6,6 +6,7 @@ import json
 from enum import Enum
 from typing import Final, NamedTuple
 
+from control_plane.crediting import LedgerId
 from control_plane.leasing.holds import HoldStep
 from control_plane.leasing.settling import Draw
 from weighbridge.rules import units
@@ -67,6 +68,13 @@ class RecordMark(NamedTuple):
     number: int
 
 
+class CreditCharge(NamedTuple):
+    """What usage costs in credits, as it was admitted, and which ledger pays."""
+
+    ledger: LedgerId
+    micro: int
+
+
 class UsageEntry(NamedTuple):
     """Usage of one feature. `kind` and `key_scope` are None where the wire had no known value."""
 
@@ -85,6 +93,8 @@ class UsageEntry(NamedTuple):
     snapshot_version: int = 0
     # What it was admitted at, in micros of each spend feature.
     spent: tuple[tuple[str, int], ...] = ()
+    # None where it costs none, or the sidecar had no snapshot to know.
+    credit: CreditCharge | None = None
 
 
 class UsageRecord(NamedTuple):
@@ -180,7 +190,8 @@ def _require_valid(index: int, entry: UsageEntry) -> None:
         and entry.catalog_version >= 0
         and entry.snapshot_version >= 0
     ):
-        if entry.key or entry.dimensions or entry.spent or entry.key_scope is None:
+        has_extras = entry.key or entry.dimensions or entry.spent or entry.credit
+        if has_extras or entry.key_scope is None:
             _require_valid_extras(index, entry)
         return
     raise _first_problem(f"entries[{index}]", entry)
@@ -223,11 +234,21 @@ def _require_valid_extras(index: int, entry: UsageEntry) -> None:
     if len(entry.dimensions) > units.DIMENSIONS_MAX:
         problem = f"has {len(entry.dimensions)} of them; at most {units.DIMENSIONS_MAX}"
         raise InvalidArgumentError(f"{field}.dimensions", problem)
+    _require_valid_costs(field, entry)
+
+
+def _require_valid_costs(field: str, entry: UsageEntry) -> None:
     for feature, micros in entry.spent:
         units.require_id(f"{field}.spent.feature", feature)
         if not 0 <= micros <= units.COUNTER_MAX:
             problem = f"{micros}; 0 to {units.COUNTER_MAX}"
             raise InvalidArgumentError(f"{field}.spent.micros", problem)
+    if entry.credit is not None:
+        units.require_id(f"{field}.credit.customer", entry.credit.ledger.customer)
+        units.require_id(f"{field}.credit.credit_type", entry.credit.ledger.credit_type)
+        if not 0 <= entry.credit.micro <= units.COUNTER_MAX:
+            problem = f"{entry.credit.micro}; 0 to {units.COUNTER_MAX}"
+            raise InvalidArgumentError(f"{field}.credit.micro", problem)
     if len(entry.spent) > SPENT_MAX:
         raise InvalidArgumentError(f"{field}.spent", f"{len(entry.spent)}; at most {SPENT_MAX}")
     for name, value in entry.dimensions:

@@ -15,7 +15,8 @@ from control_plane.granting.work import (
 from control_plane.leasing.accounts import EpochId
 from control_plane.leasing.holding import HolderClaim, Returned
 from weighbridge.rules.errors import InvalidArgumentError
-from weighbridge.rules.lease import PoolKey
+from weighbridge.rules.lease import PoolKey, credit_pool
+from weighbridge.rules.ledger import Grant
 from weighbridge.rules.units import require_id, require_optional_id
 from weighbridge.v1 import sync_service_pb2 as pb
 
@@ -59,17 +60,24 @@ def lease_request_from_proto(message: pb.LeaseRequest) -> LeaseRequest:
 
 
 def _want_from_proto(field: str, message: pb.LeaseWant) -> Want:
-    pool = message.pool
-    key = PoolKey(
-        require_id(f"{field}.pool.customer", pool.customer),
-        require_optional_id(f"{field}.pool.resource", pool.resource),
-        require_id(f"{field}.pool.feature", pool.feature),
-        require_id(f"{field}.pool.limit_id", pool.limit_id),
-        pool.window_start_unix_ms,
-    )
+    key = _key_from_proto(f"{field}.pool", message.pool)
     units_min = _count(f"{field}.units_min", message.units_min)
     units = max(_count(f"{field}.units", message.units), units_min)
     return Want(key, units_min, units, _count(f"{field}.limit", message.limit))
+
+
+def _key_from_proto(field: str, pool: pb.LeasePool) -> PoolKey:
+    customer = require_id(f"{field}.customer", pool.customer)
+    if pool.credit_type:
+        # Wanted is the balance, whatever the grants.
+        return credit_pool(customer, require_id(f"{field}.credit_type", pool.credit_type))
+    return PoolKey(
+        customer,
+        require_optional_id(f"{field}.resource", pool.resource),
+        require_id(f"{field}.feature", pool.feature),
+        require_id(f"{field}.limit_id", pool.limit_id),
+        pool.window_start_unix_ms,
+    )
 
 
 def _returned_from_proto(field: str, held: Iterable[pb.HeldLease]) -> tuple[Returned, ...]:
@@ -98,7 +106,13 @@ def answer_to_proto(answer: LeaseAnswer) -> pb.SyncResponse:
     message = pb.LeaseAnswer(
         number=answer.number,
         leases=[
-            pb.Lease(id=lease.id, pool=_pool(lease.pool), granted=lease.granted, limit=lease.limit)
+            pb.Lease(
+                id=lease.id,
+                pool=_pool(lease.pool),
+                granted=lease.granted,
+                limit=lease.limit,
+                tranche=None if lease.tranche is None else _tranche(lease.tranche),
+            )
             for lease in answer.leases
         ],
         refusals=[
@@ -127,7 +141,18 @@ def lift_to_proto(lift: LeaseLift) -> pb.SyncResponse:
     return pb.SyncResponse(lease_lift=pb.LeaseLift(pools=pools))
 
 
+def _tranche(grant: Grant) -> pb.CreditTranche:
+    return pb.CreditTranche(
+        priority=grant.priority,
+        expires_at_unix_ms=grant.expires_at_ms,
+        is_paid=grant.is_paid,
+        effective_at_unix_ms=grant.effective_at_ms,
+    )
+
+
 def _pool(key: PoolKey) -> pb.LeasePool:
+    if key.credit_type:
+        return pb.LeasePool(customer=key.customer, credit_type=key.credit_type, grant=key.grant)
     return pb.LeasePool(
         customer=key.customer,
         resource=key.resource,

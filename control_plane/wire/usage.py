@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from control_plane.crediting import LedgerId
 from control_plane.leasing.holds import HoldKey, HoldStep
 from control_plane.leasing.settling import Draw
 from control_plane.metering.records import (
+    CreditCharge,
     EpochKey,
     KeyScope,
     RecordMark,
@@ -86,6 +88,10 @@ def window_totals_to_proto(totals: Iterable[WindowTotal]) -> list[pb.WindowTotal
     ]
 
 
+def _credit_from_proto(message: pb.CreditCharge) -> CreditCharge:
+    return CreditCharge(LedgerId(message.customer, message.credit_type), message.micro)
+
+
 def _entry_from_proto(message: pb.UsageEntry) -> UsageEntry:
     return UsageEntry(
         message.customer,
@@ -102,4 +108,5 @@ def _entry_from_proto(message: pb.UsageEntry) -> UsageEntry:
         message.catalog_version,
         message.snapshot_version,
         tuple((each.feature, each.micros) for each in message.spent) if message.spent else (),
+        _credit_from_proto(message.credit) if message.HasField("credit") else None,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from sidecar.core.leases import Lack, Leases, Pool, Refusal, Returned
+from sidecar.core.purses import TrancheTerms, open_tranche
 from weighbridge.rules.lease import PoolKey, wanted_units
 
 WANTS_PER_REQUEST_MAX: Final = 200
@@ -38,6 +39,7 @@ class Granted(NamedTuple):
     lease_id: int
     granted: int
     limit: int
+    tranche: TrancheTerms | None = None
 
 
 class LeaseAnswer(NamedTuple):
@@ -118,6 +120,8 @@ class LeaseAsking:
         for pool in pools:
             pool.asked -= 1
         for granted in answer.leases:
+            if granted.tranche is not None:
+                open_tranche(self._leases, granted.key, granted.tranche, boot_ms)
             counters = (granted.granted, granted.limit)
             self._leases.take_grant(granted.key, granted.lease_id, counters, boot_ms)
         for key, refusal in answer.refusals:

@@ -15,10 +15,12 @@ from sidecar.core.gate import Gate
 from sidecar.core.keys import KeyedAnswer, require_same_payload
 from sidecar.core.leases import Take
 from sidecar.core.moment import Moment
+from sidecar.core.purses import note_spent
 from sidecar.core.rates import Taken, Used
 from sidecar.core.request import (
     REPORT_AHEAD_MS_MAX,
     REPORT_LATE_MS_MAX,
+    CreditCharge,
     HoldRequest,
     KeyScope,
     Kind,
@@ -27,6 +29,7 @@ from sidecar.core.request import (
 )
 from sidecar.core.reserving import HoldOutcome, HoldStage
 from sidecar.core.usage import Position
+from weighbridge.rules.credits import Tariff
 from weighbridge.rules.decision import Reason, Verdict
 from weighbridge.rules.errors import InvalidArgumentError
 
@@ -63,13 +66,14 @@ class _Staged(NamedTuple):
 class _Sum:
     """What the calls come to that one entry stands for."""
 
-    __slots__ = ("amount", "calls", "place", "spent")
+    __slots__ = ("amount", "calls", "credit", "place", "spent")
 
-    def __init__(self, place: int, amount: int, spent: Spent) -> None:
+    def __init__(self, place: int, amount: int, spent: Spent, credit: CreditCharge | None) -> None:
         self.place = place
         self.amount = amount
         self.calls = 1
         self.spent = spent
+        self.credit = credit
 
 
 class Batch:
@@ -82,7 +86,7 @@ class Batch:
         self._is_outage = gate.is_outage(moment)
         self._staged: list[_Staged] = []
         self._keys: dict[tuple[str, str], tuple[bytes, int]] = {}
-        self._sums: dict[tuple[str, str, str, Kind], _Sum] = {}
+        self._sums: dict[tuple[str, str, str, Kind, Tariff | None], _Sum] = {}
         self._entries: list[UsageEntry] = []
         # Units drawn from leases, by lease.
         self.draws: dict[int, int] = {}
@@ -101,8 +105,9 @@ class Batch:
         for each in self._sums.values():
             entry = self._entries[each.place]
             if entry.calls != each.calls:
-                summed = entry._replace(amount=each.amount, calls=each.calls, spent=each.spent)
-                self._entries[each.place] = summed
+                self._entries[each.place] = entry._replace(
+                    amount=each.amount, calls=each.calls, spent=each.spent, credit=each.credit
+                )
         return self._entries
 
     def decide(self, request: Request | HoldRequest) -> Outcome:
@@ -246,6 +251,8 @@ class Batch:
         takes = decided.takes if units.amount >= 0 else self._release(decided)
         if takes:
             self._gate.leases.draw_all(takes, self.draws, self._moment.boot_ms)
+        is_paid = request.is_priced or decided.tariff is not None
+        credit = self._charge_credits(decided, takes) if is_paid else None
         if decided.spent:
             self._record_spent(decided, units.at_ms)
         self._staged.append(_Staged(request, units, taken, ancestors, takes, decided.spent))
@@ -255,7 +262,7 @@ class Batch:
         is_summed = (
             not (request.key or request.dimensions) and at_ms is None and _is_sound(units, decided)
         )
-        if is_summed and self._is_in_sum(request, kind, units.amount, decided.spent):
+        if is_summed and self._is_in_sum(request, kind, decided.spent, credit):
             return
         entry = UsageEntry(
             request.customer,
@@ -272,6 +279,7 @@ class Batch:
             decided.catalog_version,
             decided.snapshot_version,
             decided.spent,
+            credit,
         )
         if request.key:
             self._keys[request.customer, request.key] = (digest, len(self._keys))
@@ -287,6 +295,14 @@ class Batch:
             return []
         number = self._position.number
         return [take for take in decided.takes if leases.release(take.pool, -take.units, number)]
+
+    def _charge_credits(self, decided: Decided, takes: Sequence[Take]) -> CreditCharge | None:
+        request = decided.request
+        tariff = request.tariff if request.is_priced else decided.tariff
+        if tariff is None:
+            return None
+        note_spent(self._gate.leases, takes, self._moment.boot_ms)
+        return CreditCharge(tariff, tariff.charge(request.units))
 
     def _record_spent(self, decided: Decided, at_ms: int) -> None:
         request = decided.request
@@ -343,15 +359,20 @@ class Batch:
         for ancestor, above in decided.rates_above:
             rates.note_refused(ancestor, ("", request.feature), above, asked)
 
-    def _is_in_sum(self, request: Request, kind: Kind, amount: int, spent: Spent) -> bool:
+    def _is_in_sum(
+        self, request: Request, kind: Kind, spent: Spent, credit: CreditCharge | None
+    ) -> bool:
         """Add to the entry of calls like this one; False: its own is to be the first of them."""
-        group = (request.customer, request.resource, request.feature, kind)
+        tariff = None if credit is None else credit.tariff
+        group = (request.customer, request.resource, request.feature, kind, tariff)
         found = self._sums.get(group)
         if found is None:
-            self._sums[group] = _Sum(len(self._entries), amount, spent)
+            self._sums[group] = _Sum(len(self._entries), request.units, spent, credit)
             return False
-        found.amount += amount
+        found.amount += request.units
         found.calls += 1
+        if credit is not None and found.credit is not None:
+            found.credit = credit._replace(micro=found.credit.micro + credit.micro)
         if spent:
             found.spent = _both(found.spent, spent)
         return True

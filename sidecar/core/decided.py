@@ -12,7 +12,8 @@ from sidecar.core.rate_shares import RateLack
 from sidecar.core.request import Request
 from sidecar.core.snapshots import CustomerState
 from weighbridge.rules.catalog import Feature
-from weighbridge.rules.decision import DecidedBy, LimitState, UpgradeHint, Verdict
+from weighbridge.rules.credits import Tariff
+from weighbridge.rules.decision import DecidedBy, LimitState, Reason, UpgradeHint, Verdict
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.granting import Grant, lineage
 from weighbridge.rules.rate import Rate
@@ -22,6 +23,19 @@ Spent = tuple[tuple[str, int], ...]
 """Micros by spend feature."""
 
 
+HINTED: Final = frozenset(
+    {
+        Reason.FEATURE_NOT_IN_PLAN,
+        Reason.VALUE_NOT_ALLOWED,
+        Reason.LIMIT_REACHED,
+        Reason.RATE_LIMITED,
+        Reason.SPEND_LIMIT_REACHED,
+        Reason.CREDITS_EXHAUSTED,
+    }
+)
+"""Refusals that another plan or add-on may lift."""
+
+
 class Decided(NamedTuple):
     """An answer. `is_recorded`: its usage is staged in the batch's record.
 
@@ -29,7 +43,8 @@ class Decided(NamedTuple):
     recorded with all `ancestors`; None: they are not known here. `limited_by` is the one of them
     that the verdict names. `takes` are what it draws from leases. `states` are those of all
     limits it rests on, `counted` has those above. `spent` is the most that it costs; `spend` the
-    spend feature whose limit the verdict names.
+    spend feature whose limit the verdict names. `tariff` is what it costs in credits, of which this
+    sidecar may spend `credits_held`.
     """
 
     request: Request
@@ -51,6 +66,8 @@ class Decided(NamedTuple):
     counted: Sequence[Counted] = ()
     spent: Spent = ()
     spend: Feature | None = None
+    tariff: Tariff | None = None
+    credits_held: int | None = None
 
     def recorded(self) -> Decided:
         """Return it with its usage staged: as `_replace` does, in a third of the time."""
@@ -82,6 +99,8 @@ class Subject(NamedTuple):
     grant: Grant
     feature: Feature
     moment: Moment
+    # What it costs in credits.
+    tariff: Tariff | None = None
 
     @property
     def basis(self) -> tuple[object, ...]:
@@ -102,6 +121,8 @@ class Judged(NamedTuple):
     takes: Sequence[Take] = ()
     spent: Spent = ()
     spend: Feature | None = None
+    tariff: Tariff | None = None
+    credits_held: int | None = None
 
 
 def _hints_of_money(
@@ -126,6 +147,11 @@ def _hints_of_money(
         spent_on=subject.feature.id,
     )
     return upgrade_hints(subject.compiler, grant, question)
+
+
+def _exhausted(subject: Subject, verdict: Verdict) -> str:
+    is_exhausted = verdict.reason is Reason.CREDITS_EXHAUSTED and subject.tariff is not None
+    return subject.tariff.credit_type if is_exhausted and subject.tariff is not None else ""
 
 
 def hints_of(subject: Subject, judged: Judged) -> tuple[UpgradeHint, ...]:
@@ -154,5 +180,6 @@ def hints_of(subject: Subject, judged: Judged) -> tuple[UpgradeHint, ...]:
         states,
         subject.moment.now_ms,
         None if verdict.rate is None else verdict.rate.rate,
+        exhausted=_exhausted(subject, verdict),
     )
     return upgrade_hints(subject.compiler, grant, question)

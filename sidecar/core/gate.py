@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from sidecar.core.book import UsageBook
 from sidecar.core.counting import Counted, buckets_of, counted_above, limiting
-from sidecar.core.decided import Decided, Judged, NotLeased, NotLoaded, Subject, hints_of
+from sidecar.core.decided import HINTED, Decided, Judged, NotLeased, NotLoaded, Subject, hints_of
 from sidecar.core.holding import Owned, owned_above
 from sidecar.core.keys import KeyTable
 from sidecar.core.leases import Leases
@@ -16,6 +16,7 @@ from sidecar.core.metered import MeteredJudge
 from sidecar.core.moment import Moment
 from sidecar.core.money import monies_of
 from sidecar.core.outage import OutageSpending
+from sidecar.core.paying import tariff_of, with_credits
 from sidecar.core.rate_shares import RateShares
 from sidecar.core.rates import RateBuckets
 from sidecar.core.releasing import is_release, not_releasable
@@ -23,13 +24,7 @@ from sidecar.core.request import Kind, Request
 from sidecar.core.reservations import Reservations
 from sidecar.core.shadow import Shadow
 from sidecar.core.snapshots import CustomerState, SnapshotCache
-from weighbridge.rules.catalog import (
-    Customer,
-    Enforcement,
-    Entitlement,
-    Feature,
-    FeatureType,
-)
+from weighbridge.rules.catalog import Customer, Enforcement, Entitlement, Feature, FeatureType
 from weighbridge.rules.decision import (
     ALLOWED,
     DecidedBy,
@@ -45,16 +40,6 @@ from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.errors import FailedPreconditionError, InvalidArgumentError
 from weighbridge.rules.granting import Bounded, Grant, NoGrant, bounded
 from weighbridge.rules.units import COUNTER_MAX
-
-_HINTED = frozenset(
-    {
-        Reason.FEATURE_NOT_IN_PLAN,
-        Reason.VALUE_NOT_ALLOWED,
-        Reason.LIMIT_REACHED,
-        Reason.RATE_LIMITED,
-        Reason.SPEND_LIMIT_REACHED,
-    }
-)
 
 
 class Gate:
@@ -163,7 +148,7 @@ class Gate:
         return self._decide_for(Subject(request, state, compiler, grant, feature, moment))
 
     def _decide_for(self, subject: Subject) -> Decided | NotLeased:
-        request, state, compiler, _, feature, moment = subject
+        request, state, compiler, _, feature, moment, _ = subject
         judged = self._judge(subject)
         if isinstance(judged, NotLeased):
             return judged
@@ -172,7 +157,9 @@ class Gate:
             judged.verdict,
             judged.decided_by,
             feature,
-            hints_of(subject, judged) if judged.verdict.reason in _HINTED else (),
+            hints_of(subject._replace(tariff=judged.tariff), judged)
+            if judged.verdict.reason in HINTED
+            else (),
             compiler.catalog.version,
             state.customer.version,
             self.link.snapshot_age_ms(moment.boot_ms),
@@ -186,6 +173,8 @@ class Gate:
             counted=judged.counted,
             spent=judged.spent,
             spend=judged.spend,
+            tariff=judged.tariff,
+            credits_held=judged.credits_held,
         )
 
     def tidy(self, moment: Moment) -> None:
@@ -319,6 +308,17 @@ class Gate:
 
     def _judge_metered(
         self, subject: Subject, entitlement: Entitlement, counted: Sequence[Counted] = ()
+    ) -> Judged | NotLeased:
+        """Decide against all limits, and what pays for it."""
+        if entitlement.credit is not None or subject.request.is_priced:
+            subject = subject._replace(tariff=tariff_of(subject, entitlement.credit))
+        judged = self._judge_units(subject, entitlement, counted)
+        if subject.tariff is None or isinstance(judged, NotLeased):
+            return judged
+        return with_credits(judged, subject.tariff, self.leases, subject.moment)
+
+    def _judge_units(
+        self, subject: Subject, entitlement: Entitlement, counted: Sequence[Counted]
     ) -> Judged | NotLeased:
         """Decide against the customer's own limits, and those that are counted above it."""
         request = subject.request

@@ -14,7 +14,8 @@ from sidecar.core.request import Request
 from sidecar.core.reservations import Reservations
 from sidecar.core.snapshots import SnapshotCache
 from weighbridge.rules.catalog import Feature, LimitKind
-from weighbridge.rules.decision import LimitState, Reason, Verdict, leases_exhausted
+from weighbridge.rules.credits import Tariff
+from weighbridge.rules.decision import LimitState, Reason, Verdict, leases_exhausted, refused
 from weighbridge.rules.entitlement import PlanCompiler
 from weighbridge.rules.lease import PoolKey
 from weighbridge.rules.moving import oldest_bucket_ms
@@ -44,11 +45,13 @@ class Refused(NamedTuple):
     """
 
     customer: str
-    state: LimitState
+    state: LimitState | None
     refusal: Refusal
     covered: int
     # Where it is a limit of money.
     spend: Feature | None = None
+    # Where it is a balance of credits; then there is no state.
+    tariff: Tariff | None = None
 
 
 class Cover(NamedTuple):
@@ -78,7 +81,7 @@ def cover_of(
     boot_ms = moment.boot_ms
     takes: list[Take] = []
     lacks: list[Lack] = []
-    refused: Refused | None = None
+    known: Refused | None = None
     for customer, (resource, feature), states, basis in owned:
         for state in states:
             limit = state.limit
@@ -101,8 +104,8 @@ def cover_of(
             refusal = pool.refuses(limit.limit, missing, boot_ms)
             if refusal is not None:
                 found = Refused(customer, state, refusal, covered + refusal.available)
-                refused = found if refused is None else min(refused, found, key=covered_by)
-    return Cover(takes, lacks, refused)
+                known = found if known is None else min(known, found, key=covered_by)
+    return Cover(takes, lacks, known)
 
 
 def _bounds_of_pool(state: LimitState) -> WindowBounds:
@@ -113,9 +116,9 @@ def _bounds_of_pool(state: LimitState) -> WindowBounds:
     return state.bounds
 
 
-def covered_by(refused: Refused) -> int:
+def covered_by(found: Refused) -> int:
     """Return how much of a call's amount would pass."""
-    return refused.covered
+    return found.covered
 
 
 def as_granted(owned: Sequence[Owned], amount: int) -> list[Owned]:
@@ -220,11 +223,16 @@ def owner_of(verdict: Verdict, owned: Sequence[Owned]) -> str:
 def exhausted(cover: Cover, amount: int, moment: Moment) -> tuple[Verdict, str]:
     """Return the refusal where the control plane has said that there is no more, and by whom."""
     assert cover.refused is not None, "there is a refusal"
-    customer, state, refusal, would_pass, spend = cover.refused
+    customer, state, refusal, would_pass, spend, _ = cover.refused
     # Units on sidecars that cannot be reached may come back at any time.
     again_ms = refusal.lapses_ms if refusal.unreachable else refusal.returns_ms
     retry_after_ms = max(again_ms - moment.boot_ms, 0) if again_ms else None
     would_pass = min(would_pass, amount - 1)
+    if state is None:
+        verdict = refused(Reason.CREDITS_EXHAUSTED)
+        return verdict._replace(
+            retry_after_ms=retry_after_ms, allowed_amount=would_pass or None
+        ), customer
     verdict = leases_exhausted(state, would_pass, retry_after_ms, moment.now_ms)
     if spend is not None:
         # What is used is in micros, and known already.

@@ -124,6 +124,14 @@ class Pool:
         """What was given back, whatever of the records on their way is settled first."""
         return max(self.returned - sum(self.put_back.values()), 0)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has to stay, also where it is idle."""
+        return bool(self.asked or self.put_back)
+
+    def ended(self) -> None:
+        """Take in that its lease has ended."""
+
     def take_grant(self, lease_id: int, granted: int, limit: int, boot_ms: int) -> None:
         """Take in the lease as the control plane has it; an older state changes nothing."""
         if lease_id != self.lease_id:
@@ -196,6 +204,10 @@ class Leases:
             pool = Pool(key, NEVER_MS if end_ms is None else end_ms, boot_ms)
             self._pools[key] = pool
         return pool
+
+    def put(self, pool: Pool) -> None:
+        """Keep a pool that is new."""
+        self._pools[pool.key] = pool
 
     def find(self, key: PoolKey) -> Pool | None:
         """Return the pool, where it is known."""
@@ -370,13 +382,12 @@ class Leases:
     def tidy(self, now_ms: int, boot_ms: int) -> None:
         """End the leases that are idle, or whose window is over, and forget their pools."""
         for pool in tuple(self._pools.values()):
-            is_over = now_ms >= pool.end_ms
-            is_busy = pool.asked or pool.put_back
-            if (is_over or boot_ms - pool.used_ms >= IDLE_MS) and not is_busy:
+            if (now_ms >= pool.end_ms or boot_ms - pool.used_ms >= IDLE_MS) and not pool.is_busy:
                 self._end(pool)
 
     def _end(self, pool: Pool) -> None:
         pool.give_back()
+        pool.ended()
         del self._pools[pool.key]
         self.low.pop(pool, None)
         if self._by_lease.pop(pool.lease_id, None) is not None:

@@ -22,6 +22,7 @@ from sidecar.core.leases import Leases, Take
 from sidecar.core.moment import Moment
 from sidecar.core.money import Money, cover_money, with_money
 from sidecar.core.outage import OutageSpending, Spent, apply_outage_policy
+from sidecar.core.purses import cover_credits
 from sidecar.core.rate_shares import RateLack
 from sidecar.core.rates import RateBuckets, Used
 from sidecar.core.releasing import given_back
@@ -96,7 +97,7 @@ class MeteredJudge:
         if judged.decided_by is DecidedBy.OUTAGE_POLICY:
             return judged
         rated = self._judge_rates(subject, judged, counted)
-        if subject.feature.is_leased or monies:
+        if subject.feature.is_leased or monies or subject.tariff is not None:
             leased = self._judge_leased(subject, rated, owned, counted, monies)
             if leased is not None:
                 return leased
@@ -113,6 +114,9 @@ class MeteredJudge:
             cover = cover_of(self._leases, owned, units, moment, is_exact=is_exact)
         if monies and feature.enforcement is Enforcement.ENFORCE:
             cover = cover_money(self._leases, monies, cover, units, moment)
+        tariff = subject.tariff
+        if tariff is not None and tariff.is_hard:
+            cover = cover_credits(self._leases, tariff, cover, units, moment)
         return cover
 
     def _judge_limits(
@@ -240,6 +244,7 @@ class MeteredJudge:
             verdict, owner = exhausted(cover, request.units, moment)
             limited_by = "" if owner == request.customer else owner
             is_asked = subject.feature.is_authoritative and cover.refused.spend is None
+            is_asked = is_asked and cover.refused.tariff is None
             return judged._replace(
                 verdict=verdict,
                 decided_by=DecidedBy.CONTROL_PLANE if is_asked else DecidedBy.LEASE,
@@ -248,7 +253,7 @@ class MeteredJudge:
             )
         if self._is_outage(moment):
             if cover.lacks_money:
-                # Money is spent as far as it is leased, whatever the policy of the feature.
+                # Money and credits are spent as far as leased, whatever the feature's policy.
                 verdict = refused(Reason.OUTAGE_POLICY)
                 return judged._replace(verdict=verdict, decided_by=DecidedBy.OUTAGE_POLICY)
             return _with_leased(self._judge_outage(subject, judged, owned), cover)

@@ -6,6 +6,8 @@ from enum import IntEnum
 from hashlib import blake2b
 from typing import NamedTuple
 
+from weighbridge.rules.credits import Tariff
+
 DIGEST_SIZE = 16
 REPORT_LATE_MS_MAX = 35 * 24 * 3_600_000
 """How far back reported usage may lie: 35 days."""
@@ -38,7 +40,8 @@ class KeyScope(IntEnum):
 class Request(NamedTuple):
     """One question or one report. `amount` None: not given. `occurred_at_ms` None: now.
 
-    `held_before`: units of the hold that is to grow by the amount.
+    `held_before`: units of the hold that is to grow by the amount. `is_priced`: it costs `tariff`,
+    as was admitted before.
     """
 
     kind: Kind
@@ -52,6 +55,8 @@ class Request(NamedTuple):
     dimensions: tuple[tuple[str, str], ...] = ()
     occurred_at_ms: int | None = None
     held_before: int = 0
+    tariff: Tariff | None = None
+    is_priced: bool = False
 
     @property
     def units(self) -> int:
@@ -105,6 +110,13 @@ class HoldRequest(NamedTuple):
         return blake2b(wanted + text.encode(), digest_size=DIGEST_SIZE).digest()
 
 
+class CreditCharge(NamedTuple):
+    """What usage costs in credits."""
+
+    tariff: Tariff
+    micro: int
+
+
 class UsageEntry(NamedTuple):
     """Usage to carry upstream: one call, or several that nothing tells apart, summed.
 
@@ -125,3 +137,4 @@ class UsageEntry(NamedTuple):
     catalog_version: int
     snapshot_version: int
     spent: tuple[tuple[str, int], ...] = ()
+    credit: CreditCharge | None = None

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from sidecar.core.book import FeatureKey
 from sidecar.core.leases import Pool
+from weighbridge.rules.credits import Tariff
 from weighbridge.rules.errors import NotFoundError
 from weighbridge.rules.window import WindowBounds
 
@@ -49,6 +50,8 @@ class HeldUnits(NamedTuple):
     lease_id: int
     units: int
     amount: int
+    # They are micro-credits.
+    is_credit: bool = False
 
     def with_more(self, units: int, amount: int) -> HeldUnits:
         """Return it with what another part of the hold drew from the same lease."""
@@ -87,6 +90,8 @@ class Hold(NamedTuple):
     restated_at_ms: int = 0
     used: int = 0
     charged: int = 0
+    # What it costs in credits, as admitted.
+    tariff: Tariff | None = None
 
     @property
     def key(self) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from sidecar.core.decided import Decided, NotLeased, NotLoaded
 from sidecar.core.gate import Gate
 from sidecar.core.leases import Take
 from sidecar.core.moment import Moment
+from sidecar.core.purses import Tranche, note_spent
 from sidecar.core.request import HoldRequest, Kind, Request
 from sidecar.core.reservations import (
     DAY_MS,
@@ -139,6 +140,7 @@ class HoldStage:
             catalog_version=decided.catalog_version,
             snapshot_version=decided.snapshot_version,
             ancestors=decided.ancestors or (),
+            tariff=decided.tariff,
             restated_at_ms=now_ms,
         )
         self._put(hold)
@@ -172,6 +174,8 @@ class HoldStage:
             amount - hold.amount,
             dimensions=hold.dimensions,
             held_before=hold.amount,
+            tariff=hold.tariff,
+            is_priced=True,
         )
         decided = self._decide(more)
         if not isinstance(decided, Decided):
@@ -262,6 +266,8 @@ class HoldStage:
                 hold.feature,
                 units,
                 dimensions=hold.dimensions,
+                tariff=hold.tariff,
+                is_priced=True,
             )
             decided = self._gate.decide(more, self._moment)
             if isinstance(decided, NotLeased):
@@ -299,7 +305,11 @@ class HoldStage:
             self._undo.append(
                 lambda pool=pool, units=units: leases.undraw(pool, units)  # type: ignore[misc]
             )
-        return tuple(HeldUnits(pool, pool.lease_id, units, amount) for pool, units in takes)
+        note_spent(leases, takes, self._moment.boot_ms)
+        return tuple(
+            HeldUnits(pool, pool.lease_id, units, amount, isinstance(pool, Tranche))
+            for pool, units in takes
+        )
 
     def _close(self, hold: Hold, end: HoldEnd, *, used: int) -> None:
         """End it in the record; one that had expired too, or a restart would find it again.
@@ -308,10 +318,17 @@ class HoldStage:
         """
         unused = max(hold.amount - used, 0)
         draws, leases = self._ledger.draws, self._gate.leases
-        for held in hold.held:
-            pool, lease_id, back = held.pool, held.lease_id, held.surplus(unused)
+        rest = 0
+        if hold.tariff is not None:
+            rest = sum(held.units for held in hold.held if held.is_credit)
+            rest = max(rest - hold.tariff.charge(min(used, hold.amount)), 0)
+        # Of credits, what burns last is given back first.
+        for held in sorted(hold.held, key=_burns_last):
+            pool, lease_id = held.pool, held.lease_id
+            back = min(held.units, rest) if held.is_credit else held.surplus(unused)
             if back and pool is not None and leases.takes_back(pool, lease_id):
                 leases.put_back(pool, back, self._number)
+                rest -= back if held.is_credit else 0
                 draws[lease_id] = draws.get(lease_id, 0) - back
                 self._undo.append(
                     lambda pool=pool, back=back: leases.put_back(  # type: ignore[misc]
@@ -346,7 +363,13 @@ def _settlement(hold: Hold, amount: int) -> Request:
         amount,
         dimensions=hold.dimensions,
         occurred_at_ms=hold.opened_at_ms,
+        tariff=hold.tariff,
+        is_priced=True,
     )
+
+
+def _burns_last(held: HeldUnits) -> tuple[int, ...]:
+    return tuple(-each for each in held.pool.rank) if isinstance(held.pool, Tranche) else ()
 
 
 def _joined(held: Sequence[HeldUnits], more: Sequence[HeldUnits]) -> tuple[HeldUnits, ...]:

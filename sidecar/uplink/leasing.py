@@ -5,8 +5,10 @@ from __future__ import annotations
 from sidecar.core.asking import Granted, LeaseAnswer, LeaseAsking, LeaseRequest
 from sidecar.core.leases import MARGIN_MS, Leases, Refusal, Returned
 from sidecar.core.moment import Moment
+from sidecar.core.purses import TrancheTerms
 from sidecar.journal import Journal
-from weighbridge.rules.lease import PoolKey
+from weighbridge.rules.lease import PoolKey, credit_pool
+from weighbridge.rules.ledger import burn_rank
 from weighbridge.v1 import sync_service_pb2 as pb
 
 
@@ -82,7 +84,13 @@ class LeaseTalk:
 
     def _answered(self, message: pb.LeaseAnswer, moment: Moment) -> None:
         leases = [
-            Granted(_key_from_proto(lease.pool), lease.id, lease.granted, lease.limit)
+            Granted(
+                _key_from_proto(lease.pool),
+                lease.id,
+                lease.granted,
+                lease.limit,
+                _tranche_from_proto(lease) if lease.HasField("tranche") else None,
+            )
             for lease in message.leases
         ]
         refusals = [
@@ -111,12 +119,26 @@ class LeaseTalk:
 
 def _key_from_proto(pool: pb.LeasePool) -> PoolKey:
     """Return which pool a message names."""
+    if pool.credit_type:
+        return credit_pool(pool.customer, pool.credit_type, pool.grant)
     return PoolKey(
         pool.customer, pool.resource, pool.feature, pool.limit_id, pool.window_start_unix_ms
     )
 
 
+def _tranche_from_proto(lease: pb.Lease) -> TrancheTerms:
+    """Return when a grant burns."""
+    terms = lease.tranche
+    expires_at_ms = terms.expires_at_unix_ms if terms.HasField("expires_at_unix_ms") else None
+    rank = burn_rank(
+        terms.priority, expires_at_ms, terms.effective_at_unix_ms, lease.pool.grant, terms.is_paid
+    )
+    return TrancheTerms(rank, expires_at_ms)
+
+
 def _key_to_proto(key: PoolKey) -> pb.LeasePool:
+    if key.credit_type:
+        return pb.LeasePool(customer=key.customer, credit_type=key.credit_type)
     return pb.LeasePool(
         customer=key.customer,
         resource=key.resource,

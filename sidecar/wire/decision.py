@@ -9,6 +9,7 @@ from sidecar.core.decided import Decided
 from sidecar.core.overshoot import max_overshoot
 from sidecar.core.request import Kind
 from weighbridge.rules.catalog import Feature, FeatureType, LimitKind
+from weighbridge.rules.credits import Tariff
 from weighbridge.rules.decision import DecidedBy, LimitState, Reason, UpgradeHint, Verdict
 from weighbridge.rules.moving import bounds_of_use
 from weighbridge.rules.rate import RatePeriod, RateScope, RateState
@@ -55,6 +56,8 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
     overshoot = max_overshoot(decided)
     if overshoot is not None:
         message.max_overshoot = overshoot
+    if decided.tariff is not None:
+        _fill_credits(message, decided, decided.tariff)
     if decided.snapshot_age_ms is not None:
         message.snapshot_age_ms = decided.snapshot_age_ms
     if verdict.allowed:
@@ -62,8 +65,7 @@ def fill_decision(message: pb.Decision, decided: Decided) -> None:
         if decided.feature is not None and decided.feature.type is FeatureType.METERED:
             message.included_amount = request.units - verdict.overage
             message.overage_amount = verdict.overage
-        if verdict.observed is not None:
-            message.observed_reason = REASONS[verdict.observed]
+        _fill_observed(message, verdict)
     else:
         _fill_refusal(message, decided)
     if verdict.state is not None:
@@ -86,6 +88,30 @@ def _fill_receipt(message: sidecar_pb.Receipt, decided: Decided, epoch: str, num
     message.amount = units
     message.included_amount = units - overage
     message.overage_amount = overage
+    request = decided.request
+    tariff = request.tariff if request.is_priced else decided.tariff
+    if tariff is not None:
+        message.credits_micro = tariff.charge(units)
+        message.charges.add(
+            credit_type=tariff.credit_type,
+            customer=tariff.payer,
+            dimensions=dict(request.dimensions),
+            amount=units,
+            micro_per_million=tariff.micro,
+            micro=message.credits_micro,
+        )
+
+
+def _fill_observed(message: pb.Decision, verdict: Verdict) -> None:
+    if verdict.observed is not None:
+        message.observed_reason = REASONS[verdict.observed]
+
+
+def _fill_credits(message: pb.Decision, decided: Decided, tariff: Tariff) -> None:
+    message.credit_type = tariff.credit_type
+    message.credits_micro = tariff.charge(decided.request.units)
+    if decided.credits_held is not None:
+        message.credits_held_micro = decided.credits_held
 
 
 def answer_to_bytes(decided: Decided, epoch: str, number: int) -> bytes:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from sidecar.core.batch import Batch
 from sidecar.core.request import DIGEST_SIZE, KeyScope, Kind, UsageEntry
 from sidecar.core.reservations import Closing, HeldUnits, Hold, HoldEnd
+from weighbridge.rules.credits import Tariff
 from weighbridge.v1 import journal_pb2 as journal_pb
 from weighbridge.v1 import sync_service_pb2 as sync_pb
 from weighbridge.v1 import types_pb2 as pb
@@ -104,11 +105,18 @@ def _opened_from_proto(message: sync_pb.HoldOpened, written_at_ms: int) -> Hold:
         amount=message.amount,
         opened_at_ms=message.opened_at_unix_ms,
         expires_at_ms=message.expires_at_unix_ms,
-        held=tuple(HeldUnits(None, h.lease, h.units, h.units) for h in message.held),
+        held=tuple(HeldUnits(None, h.lease, h.units, h.units, h.is_credit) for h in message.held),
+        tariff=_tariff_from_proto(message.credit) if message.HasField("credit") else None,
         dimensions=tuple(sorted(message.dimensions.items())),
         ancestors=tuple(message.ancestors),
         restated_at_ms=written_at_ms,
         used=message.used_amount,
+    )
+
+
+def _tariff_from_proto(message: sync_pb.CreditTerms) -> Tariff:
+    return Tariff(
+        message.customer, message.credit_type, message.micro_per_million, not message.is_soft
     )
 
 
@@ -123,8 +131,13 @@ def _fill_opened(message: sync_pb.HoldOpened, hold: Hold) -> None:
     message.used_amount = hold.used
     message.ancestors.extend(hold.ancestors)
     message.dimensions.update(hold.dimensions)
+    if hold.tariff is not None:
+        message.credit.credit_type = hold.tariff.credit_type
+        message.credit.customer = hold.tariff.payer
+        message.credit.micro_per_million = hold.tariff.micro
+        message.credit.is_soft = not hold.tariff.is_hard
     for held in hold.held:
-        message.held.add(lease=held.lease_id, units=held.units)
+        message.held.add(lease=held.lease_id, units=held.units, is_credit=held.is_credit)
 
 
 def _fill_closed(message: sync_pb.HoldClosed, closing: Closing) -> None:
@@ -134,7 +147,7 @@ def _fill_closed(message: sync_pb.HoldClosed, closing: Closing) -> None:
     message.end = _HOLD_ENDS[closing.end]
     message.charged_amount = closing.charged
     for held in hold.held:
-        message.held.add(lease=held.lease_id, units=held.units)
+        message.held.add(lease=held.lease_id, units=held.units, is_credit=held.is_credit)
 
 
 def _fill_entry(message: sync_pb.UsageEntry, entry: UsageEntry) -> None:
@@ -153,5 +166,10 @@ def _fill_entry(message: sync_pb.UsageEntry, entry: UsageEntry) -> None:
         message.payload_digest = entry.payload_digest
     if entry.dimensions:
         message.dimensions.update(entry.dimensions)
+    if entry.credit is not None:
+        tariff, micro = entry.credit
+        message.credit.credit_type = tariff.credit_type
+        message.credit.customer = tariff.payer
+        message.credit.micro = micro
     for feature, micros in entry.spent:
         message.spent.add(feature=feature, micros=micros)

@@ -199,7 +199,7 @@ def test_a_partner_app_touches_no_customer() -> None:
 
 def test_what_is_not_enforced_yet_is_told() -> None:
     told = list(notices(compiled_credits()))
-    assert [text.split(" are ")[0] for text in told] == ["credits", "partner apps"]
+    assert [text.split(" are ")[0] for text in told] == ["partner apps"]
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_terms_are_told_apart(busy: Credited) -> None:
         assert conservation_terms(connection, "beta") == []
     assert terms == Terms(
         "acme", "credits", granted=150, overage=115, available=39, outstanding=4,
-        settled=208, presumed=9, expired=2, withdrawn=3,
+        suspended=0, settled=208, presumed=9, expired=2, withdrawn=3,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Credits and partner apps from the file to the sidecar: shown everywhere, enforced nowhere yet."""
+"""Credits and partner apps from the file to the sidecar: credits are spent, apps are shown."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ def credited() -> str:
     return plain.replace("    name: Free\n", GRANTS) + CREDITS
 
 
-def test_credits_reach_the_sidecar_and_refuse_nothing_yet(world: World) -> None:
+def test_credits_reach_the_sidecar_and_refuse_what_they_do_not_pay(world: World) -> None:
     api, admin = world.api(), world.admin()
     applied = admin.apply(credited())
     assert [notice.split(",")[0] for notice in applied.notices] == [
-        "credits are kept and shown",
         "partner apps are kept and shown",
     ]
     request = sidecar_pb.GetEntitlementsRequest(customer="acme")
@@ -53,8 +52,15 @@ def test_credits_reach_the_sidecar_and_refuse_nothing_yet(world: World) -> None:
     ]
     paid = {each.feature: each.credits.credit_type for each in entitlements.features}
     assert paid == {"api.calls": "", "tokens": "ai", "events": "", "sso": ""}
-    # 900,000 large tokens cost 225 credits, of which 100.5 are granted: nothing is refused yet.
-    assert consume(api, "acme", "tokens", amount=900_000).decision.allowed
+    # 100,000 tokens cost 2.5 credits, of which 100.5 are granted.
+    eventually(lambda: consume(api, "acme", "tokens", amount=100_000).decision.allowed)
+    large = sidecar_pb.ConsumeRequest(
+        customer="acme", feature="tokens", amount=500_000, dimensions={"model": "large"}
+    )
+    refused = api.Consume(large, timeout=10).decision
+    assert (refused.allowed, refused.reason) == (False, pb.REASON_CREDITS_EXHAUSTED)
+    # 98 credits pay for 392,000 large ones.
+    assert refused.allowed_amount == 392_000
     shown = admin.stub.GetCatalog(
         admin_pb.GetCatalogRequest(catalog="shop"), metadata=admin.metadata(), timeout=5
     ).snapshot

@@ -89,6 +89,26 @@ class CreditType:
         return None if position is None else costs[position]
 
 
+class Tariff(NamedTuple):
+    """What usage costs, `micro` micro-credits for each million units, and who pays it.
+
+    Not `is_hard`: it goes on past the balance.
+    """
+
+    payer: str
+    credit_type: str
+    micro: int
+    is_hard: bool = True
+
+    def charge(self, units: int) -> int:
+        """Return what so many units cost, in micro-credits: rounded up. What is given back: 0."""
+        return max(-(-self.micro * units // MICRO), 0)
+
+    def covered(self, micro: int) -> int:
+        """Return how many units so many micro-credits pay for."""
+        return micro * MICRO // self.micro if self.micro else COUNTER_MAX
+
+
 class Used(NamedTuple):
     """Usage of a feature, as a receipt has it."""
 

@@ -29,6 +29,10 @@ FIRST_FACTOR: Final = 16
 """A lease of which nothing is known yet is for so many calls like the first."""
 
 
+_CREDITS: Final = "credits "
+"""What pools of credits have for a feature begins so. No feature has a blank."""
+
+
 class Consistency(Enum):
     """How the limits of a feature are held."""
 
@@ -52,6 +56,21 @@ class PoolKey(NamedTuple):
     feature: str
     limit_id: str
     window_start_ms: int
+
+    @property
+    def credit_type(self) -> str:
+        """The type of credits that it is of; "" where it is of a limit."""
+        return self.feature.removeprefix(_CREDITS) if self.feature.startswith(_CREDITS) else ""
+
+    @property
+    def grant(self) -> int:
+        """Of credits: the grant. 0: all grants together."""
+        return int(self.limit_id) if self.limit_id else 0
+
+
+def credit_pool(customer: str, credit_type: str, grant: int = 0) -> PoolKey:
+    """Return the pool of a grant; of all grants, where none is named. Units are micro-credits."""
+    return PoolKey(customer, "", _CREDITS + credit_type, str(grant) if grant else "", 0)
 
 
 def grantable(available: int, units_min: int, units: int, sharers: int) -> int:

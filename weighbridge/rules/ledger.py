@@ -36,6 +36,10 @@ UNPAID: Final = frozenset({GrantKind.PROMOTIONAL, GrantKind.TRIAL})
 """What burns before the others, where priority and expiry are alike: nobody paid for it."""
 
 
+BurnRank = tuple[int, int, bool, int, int]
+"""Where a grant comes in the order in which grants burn: see `Grant.burn_rank`."""
+
+
 class EntryKind(Enum):
     """What a transaction, and so each of its entries, is."""
 
@@ -98,14 +102,30 @@ class Grant:
         return self.expires_at_ms is not None and self.expires_at_ms <= at_ms
 
     @property
-    def burn_rank(self) -> tuple[int, int, bool, int, int]:
+    def burn_rank(self) -> BurnRank:
         """The order in which grants burn: the lowest first.
 
         By priority, then expiry (none comes last), unpaid before paid, effective date, id.
         """
-        expires_at_ms = _NEVER if self.expires_at_ms is None else self.expires_at_ms
-        is_paid = self.kind not in UNPAID
-        return (self.priority, expires_at_ms, is_paid, self.effective_at_ms, self.id)
+        effective_at_ms, is_paid = self.effective_at_ms, self.is_paid
+        return burn_rank(self.priority, self.expires_at_ms, effective_at_ms, self.id, is_paid)
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether it counts as paid for, where grants are alike otherwise."""
+        return self.kind not in UNPAID
+
+
+def burn_rank(
+    priority: int,
+    expires_at_ms: int | None,
+    effective_at_ms: int,
+    grant: int,
+    is_paid: bool,  # noqa: FBT001 (one of five terms, in no call alone)
+) -> BurnRank:
+    """Return where a grant comes in the order in which grants burn."""
+    ends_ms = _NEVER if expires_at_ms is None else expires_at_ms
+    return (priority, ends_ms, is_paid, effective_at_ms, grant)
 
 
 @dataclass(frozen=True, slots=True)

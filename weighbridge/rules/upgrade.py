@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from weighbridge.rules.catalog import Catalog, FeatureType, PlanVersion
+from weighbridge.rules.catalog import (
+    Catalog,
+    CreditDraw,
+    Entitlement,
+    FeatureType,
+    PlanVersion,
+)
 from weighbridge.rules.decision import LimitState, UpgradeHint, decide_metered, decide_plain
 from weighbridge.rules.entitlement import (
     Entitlements,
@@ -32,6 +38,8 @@ class Question(NamedTuple):
     now_ms: int
     refused_by: Rate | None = None
     spent_on: str = ""
+    # The type of which the customer has no credits left.
+    exhausted: str = ""
 
 
 def upgrade_hints(
@@ -70,6 +78,12 @@ def _plans_above(catalog: Catalog, plan: PlanVersion) -> list[PlanVersion]:
     return list(found.values())
 
 
+def _is_paid_with(entitlement: Entitlement, credit_type: str) -> bool:
+    """Whether nothing passes without credits of a type."""
+    credit = entitlement.credit
+    return credit is not None and credit == CreditDraw(credit_type)
+
+
 def _would_allow(entitlements: Entitlements, question: Question) -> bool:
     entitlement = entitlements.get(question.feature)
     if question.spent_on:
@@ -79,6 +93,8 @@ def _would_allow(entitlements: Entitlements, question: Question) -> bool:
         if entitlement is None or not entitlement.enabled:
             return True
     if entitlement is None or not entitlement.enabled:
+        return False
+    if question.exhausted and _is_paid_with(entitlement, question.exhausted):
         return False
     if question.feature_type is not FeatureType.METERED:
         return decide_plain(

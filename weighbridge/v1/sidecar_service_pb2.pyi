@@ -240,12 +240,20 @@ class Receipt(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     INCLUDED_AMOUNT_FIELD_NUMBER: _builtins.int
     OVERAGE_AMOUNT_FIELD_NUMBER: _builtins.int
+    CHARGES_FIELD_NUMBER: _builtins.int
+    CREDITS_MICRO_FIELD_NUMBER: _builtins.int
     epoch: _builtins.str
     """The journal record that carries the usage upstream."""
     record_number: _builtins.int
     amount: _builtins.int
     included_amount: _builtins.int
     overage_amount: _builtins.int
+    credits_micro: _builtins.int
+    """All of it, in micro-credits."""
+    @_builtins.property
+    def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceiptCharge]:
+        """What was charged in credits, by dimensions and cost."""
+
     def __init__(
         self,
         *,
@@ -254,14 +262,75 @@ class Receipt(_message.Message):
         amount: _builtins.int = ...,
         included_amount: _builtins.int = ...,
         overage_amount: _builtins.int = ...,
+        charges: _abc.Iterable[Global___ReceiptCharge] | None = ...,
+        credits_micro: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "epoch", b"epoch", "included_amount", b"included_amount", "overage_amount", b"overage_amount", "record_number", b"record_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "charges", b"charges", "credits_micro", b"credits_micro", "epoch", b"epoch", "included_amount", b"included_amount", "overage_amount", b"overage_amount", "record_number", b"record_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
+
+@_typing.final
+class ReceiptCharge(_message.Message):
+    """Usage that was charged at one cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DimensionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    MICRO_PER_MILLION_FIELD_NUMBER: _builtins.int
+    MICRO_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    customer: _builtins.str
+    """Who pays: the customer, or one above it."""
+    amount: _builtins.int
+    micro_per_million: _builtins.int
+    """Micro-credits for a million units."""
+    micro: _builtins.int
+    @_builtins.property
+    def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        customer: _builtins.str = ...,
+        dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        amount: _builtins.int = ...,
+        micro_per_million: _builtins.int = ...,
+        micro: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "credit_type", b"credit_type", "customer", b"customer", "dimensions", b"dimensions", "micro", b"micro", "micro_per_million", b"micro_per_million"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptCharge: _TypeAlias = ReceiptCharge  # noqa: Y015
 
 @_typing.final
 class ConsumeResponse(_message.Message):

@@ -2002,6 +2002,7 @@ class UsageEntry(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     CATALOG_VERSION_FIELD_NUMBER: _builtins.int
     SNAPSHOT_VERSION_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
     SPENT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     resource: _builtins.str
@@ -2022,6 +2023,12 @@ class UsageEntry(_message.Message):
     @_builtins.property
     def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
+    def credit(self) -> Global___CreditCharge:
+        """What it costs in credits, as admitted; never priced again. Unset: nothing, or not known where
+        the sidecar held no snapshot.
+        """
+
+    @_builtins.property
     def spent(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpentMoney]:
         """What it was admitted at. Settlement never charges more of a spend limit."""
 
@@ -2041,15 +2048,44 @@ class UsageEntry(_message.Message):
         dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         catalog_version: _builtins.int = ...,
         snapshot_version: _builtins.int = ...,
+        credit: Global___CreditCharge | None = ...,
         spent: _abc.Iterable[Global___SpentMoney] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "calls", b"calls", "catalog_version", b"catalog_version", "customer", b"customer", "dimensions", b"dimensions", "feature", b"feature", "idempotency_key", b"idempotency_key", "idempotency_scope", b"idempotency_scope", "kind", b"kind", "occurred_at_unix_ms", b"occurred_at_unix_ms", "payload_digest", b"payload_digest", "resource", b"resource", "snapshot_version", b"snapshot_version", "spent", b"spent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "calls", b"calls", "catalog_version", b"catalog_version", "credit", b"credit", "customer", b"customer", "dimensions", b"dimensions", "feature", b"feature", "idempotency_key", b"idempotency_key", "idempotency_scope", b"idempotency_scope", "kind", b"kind", "occurred_at_unix_ms", b"occurred_at_unix_ms", "payload_digest", b"payload_digest", "resource", b"resource", "snapshot_version", b"snapshot_version", "spent", b"spent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UsageEntry: _TypeAlias = UsageEntry  # noqa: Y015
+
+@_typing.final
+class CreditCharge(_message.Message):
+    """What usage costs in credits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    MICRO_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    customer: _builtins.str
+    """Who pays: the customer, or one above it."""
+    micro: _builtins.int
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        customer: _builtins.str = ...,
+        micro: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_type", b"credit_type", "customer", b"customer", "micro", b"micro"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditCharge: _TypeAlias = CreditCharge  # noqa: Y015
 
 @_typing.final
 class UsageRecord(_message.Message):
@@ -2191,6 +2227,8 @@ class LeasePool(_message.Message):
     FEATURE_FIELD_NUMBER: _builtins.int
     LIMIT_ID_FIELD_NUMBER: _builtins.int
     WINDOW_START_UNIX_MS_FIELD_NUMBER: _builtins.int
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     resource: _builtins.str
     """Empty: the customer itself."""
@@ -2198,6 +2236,12 @@ class LeasePool(_message.Message):
     limit_id: _builtins.str
     window_start_unix_ms: _builtins.int
     """0 for windows that do not turn."""
+    credit_type: _builtins.str
+    """Credits of this type, instead of a limit's units: only the customer is set besides. Units are
+    micro-credits.
+    """
+    grant: _builtins.int
+    """Of which grant, in a lease. What is wanted, refused and lifted is of all grants: 0."""
     def __init__(
         self,
         *,
@@ -2206,10 +2250,12 @@ class LeasePool(_message.Message):
         feature: _builtins.str = ...,
         limit_id: _builtins.str = ...,
         window_start_unix_ms: _builtins.int = ...,
+        credit_type: _builtins.str = ...,
+        grant: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "feature", b"feature", "limit_id", b"limit_id", "resource", b"resource", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_type", b"credit_type", "customer", b"customer", "feature", b"feature", "grant", b"grant", "limit_id", b"limit_id", "resource", b"resource", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2247,17 +2293,21 @@ class HeldUnits(_message.Message):
 
     LEASE_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
+    IS_CREDIT_FIELD_NUMBER: _builtins.int
     lease: _builtins.int
     units: _builtins.int
+    is_credit: _builtins.bool
+    """They are micro-credits."""
     def __init__(
         self,
         *,
         lease: _builtins.int = ...,
         units: _builtins.int = ...,
+        is_credit: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_credit", b"is_credit", "lease", b"lease", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2299,6 +2349,7 @@ class HoldOpened(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     ANCESTORS_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
     USED_AMOUNT_FIELD_NUMBER: _builtins.int
     customer: _builtins.str
     reservation: _builtins.str
@@ -2321,6 +2372,10 @@ class HoldOpened(_message.Message):
     def ancestors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Everybody above the customer: it counts for them as well."""
 
+    @_builtins.property
+    def credit(self) -> Global___CreditTerms:
+        """What pays for it, at the cost it was admitted at."""
+
     def __init__(
         self,
         *,
@@ -2334,15 +2389,49 @@ class HoldOpened(_message.Message):
         held: _abc.Iterable[Global___HeldUnits] | None = ...,
         dimensions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         ancestors: _abc.Iterable[_builtins.str] | None = ...,
+        credit: Global___CreditTerms | None = ...,
         used_amount: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "ancestors", b"ancestors", "customer", b"customer", "dimensions", b"dimensions", "expires_at_unix_ms", b"expires_at_unix_ms", "feature", b"feature", "held", b"held", "opened_at_unix_ms", b"opened_at_unix_ms", "reservation", b"reservation", "resource", b"resource", "used_amount", b"used_amount"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "ancestors", b"ancestors", "credit", b"credit", "customer", b"customer", "dimensions", b"dimensions", "expires_at_unix_ms", b"expires_at_unix_ms", "feature", b"feature", "held", b"held", "opened_at_unix_ms", b"opened_at_unix_ms", "reservation", b"reservation", "resource", b"resource", "used_amount", b"used_amount"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HoldOpened: _TypeAlias = HoldOpened  # noqa: Y015
+
+@_typing.final
+class CreditTerms(_message.Message):
+    """How usage is paid with credits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    MICRO_PER_MILLION_FIELD_NUMBER: _builtins.int
+    IS_SOFT_FIELD_NUMBER: _builtins.int
+    credit_type: _builtins.str
+    customer: _builtins.str
+    """Who pays."""
+    micro_per_million: _builtins.int
+    """Micro-credits for a million units."""
+    is_soft: _builtins.bool
+    """Goes on past the balance."""
+    def __init__(
+        self,
+        *,
+        credit_type: _builtins.str = ...,
+        customer: _builtins.str = ...,
+        micro_per_million: _builtins.int = ...,
+        is_soft: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_type", b"credit_type", "customer", b"customer", "is_soft", b"is_soft", "micro_per_million", b"micro_per_million"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditTerms: _TypeAlias = CreditTerms  # noqa: Y015
 
 @_typing.final
 class HoldClosed(_message.Message):
@@ -2494,6 +2583,7 @@ class Lease(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     GRANTED_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    TRANCHE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Random, never used again."""
     granted: _builtins.int
@@ -2502,6 +2592,10 @@ class Lease(_message.Message):
     """The limit it was granted under: to be spent only where the snapshot's is as high."""
     @_builtins.property
     def pool(self) -> Global___LeasePool: ...
+    @_builtins.property
+    def tranche(self) -> Global___CreditTranche:
+        """Of credits."""
+
     def __init__(
         self,
         *,
@@ -2509,14 +2603,49 @@ class Lease(_message.Message):
         pool: Global___LeasePool | None = ...,
         granted: _builtins.int = ...,
         limit: _builtins.int = ...,
+        tranche: Global___CreditTranche | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "tranche", b"tranche"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "id", b"id", "limit", b"limit", "pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "id", b"id", "limit", b"limit", "pool", b"pool", "tranche", b"tranche"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+@_typing.final
+class CreditTranche(_message.Message):
+    """The part of a grant that a lease of credits is: what says when it burns, and until when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    IS_PAID_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_AT_UNIX_MS_FIELD_NUMBER: _builtins.int
+    priority: _builtins.int
+    expires_at_unix_ms: _builtins.int
+    """On the control plane's clock. Unset: never expires."""
+    is_paid: _builtins.bool
+    """Somebody paid for it."""
+    effective_at_unix_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        priority: _builtins.int = ...,
+        expires_at_unix_ms: _builtins.int | None = ...,
+        is_paid: _builtins.bool = ...,
+        effective_at_unix_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expires_at_unix_ms", b"_expires_at_unix_ms", "expires_at_unix_ms", b"expires_at_unix_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_at_unix_ms", b"_expires_at_unix_ms", "effective_at_unix_ms", b"effective_at_unix_ms", "expires_at_unix_ms", b"expires_at_unix_ms", "is_paid", b"is_paid", "priority", b"priority"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expires_at_unix_ms: _TypeAlias = _typing.Literal["expires_at_unix_ms"]  # noqa: Y015
+    _WhichOneofArgType__expires_at_unix_ms: _TypeAlias = _typing.Literal["_expires_at_unix_ms", b"_expires_at_unix_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expires_at_unix_ms) -> _WhichOneofReturnType__expires_at_unix_ms | None: ...
+
+Global___CreditTranche: _TypeAlias = CreditTranche  # noqa: Y015
 
 @_typing.final
 class LeaseRefusal(_message.Message):

@@ -844,6 +844,9 @@ class Decision(_message.Message):
     SNAPSHOT_VERSION_FIELD_NUMBER: _builtins.int
     OBSERVED_REASON_FIELD_NUMBER: _builtins.int
     LIMITED_BY_FIELD_NUMBER: _builtins.int
+    CREDIT_TYPE_FIELD_NUMBER: _builtins.int
+    CREDITS_MICRO_FIELD_NUMBER: _builtins.int
+    CREDITS_HELD_MICRO_FIELD_NUMBER: _builtins.int
     SPEND_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     reason: Global___Reason.ValueType
@@ -890,6 +893,14 @@ class Decision(_message.Message):
     """Why it would have been refused: it is allowed only because the feature is observed."""
     limited_by: _builtins.str
     """The ancestor whose limit, rate, plan or status the answer names. Empty: the customer itself."""
+    credit_type: _builtins.str
+    """What pays for the usage. Empty: it costs no credits."""
+    credits_micro: _builtins.int
+    """What the amount costs, in micro-credits."""
+    credits_held_micro: _builtins.int
+    """What this sidecar holds of the balance, in micro-credits, this call's still included; there may
+    be more in the control plane.
+    """
     @_builtins.property
     def upgrade_hints(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpgradeHint]: ...
     @_builtins.property
@@ -927,14 +938,19 @@ class Decision(_message.Message):
         snapshot_version: _builtins.int = ...,
         observed_reason: Global___Reason.ValueType = ...,
         limited_by: _builtins.str = ...,
+        credit_type: _builtins.str = ...,
+        credits_micro: _builtins.int = ...,
+        credits_held_micro: _builtins.int | None = ...,
         spend: Global___SpendUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed_amount", b"allowed_amount", "limit", b"limit", "max_overshoot", b"max_overshoot", "remaining", b"remaining", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "spend", b"spend", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_credits_held_micro", b"_credits_held_micro", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed_amount", b"allowed_amount", "credits_held_micro", b"credits_held_micro", "limit", b"limit", "max_overshoot", b"max_overshoot", "remaining", b"remaining", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "spend", b"spend", "used", b"used", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed", b"allowed", "allowed_amount", b"allowed_amount", "catalog_version", b"catalog_version", "decided_by", b"decided_by", "feature", b"feature", "included_amount", b"included_amount", "limit", b"limit", "limit_id", b"limit_id", "limited_by", b"limited_by", "max_overshoot", b"max_overshoot", "observed_reason", b"observed_reason", "overage_amount", b"overage_amount", "reason", b"reason", "remaining", b"remaining", "reserved", b"reserved", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version", "spend", b"spend", "upgrade_hints", b"upgrade_hints", "used", b"used", "values", b"values", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount", "_credits_held_micro", b"_credits_held_micro", "_limit", b"_limit", "_max_overshoot", b"_max_overshoot", "_remaining", b"_remaining", "_resets_in_ms", b"_resets_in_ms", "_retry_after_ms", b"_retry_after_ms", "_snapshot_age_ms", b"_snapshot_age_ms", "_used", b"_used", "_window_end_unix_ms", b"_window_end_unix_ms", "_window_start_unix_ms", b"_window_start_unix_ms", "allowed", b"allowed", "allowed_amount", b"allowed_amount", "catalog_version", b"catalog_version", "credit_type", b"credit_type", "credits_held_micro", b"credits_held_micro", "credits_micro", b"credits_micro", "decided_by", b"decided_by", "feature", b"feature", "included_amount", b"included_amount", "limit", b"limit", "limit_id", b"limit_id", "limited_by", b"limited_by", "max_overshoot", b"max_overshoot", "observed_reason", b"observed_reason", "overage_amount", b"overage_amount", "reason", b"reason", "remaining", b"remaining", "reserved", b"reserved", "resets_in_ms", b"resets_in_ms", "retry_after_ms", b"retry_after_ms", "snapshot_age_ms", b"snapshot_age_ms", "snapshot_version", b"snapshot_version", "spend", b"spend", "upgrade_hints", b"upgrade_hints", "used", b"used", "values", b"values", "window_end_unix_ms", b"window_end_unix_ms", "window_start_unix_ms", b"window_start_unix_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allowed_amount: _TypeAlias = _typing.Literal["allowed_amount"]  # noqa: Y015
     _WhichOneofArgType__allowed_amount: _TypeAlias = _typing.Literal["_allowed_amount", b"_allowed_amount"]  # noqa: Y015
+    _WhichOneofReturnType__credits_held_micro: _TypeAlias = _typing.Literal["credits_held_micro"]  # noqa: Y015
+    _WhichOneofArgType__credits_held_micro: _TypeAlias = _typing.Literal["_credits_held_micro", b"_credits_held_micro"]  # noqa: Y015
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
     _WhichOneofReturnType__max_overshoot: _TypeAlias = _typing.Literal["max_overshoot"]  # noqa: Y015
@@ -955,6 +971,8 @@ class Decision(_message.Message):
     _WhichOneofArgType__window_start_unix_ms: _TypeAlias = _typing.Literal["_window_start_unix_ms", b"_window_start_unix_ms"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__allowed_amount) -> _WhichOneofReturnType__allowed_amount | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__credits_held_micro) -> _WhichOneofReturnType__credits_held_micro | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
     @_typing.overload
