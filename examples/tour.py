@@ -19,8 +19,10 @@ from typing import Any, Final
 from rich.console import Console
 from tour_admin import ControlPlane, Usage
 from tour_change import change_plan
+from tour_drain import drain_balance
 from tour_processes import Running, TourError, program, run_application, weighbridge_up
 from tour_steps import (
+    DRAINED,
     FIRST_STEPS,
     STEPS_AFTER_UPGRADE,
     STEPS_AROUND_CHANGE,
@@ -69,12 +71,15 @@ def give_tour(console: Console, addresses: dict[str, Any]) -> int:
         first = run_application(sidecar, "first")
         control_plane.subscribe(UPGRADED)
         upgraded = run_application(sidecar, "upgraded")
+        control_plane.create(DRAINED)
+        drained = drain_balance(control_plane, addresses)
         changed = change_plan(control_plane, sidecar)
         rows = [
             *rows_of(SUBSCRIBERS, FIRST_STEPS, first),
             *rows_of([UPGRADED], STEPS_AFTER_UPGRADE, upgraded),
+            *drained.rows,
             *changed.rows,
-            usage_row(control_plane, changed.used_until_s),
+            usage_row(control_plane, drained.used, changed.used_until_s),
         ]
     print_tables(console, rows)
     unexpected = sum(not row.is_ok for row in rows)
@@ -83,9 +88,11 @@ def give_tour(console: Console, addresses: dict[str, Any]) -> int:
     return unexpected
 
 
-def usage_row(control_plane: ControlPlane, used_until_s: float) -> Row:
+def usage_row(
+    control_plane: ControlPlane, used_beside: dict[tuple[str, str], int], used_until_s: float
+) -> Row:
     """Compare what the control plane has settled with what the application used."""
-    expected: Usage = Counter()
+    expected: Usage = Counter(used_beside)
     for step in STEPS:
         if step.recorded:
             expected[step.customer, step.feature] += step.recorded

@@ -21,11 +21,15 @@ from weighbridge.v1.admin_service_pb2 import (
     SetSubscriptionRequest,
 )
 from weighbridge.v1.admin_service_pb2_grpc import AdminServiceStub
+from weighbridge.v1.credit_service_pb2 import GetBalancesRequest, GrantCreditsRequest
+from weighbridge.v1.credit_service_pb2_grpc import CreditServiceStub
 from weighbridge.v1.sync_service_pb2 import SubscribedAddOn
+from weighbridge.v1.types_pb2 import CREDIT_GRANT_KIND_PREPAID
 
 CALL_S: Final = 10.0
 USAGE_WAIT_S: Final = 15.0
 POLL_S: Final = 0.02
+MICRO: Final = 1_000_000
 
 Usage = Counter[tuple[str, str]]
 
@@ -41,6 +45,7 @@ class ControlPlane:
         }
         self._channel = grpc.insecure_channel(address)
         self._admin = AdminServiceStub(self._channel)
+        self._credits = CreditServiceStub(self._channel)
 
     def create(self, subscriber: Subscriber) -> None:
         """Make the customer and put it on its plan."""
@@ -58,6 +63,27 @@ class ControlPlane:
             customer=subscriber.customer, plan=subscriber.plan, add_ons=add_ons
         )
         self._admin.SetSubscription(request, **self._options)
+
+    def grant(self, customer: str, key: str, credits_: int) -> None:
+        """Grant prepaid credits of the one credit type that the examples have."""
+        request = GrantCreditsRequest(
+            customer=customer,
+            credit_type="api",
+            key=key,
+            kind=CREDIT_GRANT_KIND_PREPAID,
+            amount_micro=credits_ * MICRO,
+        )
+        self._credits.GrantCredits(request, **self._options)
+
+    def balance(self, customer: str) -> tuple[float, float, float]:
+        """Return a customer's available, reserved and settled credits."""
+        response = self._credits.GetBalances(GetBalancesRequest(customer=customer), **self._options)
+        [balance] = response.balances
+        return (
+            balance.available_micro / MICRO,
+            balance.reserved_micro / MICRO,
+            balance.settled_micro / MICRO,
+        )
 
     def diff(self, document: str) -> DiffCatalogResponse:
         """Return what a catalog document would change, and for whom."""
