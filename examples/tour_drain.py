@@ -12,13 +12,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tour_admin import ControlPlane
+from tour_admin import ControlPlane, Usage
 from tour_processes import START_S, TourError, stop
 from tour_steps import DRAINED, Subscriber
 from tour_table import TITLE_OF_CATALOG, Row
@@ -40,7 +41,7 @@ class Drained(NamedTuple):
     """What came of it, and the units that were used by (customer, feature)."""
 
     rows: list[Row]
-    used: dict[tuple[str, str], int]
+    used: Usage
 
 
 def drain_balance(control_plane: ControlPlane, addresses: dict[str, Any]) -> Drained:
@@ -76,7 +77,7 @@ def drain_balance(control_plane: ControlPlane, addresses: dict[str, Any]) -> Dra
             is_ok=balance == (0, 0, CREDITS),
         ),
     ]
-    return Drained(rows, {(DRAINED.customer, FEATURE): sum(calls) * TOKENS_A_CALL})
+    return Drained(rows, Counter({(DRAINED.customer, FEATURE): sum(calls) * TOKENS_A_CALL}))
 
 
 def _title(subscriber: Subscriber) -> str:

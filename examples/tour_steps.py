@@ -14,6 +14,7 @@ class Subscriber:
     catalog: str
     plan: str
     add_ons: dict[str, int] = field(default_factory=dict)
+    seats: int = 1
 
 
 @dataclass(frozen=True)
