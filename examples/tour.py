@@ -12,15 +12,17 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 from tour_admin import ControlPlane, Usage
+from tour_billing import BILLED, billing_rows, exports_file, use
 from tour_change import change_plan
+from tour_drain import drain_balance
 from tour_processes import Running, TourError, program, run_application, weighbridge_up
 from tour_steps import (
+    DRAINED,
     FIRST_STEPS,
     STEPS_AFTER_UPGRADE,
     STEPS_AROUND_CHANGE,
@@ -46,7 +48,9 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="weighbridge-tour-") as directory:
             console.print("Starting a control plane and a sidecar on SQLite ...", style="dim")
-            with weighbridge_up(Path(directory)) as running:
+            exports = exports_file(Path(directory))
+            settings = {"WEIGHBRIDGE_CONTROL_PLANE_EXPORTS_FILE": str(exports)}
+            with weighbridge_up(Path(directory), settings) as running:
                 unexpected = give_tour(console, running.addresses)
                 if not only_once:
                     serve(console, running)
@@ -64,17 +68,22 @@ def give_tour(console: Console, addresses: dict[str, Any]) -> int:
     sidecar = addresses["sidecar"]
     token_file = Path(addresses["admin_token_file"])
     with ControlPlane(addresses["control_plane"], token_file) as control_plane:
-        for subscriber in SUBSCRIBERS:
+        for subscriber in (*SUBSCRIBERS, DRAINED, *(each.subscriber for each in BILLED)):
             control_plane.create(subscriber)
         first = run_application(sidecar, "first")
         control_plane.subscribe(UPGRADED)
         upgraded = run_application(sidecar, "upgraded")
+        drained = drain_balance(control_plane, addresses)
+        billed = use(sidecar)
         changed = change_plan(control_plane, sidecar)
+        usage = usage_row(control_plane, drained.used + billed, changed.used_until_s)
         rows = [
             *rows_of(SUBSCRIBERS, FIRST_STEPS, first),
             *rows_of([UPGRADED], STEPS_AFTER_UPGRADE, upgraded),
+            *drained.rows,
             *changed.rows,
-            usage_row(control_plane, changed.used_until_s),
+            usage,
+            *billing_rows(control_plane, Path(addresses["data_dir"])),
         ]
     print_tables(console, rows)
     unexpected = sum(not row.is_ok for row in rows)
@@ -83,9 +92,9 @@ def give_tour(console: Console, addresses: dict[str, Any]) -> int:
     return unexpected
 
 
-def usage_row(control_plane: ControlPlane, used_until_s: float) -> Row:
+def usage_row(control_plane: ControlPlane, used_beside: Usage, used_until_s: float) -> Row:
     """Compare what the control plane has settled with what the application used."""
-    expected: Usage = Counter()
+    expected = used_beside.copy()
     for step in STEPS:
         if step.recorded:
             expected[step.customer, step.feature] += step.recorded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -21,11 +22,20 @@ from weighbridge.v1.admin_service_pb2 import (
     SetSubscriptionRequest,
 )
 from weighbridge.v1.admin_service_pb2_grpc import AdminServiceStub
+from weighbridge.v1.billing_service_pb2 import GetStatementRequest
+from weighbridge.v1.billing_service_pb2_grpc import BillingServiceStub
+from weighbridge.v1.credit_service_pb2 import GetBalancesRequest, GrantCreditsRequest
+from weighbridge.v1.credit_service_pb2_grpc import CreditServiceStub
+from weighbridge.v1.integration_service_pb2 import RunExporterRequest
+from weighbridge.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from weighbridge.v1.sync_service_pb2 import SubscribedAddOn
+from weighbridge.v1.types_pb2 import CREDIT_GRANT_KIND_PREPAID
 
 CALL_S: Final = 10.0
 USAGE_WAIT_S: Final = 15.0
 POLL_S: Final = 0.02
+MICRO: Final = 1_000_000
+DAY_MS: Final = 86_400_000
 
 Usage = Counter[tuple[str, str]]
 
@@ -41,6 +51,9 @@ class ControlPlane:
         }
         self._channel = grpc.insecure_channel(address)
         self._admin = AdminServiceStub(self._channel)
+        self._credits = CreditServiceStub(self._channel)
+        self._billing = BillingServiceStub(self._channel)
+        self._integrations = IntegrationServiceStub(self._channel)
 
     def create(self, subscriber: Subscriber) -> None:
         """Make the customer and put it on its plan."""
@@ -55,9 +68,50 @@ class ControlPlane:
             for add_on, quantity in subscriber.add_ons.items()
         ]
         request = SetSubscriptionRequest(
-            customer=subscriber.customer, plan=subscriber.plan, add_ons=add_ons
+            customer=subscriber.customer,
+            plan=subscriber.plan,
+            add_ons=add_ons,
+            quantity=subscriber.seats,
         )
         self._admin.SetSubscription(request, **self._options)
+
+    def grant(self, customer: str, key: str, credits_: int) -> None:
+        """Grant prepaid credits of the one credit type that the examples have."""
+        request = GrantCreditsRequest(
+            customer=customer,
+            credit_type="api",
+            key=key,
+            kind=CREDIT_GRANT_KIND_PREPAID,
+            amount_micro=credits_ * MICRO,
+        )
+        self._credits.GrantCredits(request, **self._options)
+
+    def balance(self, customer: str) -> tuple[float, float, float]:
+        """Return a customer's available, reserved and settled credits."""
+        response = self._credits.GetBalances(GetBalancesRequest(customer=customer), **self._options)
+        [balance] = response.balances
+        return (
+            balance.available_micro / MICRO,
+            balance.reserved_micro / MICRO,
+            balance.settled_micro / MICRO,
+        )
+
+    def statement_total(self, customer: str) -> str:
+        """Return what a customer owes in USD for the billing periods that began since yesterday."""
+        now_ms = time.time_ns() // 1_000_000
+        request = GetStatementRequest(
+            customer=customer,
+            from_unix_ms=now_ms - DAY_MS,
+            to_unix_ms=now_ms + DAY_MS,
+            currency="USD",
+        )
+        response = self._billing.GetStatement(request, **self._options)
+        return f"{Decimal(response.statement.total_minor).scaleb(-2)}"
+
+    def export(self, exporter: str) -> int:
+        """Send usage now, of windows that have not ended too; returns how many items it was."""
+        request = RunExporterRequest(exporter=exporter, include_open=True)
+        return self._integrations.RunExporter(request, **self._options).items_sent
 
     def diff(self, document: str) -> DiffCatalogResponse:
         """Return what a catalog document would change, and for whom."""

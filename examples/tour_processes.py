@@ -8,7 +8,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -34,7 +34,7 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def weighbridge_up(directory: Path) -> Iterator[Running]:
+def weighbridge_up(directory: Path, settings: Mapping[str, str]) -> Iterator[Running]:
     """Run both processes on free ports, every example catalog applied, until the block ends."""
     command = [
         *(sys.executable, "-m", "weighbridge.cli", "up", "--json", f"--data-dir={directory}"),
@@ -42,7 +42,12 @@ def weighbridge_up(directory: Path) -> Iterator[Running]:
         *(f"--catalog={HERE / 'catalogs' / name}.yaml" for _, name, _ in MODELS),
     ]
     # A session of its own: Ctrl-C reaches the tour alone, which then stops it once.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **settings},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
         try:
             line = next(lines_of(process, START_S), None)
             if line is None:

@@ -14,6 +14,7 @@ class Subscriber:
     catalog: str
     plan: str
     add_ons: dict[str, int] = field(default_factory=dict)
+    seats: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,13 @@ MODELS: Final = (
     ("pay per use", "pay_per_use", ""),
     ("subscription", "subscription_tiers", ""),
     ("freemium", "freemium", ""),
-    ("credits", "credits", "requests, tokens and models"),
+    ("credits", "credits", ""),
     (
         "revenue share",
         "revenue_share",
         "what a publisher may do; partner apps only shown",
     ),
-    ("hybrid", "hybrid", "completions, requests and models"),
+    ("hybrid", "hybrid", ""),
 )
 
 SUBSCRIBERS: Final = (
@@ -167,6 +168,9 @@ STEPS_AFTER_UPGRADE: Final = (
 )
 
 # Then a plan changes for everybody on it, while the application goes on asking.
+# A balance that four sidecars spend at once.
+DRAINED: Final = Subscriber("llm-shop", "credits", "tier_1")
+
 CHANGED: Final = SUBSCRIBERS[0]
 CHANGE: Final = PlanChange(
     "pay_per_use",

@@ -51,9 +51,9 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
     ) -> pb.RunExporterResponse:
         exporter = self._exporting.require(request.exporter)
         if request.dry_run:
-            items = await exporter.preview()
+            items = await exporter.preview(include_open=request.include_open)
             return pb.RunExporterResponse(items=map(wire.item_to_proto, items))
-        ran = await exporter.run()
+        ran = await exporter.run(include_open=request.include_open)
         return pb.RunExporterResponse(
             events_summed=ran.events,
             items_made=ran.items,

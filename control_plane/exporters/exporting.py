@@ -104,13 +104,16 @@ class Exporter:
 
         await self._database.write(begin)
 
-    async def run(self) -> Ran:
-        """Sum what is new, make items of windows that ended, and send all that is due."""
+    async def run(self, *, include_open: bool = False) -> Ran:
+        """Sum what is new, make items of windows that ended, and send all that is due.
+
+        With `include_open`, windows that have not ended become items too.
+        """
         async with self._running:
             if not await self._database.write(self._claim):
                 return Ran(0, 0, 0, 0)
             events = await self._all(lambda c: sum_events(c, self.config))
-            items = await self._all(lambda c: make_items(c, self.config, self._now_ms()))
+            items = await self._all(lambda c: self._make_items(c, include_open=include_open))
             sent = failed = 0
             while True:
                 done = await self._send_batch()
@@ -120,14 +123,14 @@ class Exporter:
                 failed += done[1]
             return Ran(events, items, sent, failed)
 
-    async def preview(self) -> list[Item]:
+    async def preview(self, *, include_open: bool = False) -> list[Item]:
         """Return what a run would send, and change nothing."""
         found: list[Item] = []
 
         def look(connection: Connection) -> None:
             while sum_events(connection, self.config):
                 pass
-            while make_items(connection, self.config, self._now_ms()):
+            while self._make_items(connection, include_open=include_open):
                 pass
             pending = list_items(connection, self.config.id, ItemState.PENDING, PREVIEW_MAX, 0)
             found[:] = pending
@@ -140,6 +143,11 @@ class Exporter:
     def close(self) -> None:
         """Let connections go."""
         self._target.close()
+
+    def _make_items(self, connection: Connection, *, include_open: bool) -> int:
+        now_ms = self._now_ms()
+        ended_ms = None if include_open else now_ms - self.config.settle_after_s * 1_000
+        return make_items(connection, self.config, now_ms, ended_ms)
 
     def _claim(self, connection: Connection) -> bool:
         open_cursor(connection, self.config)

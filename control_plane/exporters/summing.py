@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, and_, func, insert, select, text, update
+from sqlalchemy import Connection, and_, func, insert, select, text, true, update
 
 from control_plane.exporters.config import ExporterConfig, MeterPart
 from control_plane.exporters.items import ItemState
@@ -176,14 +176,16 @@ def meters_of(config: ExporterConfig, feature: str, dimensions: dict[str, str]) 
     ]
 
 
-def make_items(connection: Connection, config: ExporterConfig, now_ms: int) -> int:
-    """Make items of a page of windows that ended a while ago; return how many."""
+def make_items(
+    connection: Connection, config: ExporterConfig, now_ms: int, ended_ms: int | None
+) -> int:
+    """Make items of a page of windows that ended by `ended_ms` (None: of all); return how many."""
     table = export_total
-    ended = now_ms - config.settle_after_s * 1_000
+    has_ended = true() if ended_ms is None else table.c.window_end_ms <= ended_ms
     rows = connection.execute(
         select(table)
         .where(
-            and_(table.c.exporter == config.id, table.c.window_end_ms <= ended),
+            and_(table.c.exporter == config.id, has_ended),
             text(UNEXPORTED),
         )
         .order_by(table.c.window_end_ms)

@@ -109,4 +109,6 @@ def test_tour() -> None:
     assert "NO " not in done.stdout
     assert "the plan changed while the application asks" in done.stdout
     assert "limits.day.limit 5 -> 8" in done.stdout
+    assert "0 available, 0 reserved, 30 settled" in done.stdout
+    assert "items, then 0 items" in done.stdout
     assert done.stderr == ""

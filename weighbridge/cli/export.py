@@ -65,6 +65,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be sent; change and send nothing")
     ] = False,
+    include_open: Annotated[
+        bool,
+        typer.Option("--include-open", help="Windows that have not ended, too"),
+    ] = False,
     control_plane: options.ControlPlaneOption = options.DEFAULT_CONTROL_PLANE,
     token_file: options.TokenFileOption = options.DEFAULT_TOKEN_FILE,
     timeout_s: options.TimeoutOption = 300.0,
@@ -72,7 +76,9 @@ def run(
 ) -> None:
     """Send what is due now, instead of within seconds."""
     with open_control_plane(control_plane, token_file, timeout_s) as peer:
-        request = pb.RunExporterRequest(exporter=exporter, dry_run=dry_run)
+        request = pb.RunExporterRequest(
+            exporter=exporter, dry_run=dry_run, include_open=include_open
+        )
         response = peer.call(peer.integrations.RunExporter, request)
     if as_json:
         print_json(message_to_json(response))

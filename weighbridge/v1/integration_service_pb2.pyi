@@ -234,18 +234,22 @@ class RunExporterRequest(_message.Message):
 
     EXPORTER_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    INCLUDE_OPEN_FIELD_NUMBER: _builtins.int
     exporter: _builtins.str
     dry_run: _builtins.bool
     """Changes and sends nothing."""
+    include_open: _builtins.bool
+    """Windows that have not ended too. What comes to them later is an item of its own."""
     def __init__(
         self,
         *,
         exporter: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
+        include_open: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "exporter", b"exporter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "exporter", b"exporter", "include_open", b"include_open"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
