@@ -52,6 +52,8 @@ GATES: Final = (
     weighbridge.Gate("custom_domain", path_prefix="/domain", records_usage=False),
 )
 REPORT_AGAIN_S: Final = 1.0
+STOP_GRACE_S: Final = 20
+"""How long open requests may take once the application is told to end."""
 
 
 class LoginService:
@@ -170,10 +172,16 @@ def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description="A log-in API gated by Weighbridge.")
     parser.add_argument("--sidecar", help="host:port or unix:///path (default: 127.0.0.1:7700)")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 in a container")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
     client = weighbridge.Client(arguments.sidecar)
-    uvicorn.run(application(client), host="127.0.0.1", port=arguments.port)
+    uvicorn.run(
+        application(client),
+        host=arguments.host,
+        port=arguments.port,
+        timeout_graceful_shutdown=STOP_GRACE_S,
+    )
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ from importlib.metadata import version
 from random import SystemRandom
 from typing import Final
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-
 from sidecar.core.asking import LeaseAsking
 from sidecar.core.book import UsageBook
 from sidecar.core.clock import ControlPlaneClock
@@ -24,7 +22,8 @@ from sidecar.core.link import Link
 from sidecar.core.moment import Moment
 from sidecar.core.snapshots import SnapshotCache
 from sidecar.journal import DataDirectory, Journal, JournalSettings
-from sidecar.metrics.collector import SidecarCollector, Sources
+from sidecar.metrics.collector import Sources
+from sidecar.probing import Probes
 from sidecar.replaying import replay_journal
 from sidecar.service.entitlements import EntitlementsService
 from sidecar.service.metering import MeterService
@@ -46,7 +45,6 @@ from sidecar.uplink.stream import Uplink, UplinkSettings
 from weighbridge.rules.errors import UnavailableError
 from weighbridge.runtime import clock as machine
 from weighbridge.runtime.logs import get_logger
-from weighbridge.runtime.probes import ProbeServer
 
 TICK_S: Final = 0.05
 USAGE_INTERVAL_S: Final = 0.05
@@ -169,7 +167,7 @@ class Sidecar:
         self._server = ApiServer(handlers, settings.listen, settings.socket_path)
         self._probes = self._make_probes(transport)
         await self._server.start()
-        self._probes.start()
+        await self._probes.start()
         self._uplink = Uplink(
             UplinkSettings(
                 address=settings.control_plane,
@@ -198,7 +196,7 @@ class Sidecar:
             "sidecar listens",
             address=self._server.address,
             socket=str(settings.socket_path),
-            probes=f"{self._probes.host}:{self._probes.port}",
+            probes=self._probes.addresses["probe_listen"],
             transport=TRANSPORT,
             sidecar_id=self._journal.sidecar_id,
         )
@@ -226,7 +224,7 @@ class Sidecar:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._keeper.save()
         self._keeper.close()
-        self._probes.stop()
+        await self._probes.stop()
         self._store.close()
         unsettled = self._journal.unsettled_records
         self._journal.close()
@@ -260,30 +258,22 @@ class Sidecar:
             problems=[problem.detail for problem in self._journal.problems],
         )
 
-    def _make_probes(self, transport: ReferenceTransport) -> ProbeServer:
-        registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        registry.register(
-            SidecarCollector(
-                Sources(
-                    self.gate,
-                    self._seam,
-                    self._waiting,
-                    self._asking,
-                    self._watchers,
-                    self._journal,
-                    self._applier,
-                    self._sending,
-                    self._session,
-                    transport.latencies,
-                    {"version": version("weighbridge"), "transport": TRANSPORT},
-                    self._moment,
-                )
-            )
+    def _make_probes(self, transport: ReferenceTransport) -> Probes:
+        sources = Sources(
+            self.gate,
+            self._seam,
+            self._waiting,
+            self._asking,
+            self._watchers,
+            self._journal,
+            self._applier,
+            self._sending,
+            self._session,
+            transport.latencies,
+            {"version": version("weighbridge"), "transport": TRANSPORT},
+            self._moment,
         )
-        host, _, port = self._settings.probe_listen.rpartition(":")
-        return ProbeServer(host.strip("[]"), int(port), self._problems, registry)
+        return Probes(self._settings, sources, self._problems)
 
     def _problems(self) -> list[str]:
         problems = []
@@ -318,7 +308,9 @@ class Sidecar:
             self._meters.tick()
             self._seam.keep_holds()
             self._look_after_journal(moment.now_ms)
-            await self._server.set_serving(is_serving=not self._problems())
+            is_ready = not self._problems()
+            await self._server.set_serving(is_serving=is_ready)
+            await self._probes.set_ready(is_ready=is_ready)
             evicted = self.gate.cache.evict(self._is_pinned)
             if evicted:
                 self._session.release(evicted)
@@ -372,7 +364,7 @@ class Sidecar:
         addresses = {
             "listen": self._server.address,
             "socket": str(self._settings.socket_path.absolute()),
-            "probe_listen": f"{self._probes.host}:{self._probes.port}",
+            **self._probes.addresses,
         }
         path = self._settings.data_dir / "addresses.json"
         path.write_text(json.dumps(addresses) + "\n", encoding="utf-8")

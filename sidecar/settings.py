@@ -38,6 +38,8 @@ class Settings:
     """Path of the unix socket. Empty: `sidecar.sock` in the data directory."""
     probe_listen: str = "127.0.0.1:7701"
     """Where /livez, /readyz and /metrics listen."""
+    health_listen: str = ""
+    """Where grpc.health.v1 alone listens, for gRPC probes. Empty: only beside the API."""
     control_plane: str = "127.0.0.1:7710"
     """Address of the control plane, host:port."""
     token_file: str = ""
@@ -155,8 +157,10 @@ def _check_numbers(settings: Settings) -> None:
 
 
 def _check_addresses(settings: Settings) -> None:
-    for name in ("listen", "probe_listen", "control_plane"):
-        _require_address(PREFIX + name.upper(), getattr(settings, name))
+    for name in ("listen", "probe_listen", "health_listen", "control_plane"):
+        address = getattr(settings, name)
+        if address or name != "health_listen":
+            _require_address(PREFIX + name.upper(), address)
     if not settings.listen.startswith(_LOOPBACK) and not settings.listen_anywhere:
         raise InvalidArgumentError(
             PREFIX + "LISTEN",

@@ -195,12 +195,14 @@ class World:
             data_dir.with_suffix(".log"),
         )
 
-    def another_sidecar(self, name: str, **changes: str) -> SidecarServiceStub:
+    def another_sidecar(
+        self, name: str, *, wait_ready: bool = True, **changes: str
+    ) -> SidecarServiceStub:
         """Start one more sidecar, and return what asks it."""
         port, probe_port = free_ports(2)
         process = self._sidecar(self.folder / name, port, probe_port)
         self._others.append(process)
-        process.start(**changes)
+        process.start(wait_ready=wait_ready, **changes)
         return self.api(f"127.0.0.1:{port}")
 
     def start(self) -> None:

@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, str]] = {
     "up": "weighbridge.cli.up",
     "control-plane": "weighbridge.cli.run_control_plane",
     "sidecar": "weighbridge.cli.run_sidecar",
+    "migrate": "weighbridge.cli.migrate",
     "catalog": "weighbridge.cli.catalog",
     "customer": "weighbridge.cli.customer",
     "subscription": "weighbridge.cli.subscription",
